@@ -1,0 +1,26 @@
+"""The persistent number of a target: the key by which the whole daemon knows a session.
+
+Pure value, from the manual page's chapter on target bindings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BUSES = 256
+TARGETS_PER_BUS = 256
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Binding:
+    """An iSCSI bus number and a target id on it, each 0 to 255. Not a SCSI host number."""
+
+    bus: int
+    target: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.bus < BUSES and 0 <= self.target < TARGETS_PER_BUS):
+            raise ValueError(f"no such binding: bus {self.bus}, target {self.target}")
+
+    def __str__(self) -> str:
+        return f"bus{self.bus}/target{self.target}"

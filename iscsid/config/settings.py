@@ -1,0 +1,103 @@
+"""The settings as the rest of the daemon sees them: typed, in range, in seconds and bytes.
+
+Text becomes these values once, in ``config.parse``, and nobody parses again. Pure values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+
+from iscsid.protocol.names import IscsiName, Portal, TargetAddress
+from iscsid.protocol.parameters import Authentication
+
+
+class DigestPolicy(Enum):
+    """HeaderDigest and DataDigest as the administrator says them."""
+
+    ALWAYS = "always"
+    NEVER = "never"
+    PREFER_ON = "prefer-on"
+    PREFER_OFF = "prefer-off"
+
+
+class MultipathPolicy(Enum):
+    """How many sessions a target with several portals gets."""
+
+    NO = "no"
+    """One session, which uses the portals in turn."""
+    PORTAL = "portal"
+    """One session per portal."""
+    PORTAL_GROUP = "portalgroup"
+    """One session per portal group, which uses the group's portals in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Limits on one connection, in seconds; 0 switches the limit off."""
+
+    login: int = 15
+    """For connecting and for each answer of the login phase."""
+    auth: int = 45
+    """For the whole of authentication."""
+    active: int = 5
+    """Silence with tasks outstanding before a ping is sent."""
+    idle: int = 60
+    """Silence without tasks before a ping is sent."""
+    ping: int = 5
+    """For the answer to a ping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoverySettings:
+    """One DiscoveryAddress and what holds for its discovery session."""
+
+    portal: Portal
+    authentication: Authentication = field(default_factory=Authentication)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    continuous: bool = True
+    send_async_text: bool = True
+    poll_interval: int = 0
+    """Seconds between two SendTargets on the timer; 0 asks once (and at SIGHUP)."""
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSettings:
+    """What holds for a session with one target through one portal."""
+
+    enabled: bool = True
+    authentication: Authentication = field(default_factory=Authentication)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    conn_fail_timeout: int = 0
+    """Seconds a session may be down before its I/O fails; 0 waits for ever."""
+    abort_timeout: int = 10
+    reset_timeout: int = 30
+    disk_command_timeout: int = 0
+    """Seconds for one SCSI command of a disk; 0 leaves the kernel's own timer."""
+    header_digest: DigestPolicy = DigestPolicy.PREFER_OFF
+    data_digest: DigestPolicy = DigestPolicy.PREFER_OFF
+    initial_r2t: bool = False
+    immediate_data: bool = True
+    max_recv_data_segment_length: int = 131072
+    first_burst_length: int = 262144
+    max_burst_length: int = 16776192
+    tcp_window_size: int = 262144
+    """Bytes of socket buffer, each way; 0 leaves the kernel's own choice."""
+    luns: frozenset[int] | None = None
+    """The LUNs that may appear; ``None`` means all."""
+    portal_failover: bool = True
+    preferred_portal: str | None = None
+    """An address (as text, normalised) that is tried before all others."""
+    preferred_subnet: IPv4Network | IPv6Network | None = None
+    """Portals within it are tried next."""
+    multipath: MultipathPolicy = MultipathPolicy.NO
+
+
+@dataclass(frozen=True, slots=True)
+class StaticTarget:
+    """A target that the file names together with its addresses: no discovery is needed."""
+
+    target_name: IscsiName
+    addresses: tuple[TargetAddress, ...]

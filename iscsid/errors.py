@@ -1,0 +1,131 @@
+"""Every exception iscsid raises on purpose, and what to do about each.
+
+An error that reaches a person names who, what, why, and what to do; so each exception carries
+*what* happened, *advice*, and a ``Decision`` about trying again. ``failure()`` turns it into the
+plain value that crosses from a worker to the owner. This module touches nothing; any other
+exception type escaping a room is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Decision(Enum):
+    """What a failure means for the next attempt."""
+
+    RETRY = "retry"
+    """Transient: try again soon, with growing pauses."""
+    RETRY_SLOWLY = "retry slowly"
+    """Unlikely to mend itself within minutes, yet it may."""
+    GIVE_UP = "give up"
+    """Only a person can mend it: wait for SIGHUP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one attempt failed, in words, and what follows from it."""
+
+    decision: Decision
+    what: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}" if self.advice else self.what
+
+
+class IscsidError(Exception):
+    """Root of all our exceptions.
+
+    ``what`` says what happened and why; ``advice`` says what a person can do about it.
+    """
+
+    decision = Decision.RETRY
+
+    def __init__(self, what: str, *, advice: str = "", decision: Decision | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice = advice
+        if decision is not None:
+            self.decision = decision
+
+    def failure(self) -> Failure:
+        return Failure(self.decision, self.what, self.advice)
+
+    def __str__(self) -> str:
+        return str(self.failure())
+
+
+class ProtocolError(IscsidError):
+    """The target broke a rule of iSCSI. ``section`` is of RFC 7143 unless it says otherwise."""
+
+    decision = Decision.RETRY_SLOWLY
+
+    def __init__(self, what: str, *, section: str = "", advice: str = "") -> None:
+        source = f" (RFC 7143, section {section})" if section else ""
+        super().__init__(what + source, advice=advice)
+        self.section = section
+
+
+class MalformedPdu(ProtocolError):
+    """Bytes that are no PDU, or not one that may come here."""
+
+
+class NegotiationError(ProtocolError):
+    """A key was answered with something that may not be answered."""
+
+    def __init__(self, key: str, offered: str, answered: str, why: str, *, section: str) -> None:
+        super().__init__(
+            f"{key}: we offered {offered!r}, the target answered {answered!r}: {why}",
+            section=section,
+        )
+        self.key, self.offered, self.answered = key, offered, answered
+
+
+class InvalidName(ProtocolError):
+    """A name or an address that iSCSI does not allow."""
+
+
+class LoginRejected(IscsidError):
+    """The target answered a Login Request with a status other than success."""
+
+    def __init__(
+        self, status: int, what: str, *, advice: str = "", decision: Decision | None = None
+    ) -> None:
+        super().__init__(what, advice=advice, decision=decision)
+        self.status = status
+        """Status-Class and Status-Detail as one number, 0x0203 for instance."""
+
+
+class AuthenticationFailed(IscsidError):
+    """The target did not accept our proof, or did not prove itself."""
+
+    decision = Decision.RETRY_SLOWLY
+
+
+class ConnectionFailed(IscsidError):
+    """The name did not resolve, the connect failed, the stream broke, or time ran out."""
+
+    @classmethod
+    def from_os(cls, doing: str, error: OSError, *, advice: str = "") -> ConnectionFailed:
+        """Word an ``OSError`` met while ``doing`` ("connecting", "reading a Login Response")."""
+        reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+        return cls(f"{doing}: {reason}", advice=advice)
+
+
+class KernelError(IscsidError):
+    """The kernel refused one step; ``code`` is a positive errno."""
+
+    def __init__(self, step: str, code: int) -> None:
+        name = errno.errorcode.get(code, str(code))
+        super().__init__(f"the kernel refused to {step}: {os.strerror(code)} ({name})")
+        self.step, self.code = step, code
+
+
+class AlreadyRunning(IscsidError):
+    """Another daemon holds the pid file."""
+
+    decision = Decision.GIVE_UP

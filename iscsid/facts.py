@@ -1,0 +1,320 @@
+"""Every fact the owner may be told, grouped by who reports it. Past tense, frozen, pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from iscsid.binding import Binding
+from iscsid.config.configuration import Configuration
+from iscsid.errors import Failure
+from iscsid.jobs import JobId
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
+from iscsid.protocol.parameters import LoginResult
+
+# --- from the files -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRead:
+    """/etc/iscsi.conf and /etc/initiatorname.iscsi were read and hold no error."""
+
+    configuration: Configuration
+    initiator_name: IscsiName
+    initiator_alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRefused:
+    """The file could not be read or holds errors; each complaint is a line for the log."""
+
+    complaints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsRead:
+    """The bindings file was read; ``text`` is empty where there was none."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsSaved:
+    """The bindings file now holds what the last ``SaveBindings`` said."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsNotSaved:
+    """The bindings file could not be replaced; the old one is whole."""
+
+    reason: str
+
+
+# --- from signals and timers --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HangupReceived:
+    """SIGHUP: read the configuration again, discover again, reprobe."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateReceived:
+    """SIGTERM: end, and leave the kernel's sessions alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptReceived:
+    """SIGINT: end, after all sessions have been logged out."""
+
+
+class TimerPurpose(Enum):
+    RETRY_DISCOVERY = "retry discovery"
+    RETRY_LOGIN = "retry login"
+    RESCAN = "rescan"
+    POLL = "poll"
+    LOGOUT = "logout"
+    TIME2WAIT = "time to wait"
+    STABLE = "stable"
+    CHECK_KERNEL = "check the kernel"
+    SAVE_BINDINGS = "save the bindings"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer's name: setting it again moves it."""
+
+    purpose: TimerPurpose
+    subject: Binding | Portal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    timer: Timer
+
+
+# --- from workers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDiscovered:
+    """One target of the SendTargets answer that is coming in."""
+
+    job: JobId
+    record: DiscoveryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryCompleted:
+    """The answer is complete: targets not reported since the last completion are gone.
+
+    ``kept``: the child stays logged in and may report again.
+    """
+
+    job: JobId
+    kept: bool = False
+    notes: tuple[str, ...] = ()
+    """Records and portals that were skipped, and why; lines for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    job: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSucceeded:
+    """The connection is in full feature phase; its socket waits with the workers' keeper."""
+
+    job: JobId
+    result: LoginResult
+    portal: Portal
+    """Where the login succeeded, redirects followed."""
+    moved_to: Portal | None = None
+    """Where the target said it has moved for good (status 0102)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    job: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished:
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFailed:
+    job: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """The child of a job is gone; ``how`` is set where it said no last word before."""
+
+    job: JobId
+    how: Failure | None = None
+
+
+# --- from the kernel's iSCSI interface ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The kernel runs the session: first start or recovery."""
+
+    binding: Binding
+    sid: int
+    host_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefused:
+    """The kernel refused a step. Whatever had been made for a first start is undone."""
+
+    binding: Binding
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class CmdSnLearned:
+    """The CmdSN with which a stopped session will go on."""
+
+    sid: int
+    cmd_sn: int
+
+
+@dataclass(frozen=True, slots=True)
+class CmdSnNotLearned:
+    sid: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBroke:
+    """CONN_ERROR; ``reason`` in words."""
+
+    sid: int
+    reason: str
+    host_is_going: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PduReceived:
+    """The kernel handed up a PDU that is user space's business."""
+
+    sid: int
+    header: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUnbound:
+    """All SCSI devices of the session are gone; it can never be scanned again."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDestroyed:
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The event socket overflowed: the truth must be read from sysfs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSession:
+    """One session of the tcp transport as sysfs shows it."""
+
+    sid: int
+    host_no: int
+    target_name: str
+    marker: str
+    """The interface name, where our own sessions carry their binding."""
+    state: str
+    """LOGGED_IN, FAILED or FREE."""
+    target_state: str
+    """UNBOUND, ALLOCATED, SCANNED, UNBINDING; empty on kernels that do not tell."""
+    connection_state: str | None
+    """up, down, failed or bound; ``None``: there is no connection."""
+    persistent_portal: Portal | None = None
+    portal_group_tag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsFound:
+    """What sysfs shows: every session of the tcp transport, ours or not."""
+
+    sessions: tuple[KernelSession, ...]
+
+
+# --- from udev ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device node that belongs to a LUN of an iSCSI session."""
+
+    path: str
+    """Its sysfs path: its identity while it exists."""
+    sid: int
+    lun: int
+    link: str
+    """The classic's name in the LUN's directory: disk, part1, generic, cd, mt, ..."""
+    node: str
+    """/dev/sda"""
+    identity: str = ""
+    """What the logical unit says of itself (WWID), where known."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAppeared:
+    """A device is there, or changed."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceVanished:
+    path: str
+
+
+Fact = (
+    ConfigurationRead
+    | ConfigurationRefused
+    | BindingsRead
+    | BindingsSaved
+    | BindingsNotSaved
+    | HangupReceived
+    | TerminateReceived
+    | InterruptReceived
+    | TimerExpired
+    | TargetDiscovered
+    | DiscoveryCompleted
+    | DiscoveryFailed
+    | LoginSucceeded
+    | LoginFailed
+    | ScanFinished
+    | ScanFailed
+    | WorkerEnded
+    | SessionStarted
+    | SessionRefused
+    | CmdSnLearned
+    | CmdSnNotLearned
+    | ConnectionBroke
+    | PduReceived
+    | SessionUnbound
+    | SessionDestroyed
+    | EventsLost
+    | SessionsFound
+    | DeviceAppeared
+    | DeviceVanished
+)

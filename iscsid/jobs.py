@@ -1,0 +1,75 @@
+"""The work that is given to a child: what each kind needs to know, and nothing else.
+
+A job is made by the owner, handed over by ``fork`` (never serialised), and named in every fact
+that comes of it. Pure values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from iscsid.config.settings import Timeouts
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import LoginPlan
+
+JobId = NewType("JobId", int)
+"""Unique for the life of the daemon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryJob:
+    """Log in to a discovery session, ask SendTargets, report each target.
+
+    ``keep`` asks the child to stay logged in where the target allows it, and to report again
+    whenever the target says that something changed.
+    """
+
+    job: JobId
+    portal: Portal
+    login: LoginPlan
+    timeouts: Timeouts
+    deadline: float
+    """Seconds for resolving, connecting, login and the first complete answer; 0 is no limit."""
+    keep: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"discovery at {self.portal}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginJob:
+    """Log in to a normal session and hand back the connected socket."""
+
+    job: JobId
+    portal: Portal
+    login: LoginPlan
+    timeouts: Timeouts
+    tcp_window_size: int
+    deadline: float
+    """Seconds for resolving, connecting and login; 0 is no limit."""
+
+    @property
+    def title(self) -> str:
+        return f"login {self.login.target_name} via {self.portal}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanJob:
+    """Make the kernel look for the LUNs of one session, and set up the disks found."""
+
+    job: JobId
+    sid: int
+    host_no: int
+    target_name: str
+    luns: frozenset[int] | None = None
+    disk_command_timeout: int = 0
+    deadline: float = 0
+
+    @property
+    def title(self) -> str:
+        return f"scan {self.target_name} on host{self.host_no}"
+
+
+Job = DiscoveryJob | LoginJob | ScanJob

@@ -1,0 +1,215 @@
+"""Every order the owner may give, grouped by who carries it out. Imperative, frozen, pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from iscsid.binding import Binding
+from iscsid.facts import Timer
+from iscsid.jobs import Job, JobId
+from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.parameters import AgreedParameters
+
+# --- to the workers' keeper ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """End a child whose result nobody wants any more."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Make a kept discovery session ask SendTargets once more."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket:
+    """Drop the socket of a login that came too late."""
+
+    job: JobId
+
+
+# --- to the kernel's iSCSI interface ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTimeouts:
+    """The session's timeouts in the kernel's own terms, in seconds."""
+
+    recovery: int
+    """Before I/O of a session that is down fails; negative is never."""
+    abort: int
+    lun_reset: int
+    target_reset: int
+    ping_interval: int
+    """Silence before a ping; 0 switches pings off, then ``ping_timeout`` is 0 too."""
+    ping_timeout: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionDescription:
+    """What the kernel is told of a session before it starts."""
+
+    target_name: IscsiName
+    initiator_name: IscsiName
+    portal: Portal
+    """Where udev and a later recovery find the target: the address before any redirect."""
+    portal_group_tag: int | None
+    marker: str
+    cmd_sn: int
+    exp_stat_sn: int
+    parameters: AgreedParameters
+    timeouts: KernelTimeouts
+
+
+@dataclass(frozen=True, slots=True)
+class StartSession:
+    """Create a session around the socket of a login, and start it."""
+
+    binding: Binding
+    job: JobId
+    description: SessionDescription
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSession:
+    """Give a stopped session the socket of a new login, and start it."""
+
+    binding: Binding
+    sid: int
+    job: JobId
+    description: SessionDescription
+
+
+@dataclass(frozen=True, slots=True)
+class LearnCmdSn:
+    """Stop the connection for recovery and ask the kernel for its CmdSN."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyTimeouts:
+    sid: int
+    timeouts: KernelTimeouts
+
+
+@dataclass(frozen=True, slots=True)
+class UnbindSession:
+    """Let the kernel flush and remove the session's SCSI devices."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendLogout:
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class DestroySession:
+    """Stop the connection for good and remove all of the session from the kernel."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtKernel:
+    """Read every session's state from sysfs."""
+
+
+# --- to the files, links, timers, log -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConfiguration:
+    """Read the configuration and the bindings again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBindings:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeLink:
+    """Make or replace one link; ``path`` is relative to the base directory."""
+
+    path: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLink:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """``at`` is on the monotonic clock, in seconds."""
+
+    timer: Timer
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    timer: Timer
+
+
+class Level(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """``who``: the target and portal the line is about, empty for the daemon itself."""
+
+    level: Level
+    who: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """End the daemon with this exit status."""
+
+    status: int
+
+
+Order = (
+    StartWorker
+    | StopWorker
+    | AskAgain
+    | CloseSocket
+    | StartSession
+    | ResumeSession
+    | LearnCmdSn
+    | ApplyTimeouts
+    | UnbindSession
+    | SendLogout
+    | DestroySession
+    | LookAtKernel
+    | ReadConfiguration
+    | SaveBindings
+    | MakeLink
+    | RemoveLink
+    | SetTimer
+    | CancelTimer
+    | Log
+    | Leave
+)
