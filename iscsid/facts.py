@@ -196,6 +196,14 @@ class CmdSnNotLearned:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The kernel refused an unbinding, a logout or a destruction."""
+
+    sid: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionBroke:
     """CONN_ERROR; ``reason`` in words."""
 
@@ -211,6 +219,14 @@ class PduReceived:
     sid: int
     header: bytes
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DisksChecked:
+    """Who uses the session's disks, in words; an empty ``uses`` means that nobody does."""
+
+    sid: int
+    uses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +325,10 @@ Fact = (
     | SessionRefused
     | CmdSnLearned
     | CmdSnNotLearned
+    | RequestRefused
     | ConnectionBroke
     | PduReceived
+    | DisksChecked
     | SessionUnbound
     | SessionDestroyed
     | EventsLost

@@ -106,6 +106,17 @@ class ApplyTimeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckDisks:
+    """Find out whether anybody uses the session's disks.
+
+    ``may_open``: the path is up, so opening a disk exclusively, the surest test, will not hang.
+    """
+
+    sid: int
+    may_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UnbindSession:
     """Let the kernel flush and remove the session's SCSI devices."""
 
@@ -200,6 +211,7 @@ Order = (
     | ResumeSession
     | LearnCmdSn
     | ApplyTimeouts
+    | CheckDisks
     | UnbindSession
     | SendLogout
     | DestroySession

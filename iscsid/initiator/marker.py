@@ -1,0 +1,69 @@
+"""How a session in the kernel tells whose it is.
+
+The kernel keeps one free text per session, the interface name, for as long as the session lives.
+Ours holds the binding, the ISID and the DiscoveryAddress the target was found at, so that a daemon
+that starts again can adopt its sessions from the kernel alone. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from zlib import crc32
+
+from iscsid.binding import Binding
+from iscsid.errors import InvalidName
+from iscsid.protocol.names import IscsiName, Portal, parse_portal
+from iscsid.protocol.parameters import Isid
+
+_FORM = re.compile(r"iscsid:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:@(\S+))?", re.ASCII)
+_RANDOM_FORMAT = 0x80  # T field 10b: the B and C fields are random (RFC 7143, section 11.12.5)
+_DISCOVERY = b"discovery "
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What our sessions carry in the kernel. ``found_at`` is ``None`` for static targets."""
+
+    binding: Binding
+    isid: Isid
+    found_at: Portal | None
+
+    def __str__(self) -> str:
+        found_at = f"@{self.found_at}" if self.found_at else ""
+        return f"iscsid:{self.binding.bus}:{self.binding.target}:{self.isid.hex()}{found_at}"
+
+
+def parse_marker(text: str) -> Marker | None:
+    """Return what ``text`` says, or ``None`` where the session is not ours."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return None
+    bus, target, isid, found_at = match.groups()
+    try:
+        return Marker(
+            Binding(int(bus), int(target)),
+            Isid(bytes.fromhex(isid)),
+            parse_portal(found_at) if found_at else None,
+        )
+    except (ValueError, InvalidName):
+        return None
+
+
+def session_isid(initiator_name: IscsiName, binding: Binding) -> Isid:
+    """Return the ISID of the session with this binding: the same at every start.
+
+    Reinstatement and persistent reservations depend on that. The initiator's name fills the random
+    field, the binding the qualifier, so no two sessions of ours share an ISID.
+    """
+    return _isid(initiator_name.encode(), bytes((binding.bus, binding.target)))
+
+
+def discovery_isid(initiator_name: IscsiName, portal: Portal) -> Isid:
+    """Return the ISID for discovery at ``portal``, apart from every normal session's."""
+    qualifier = crc32(str(portal).encode()) & 0xFFFF
+    return _isid(_DISCOVERY + initiator_name.encode(), qualifier.to_bytes(2, "big"))
+
+
+def _isid(seed: bytes, qualifier: bytes) -> Isid:
+    return Isid(bytes((_RANDOM_FORMAT,)) + crc32(seed).to_bytes(4, "big")[:3] + qualifier)

@@ -1,0 +1,63 @@
+"""From settings to what is offered to the target and told to the kernel.
+
+Pure. The one place where the administrator's words turn into iSCSI's and the kernel's.
+"""
+
+from __future__ import annotations
+
+from iscsid.config.settings import DigestPolicy, DiscoverySettings, SessionSettings
+from iscsid.orders import KernelTimeouts
+from iscsid.protocol.parameters import Digest, Offer
+
+DIGESTS: dict[DigestPolicy, tuple[Digest, ...]] = {
+    DigestPolicy.ALWAYS: (Digest.CRC32C,),
+    DigestPolicy.NEVER: (Digest.NONE,),
+    DigestPolicy.PREFER_ON: (Digest.CRC32C, Digest.NONE),
+    DigestPolicy.PREFER_OFF: (Digest.NONE, Digest.CRC32C),
+}
+
+FOR_EVER = -1
+DISCOVERY_SEGMENT = 262144
+"""tgtd cuts a long answer into PDUs of the length we declare: a large one saves round trips."""
+
+
+def session_offer(settings: SessionSettings) -> Offer:
+    """Return what a normal session offers. Time2Wait 0 asks to be let in again at once."""
+    return Offer(
+        header_digest=DIGESTS[settings.header_digest],
+        data_digest=DIGESTS[settings.data_digest],
+        initial_r2t=settings.initial_r2t,
+        immediate_data=settings.immediate_data,
+        max_recv_data_segment_length=settings.max_recv_data_segment_length,
+        first_burst_length=min(settings.first_burst_length, settings.max_burst_length),
+        max_burst_length=settings.max_burst_length,
+    )
+
+
+def discovery_offer(settings: DiscoverySettings) -> Offer:
+    """Return what a discovery session offers. Linux-iSCSI's key asks Cisco's targets for news."""
+    extra = (("X-com.cisco.sendAsyncText", "Yes"),)
+    return Offer(
+        max_recv_data_segment_length=DISCOVERY_SEGMENT,
+        extra=extra if settings.continuous and settings.send_async_text else (),
+    )
+
+
+def kernel_timeouts(settings: SessionSettings) -> KernelTimeouts:
+    """Return the kernel's timeouts for a session.
+
+    The kernel pings after one interval of silence, whether tasks are outstanding or not: the
+    shorter of ActiveTimeout and IdleTimeout serves both. Any of the ping's settings at 0 switches
+    pings off.
+    """
+    timeouts = settings.timeouts
+    silences = [seconds for seconds in (timeouts.active, timeouts.idle) if seconds]
+    pings = bool(silences and timeouts.ping)
+    return KernelTimeouts(
+        recovery=settings.conn_fail_timeout or FOR_EVER,
+        abort=settings.abort_timeout,
+        lun_reset=settings.reset_timeout,
+        target_reset=settings.reset_timeout,
+        ping_interval=min(silences) if pings else 0,
+        ping_timeout=timeouts.ping if pings else 0,
+    )

@@ -1,0 +1,77 @@
+"""What every part of the owner writes to: orders, log lines, and requests for a child.
+
+The owner sets the time once per fact; whatever the fact leads to is collected here and taken out
+at the end of the turn. Pure: it only collects.
+"""
+
+from __future__ import annotations
+
+from iscsid.facts import Timer
+from iscsid.initiator.slots import Slots
+from iscsid.jobs import Job, JobId
+from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
+
+
+class Outbox:
+    """The orders of the current turn of the ring, and the children's places."""
+
+    def __init__(self, max_processes: int) -> None:
+        self.now = 0.0
+        """Seconds on the monotonic clock, the same throughout a turn."""
+        self.turn = 0
+        """How many facts have been handled."""
+        self._orders: list[Order] = []
+        self._slots = Slots(max_processes)
+        self._jobs = 0
+
+    def begin(self, now: float) -> None:
+        """Start the turn of one fact."""
+        self.now = now
+        self.turn += 1
+
+    def take(self) -> list[Order]:
+        """End the turn: admit waiting jobs, and hand out all orders."""
+        self._orders += [StartWorker(job) for job in self._slots.admit()]
+        orders, self._orders = self._orders, []
+        return orders
+
+    def order(self, *orders: Order) -> None:
+        self._orders += orders
+
+    def error(self, who: str, text: str) -> None:
+        self._orders.append(Log(Level.ERROR, who, text))
+
+    def warn(self, who: str, text: str) -> None:
+        self._orders.append(Log(Level.WARNING, who, text))
+
+    def info(self, who: str, text: str) -> None:
+        self._orders.append(Log(Level.INFO, who, text))
+
+    def debug(self, who: str, text: str) -> None:
+        self._orders.append(Log(Level.DEBUG, who, text))
+
+    def set_timer(self, timer: Timer, delay: float) -> None:
+        """Let ``timer`` expire ``delay`` seconds from now."""
+        self._orders.append(SetTimer(timer, self.now + delay))
+
+    def cancel_timer(self, timer: Timer) -> None:
+        self._orders.append(CancelTimer(timer))
+
+    # --- children -------------------------------------------------------------------------------
+
+    def new_job(self) -> JobId:
+        self._jobs += 1
+        return JobId(self._jobs)
+
+    def start(self, job: Job, *, first: bool) -> None:
+        """Ask for a child; it starts when a place is free."""
+        self._slots.request(job, first=first)
+
+    def stop(self, job: JobId) -> None:
+        """Take a job back, whether it waits or runs."""
+        if not self._slots.withdraw(job):
+            self._orders.append(StopWorker(job))
+
+    def release(self, job: JobId) -> None:
+        """The child of ``job`` is gone, or no longer needs its place."""
+        self._slots.release(job)

@@ -1,0 +1,37 @@
+"""How long to wait before the next attempt: one table from outcome to delay.
+
+Pure. The jitter that keeps a thousand initiators from knocking in step is computed from who is
+waiting and how often it failed, so that the same story always gives the same delays.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from iscsid.errors import Decision
+
+DELAYS: dict[Decision, tuple[float, ...] | None] = {
+    Decision.RETRY: (1, 2, 4, 8, 15, 30, 60),
+    Decision.RETRY_SLOWLY: (30, 60, 120, 300),
+    Decision.GIVE_UP: None,
+}
+"""Seconds before the second, third, ... attempt; the last value repeats. ``None``: only SIGHUP."""
+
+JITTER = 0.25
+"""The part of a delay that is left to chance: a delay of 8 s becomes one of 6 to 8 s."""
+
+STABLE_AFTER = 30.0
+"""Seconds a session must have been up for its next loss to count as a first failure."""
+
+
+def delay_before_retry(decision: Decision, failures: int, who: str) -> float | None:
+    """Return the seconds to wait after ``failures`` failed attempts in a row (at least 1).
+
+    ``None`` means that waiting does not help.
+    """
+    delays = DELAYS[decision]
+    if delays is None:
+        return None
+    delay = delays[min(failures, len(delays)) - 1]
+    chance = crc32(f"{who} {failures}".encode()) / 2**32
+    return delay * (1 - JITTER * chance)

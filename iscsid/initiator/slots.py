@@ -1,0 +1,55 @@
+"""Which children may run now: at most so many at once, first attempts before retries.
+
+Dead portals occupy their children until a deadline; so whoever never tried yet goes first, and a
+portal that is known to be dead never holds up a live one (iscsid(8) of FreeBSD, ``-m``). Pure.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from iscsid.jobs import Job, JobId
+
+
+class Slots:
+    """A queue of jobs in front of a limited number of places; a limit of 0 is no limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._running: set[JobId] = set()
+        self._first: OrderedDict[JobId, Job] = OrderedDict()
+        self._again: OrderedDict[JobId, Job] = OrderedDict()
+
+    def __len__(self) -> int:
+        """The number of places taken."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._first) + len(self._again)
+
+    def request(self, job: Job, *, first: bool) -> None:
+        """Queue ``job``; ``first`` says that nothing like it has failed before."""
+        (self._first if first else self._again)[job.job] = job
+
+    def withdraw(self, job: JobId) -> bool:
+        """Take a waiting job back; ``False`` if it is not waiting (any more)."""
+        waited = self._first.pop(job, None) or self._again.pop(job, None)
+        return waited is not None
+
+    def release(self, job: JobId) -> None:
+        """Give the place of ``job`` back; harmless if it holds none."""
+        self._running.discard(job)
+
+    def admit(self) -> list[Job]:
+        """Return the jobs that may start now, and count them as running."""
+        admitted: list[Job] = []
+        while (self._first or self._again) and not self._is_full():
+            queue = self._first or self._again
+            _, job = queue.popitem(last=False)
+            self._running.add(job.job)
+            admitted.append(job)
+        return admitted
+
+    def _is_full(self) -> bool:
+        return self.limit > 0 and len(self._running) >= self.limit
