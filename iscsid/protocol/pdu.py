@@ -1,0 +1,285 @@
+"""The ten PDUs iscsid speaks, to and from octets (RFC 7143, section 11).
+
+Each class lists its fields in the standard's order, and beside each the place it has in the
+header: that one table encodes and decodes. Digests are not part of it, since none are in use where
+iscsid reads and writes PDUs itself, and additional header segments are skipped. Pure; whether a
+PDU may come *now* is the business of the exchanges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Self, get_args, get_type_hints
+
+from iscsid.errors import MalformedPdu
+from iscsid.protocol.bhs import (
+    BHS_LENGTH,
+    MAX_DATA_SEGMENT_LENGTH,
+    Bits,
+    Number,
+    Octets,
+    Place,
+    data_segment_length,
+    padding,
+)
+from iscsid.protocol.codes import (
+    RESERVED_TAG,
+    AsyncEvent,
+    LogoutOutcome,
+    LogoutReason,
+    Opcode,
+    RejectReason,
+    Stage,
+)
+from iscsid.protocol.parameters import Isid
+
+NO_LUN = bytes(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pdu:
+    """What every PDU has: a data segment, and a header that ``encode`` makes of its fields."""
+
+    opcode: ClassVar[Opcode]
+    always: ClassVar[int] = 0
+    """The bits of header octet 1 that are set in every PDU of this kind."""
+
+    data: bytes = field(default=b"", repr=False)
+    """Left out of ``repr``: it may be long, and hold what is nobody else's business."""
+
+    def encode(self) -> bytes:
+        """Return header, data segment and zero padding; no digests."""
+        if len(self.data) > MAX_DATA_SEGMENT_LENGTH:
+            raise ValueError(f"{len(self.data)} octets of data do not fit into one PDU")
+        header = bytearray(BHS_LENGTH)
+        header[0] = self.opcode
+        header[1] = self.always
+        header[5:8] = len(self.data).to_bytes(3, "big")
+        for name, place in LAYOUTS[type(self)]:
+            place.put(header, getattr(self, name))
+        return bytes(header) + self.data + bytes(padding(len(self.data)))
+
+    @classmethod
+    def _decode(cls, header: bytes, data: bytes) -> Self:
+        values = {name: place.take(header) for name, place in LAYOUTS[cls]}
+        return cls(**values, data=data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Pdu):
+    """What every PDU from an initiator has."""
+
+    immediate: Annotated[bool, Bits(0, 6)] = True
+    initiator_task_tag: Annotated[int, Number(16, 4)]
+    cmd_sn: Annotated[int, Number(24, 4)]
+    exp_stat_sn: Annotated[int, Number(28, 4)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response(Pdu):
+    """What every PDU from a target has."""
+
+    initiator_task_tag: Annotated[int, Number(16, 4)] = RESERVED_TAG
+    stat_sn: Annotated[int, Number(24, 4)]
+    exp_cmd_sn: Annotated[int, Number(28, 4)]
+    max_cmd_sn: Annotated[int, Number(32, 4)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginRequest(Request):
+    """RFC 7143, section 11.12."""
+
+    opcode: ClassVar = Opcode.LOGIN_REQUEST
+
+    transit: Annotated[bool, Bits(1, 7)]
+    continue_: Annotated[bool, Bits(1, 6)] = False
+    current_stage: Annotated[Stage, Bits(1, 2, 2, Stage)]
+    next_stage: Annotated[Stage, Bits(1, 0, 2, Stage)] = Stage.SECURITY_NEGOTIATION
+    version_max: Annotated[int, Number(2, 1)] = 0
+    version_min: Annotated[int, Number(3, 1)] = 0
+    isid: Annotated[Isid, Octets(8, 6)]
+    tsih: Annotated[int, Number(14, 2)] = 0
+    cid: Annotated[int, Number(20, 2)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginResponse(Response):
+    """RFC 7143, section 11.13."""
+
+    opcode: ClassVar = Opcode.LOGIN_RESPONSE
+
+    transit: Annotated[bool, Bits(1, 7)]
+    continue_: Annotated[bool, Bits(1, 6)] = False
+    current_stage: Annotated[Stage, Bits(1, 2, 2, Stage)]
+    next_stage: Annotated[Stage, Bits(1, 0, 2, Stage)] = Stage.SECURITY_NEGOTIATION
+    version_max: Annotated[int, Number(2, 1)] = 0
+    version_active: Annotated[int, Number(3, 1)] = 0
+    isid: Annotated[Isid, Octets(8, 6)]
+    tsih: Annotated[int, Number(14, 2)] = 0
+    status_class: Annotated[int, Number(36, 1)] = 0
+    status_detail: Annotated[int, Number(37, 1)] = 0
+
+    @property
+    def status(self) -> int:
+        """Status-Class and Status-Detail as one number, 0x0203 for instance."""
+        return self.status_class << 8 | self.status_detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRequest(Request):
+    """RFC 7143, section 11.10."""
+
+    opcode: ClassVar = Opcode.TEXT_REQUEST
+
+    final: Annotated[bool, Bits(1, 7)]
+    continue_: Annotated[bool, Bits(1, 6)] = False
+    lun: Annotated[bytes, Octets(8, 8)] = NO_LUN
+    target_transfer_tag: Annotated[int, Number(20, 4)] = RESERVED_TAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextResponse(Response):
+    """RFC 7143, section 11.11."""
+
+    opcode: ClassVar = Opcode.TEXT_RESPONSE
+
+    final: Annotated[bool, Bits(1, 7)]
+    continue_: Annotated[bool, Bits(1, 6)] = False
+    lun: Annotated[bytes, Octets(8, 8)] = NO_LUN
+    target_transfer_tag: Annotated[int, Number(20, 4)] = RESERVED_TAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutRequest(Request):
+    """RFC 7143, section 11.14."""
+
+    opcode: ClassVar = Opcode.LOGOUT_REQUEST
+    always: ClassVar = 0x80
+
+    reason: Annotated[LogoutReason, Bits(1, 0, 7, LogoutReason)] = LogoutReason.CLOSE_SESSION
+    cid: Annotated[int, Number(20, 2)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogoutResponse(Response):
+    """RFC 7143, section 11.15; the two times are in seconds."""
+
+    opcode: ClassVar = Opcode.LOGOUT_RESPONSE
+    always: ClassVar = 0x80
+
+    response: Annotated[LogoutOutcome, Number(2, 1, LogoutOutcome)] = LogoutOutcome.CLOSED
+    time2wait: Annotated[int, Number(40, 2)] = 0
+    time2retain: Annotated[int, Number(42, 2)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NopOut(Request):
+    """RFC 7143, section 11.18."""
+
+    opcode: ClassVar = Opcode.NOP_OUT
+    always: ClassVar = 0x80
+
+    lun: Annotated[bytes, Octets(8, 8)] = NO_LUN
+    target_transfer_tag: Annotated[int, Number(20, 4)] = RESERVED_TAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NopIn(Response):
+    """RFC 7143, section 11.19."""
+
+    opcode: ClassVar = Opcode.NOP_IN
+    always: ClassVar = 0x80
+
+    lun: Annotated[bytes, Octets(8, 8)] = NO_LUN
+    target_transfer_tag: Annotated[int, Number(20, 4)] = RESERVED_TAG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncMessage(Response):
+    """RFC 7143, section 11.9; what the parameters mean depends on the event."""
+
+    opcode: ClassVar = Opcode.ASYNC_MESSAGE
+    always: ClassVar = 0x80
+
+    lun: Annotated[bytes, Octets(8, 8)] = NO_LUN
+    async_event: Annotated[AsyncEvent, Number(36, 1, AsyncEvent)]
+    async_vcode: Annotated[int, Number(37, 1)] = 0
+    parameter1: Annotated[int, Number(38, 2)] = 0
+    parameter2: Annotated[int, Number(40, 2)] = 0
+    parameter3: Annotated[int, Number(42, 2)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject(Response):
+    """RFC 7143, section 11.17; the data is the header of the PDU that was rejected."""
+
+    opcode: ClassVar = Opcode.REJECT
+    always: ClassVar = 0x80
+
+    reason: Annotated[RejectReason, Number(2, 1, RejectReason)]
+    data_sn: Annotated[int, Number(36, 4)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherPdu(Pdu):
+    """A PDU iscsid never speaks itself, a SCSI Response for instance, or none at all."""
+
+    opcode: ClassVar = Opcode(0x3E)
+
+    header: bytes
+
+    @property
+    def kind(self) -> Opcode:
+        return Opcode(self.header[0] & 0x3F)
+
+    def encode(self) -> bytes:
+        return self.header + self.data + bytes(padding(len(self.data)))
+
+
+SPOKEN: dict[int, type[Pdu]] = {
+    kind.opcode: kind
+    for kind in (
+        NopOut,
+        LoginRequest,
+        TextRequest,
+        LogoutRequest,
+        NopIn,
+        LoginResponse,
+        TextResponse,
+        LogoutResponse,
+        AsyncMessage,
+        Reject,
+    )
+}
+
+
+def _layout(kind: type[Pdu]) -> tuple[tuple[str, Place], ...]:
+    """Return the header fields of a kind of PDU with their places."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        (name, place)
+        for name, hint in hints.items()
+        for place in get_args(hint)[1:]
+        if isinstance(place, Place)
+    )
+
+
+LAYOUTS = {kind: _layout(kind) for kind in SPOKEN.values()}
+
+
+def decode(header: bytes, data: bytes) -> Pdu:
+    """Make a PDU of a Basic Header Segment and its data segment, padding taken off.
+
+    Raises ``MalformedPdu`` where the header is not 48 octets, or announces other data than given.
+    """
+    if len(header) != BHS_LENGTH:
+        raise MalformedPdu(f"a PDU header has 48 octets, not {len(header)}", section="11.2.1")
+    if len(data) != data_segment_length(header):
+        raise MalformedPdu(
+            f"a PDU announces {data_segment_length(header)} octets of data and has {len(data)}",
+            section="11.2.1.6",
+        )
+    kind = SPOKEN.get(header[0] & 0x3F)
+    if kind is None:
+        return OtherPdu(header=bytes(header), data=bytes(data))
+    return kind._decode(header, bytes(data))
