@@ -72,6 +72,11 @@ class SessionSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     conn_fail_timeout: int = 0
     """Seconds a session may be down before its I/O fails; 0 waits for ever."""
+    login_retries: int = 0
+    """Failed rounds through the target's portals in a row, after which no login is tried until
+    SIGHUP; 0 has no end."""
+    login_retry_interval: int = 0
+    """The longest pause in seconds between two rounds; 0 leaves the daemon's own pauses."""
     abort_timeout: int = 10
     reset_timeout: int = 30
     disk_command_timeout: int = 0
