@@ -33,7 +33,9 @@ MAX_TEXT_LENGTH = 65536
 
 _MAX_EMPTY_PIECES = 16
 
-_KEY = re.compile(r"(?:X#)?[A-Z][A-Za-z0-9.+@_-]*")
+_KEY = re.compile(r"(?:X#|i(?=SCSI))?[A-Z][A-Za-z0-9.+@_-]*")
+"""A name begins with a capital letter, but for iSCSIProtocolLevel (RFC 7143, section 13.24)."""
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}|0[xX][0-9A-Fa-f]{1,16}")
 _HEXADECIMAL = re.compile(r"0[xX](?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(r"0[bB](?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")
@@ -144,13 +146,13 @@ def parse_number(text: str) -> int:
         number = int(text, 16) if text[:2] in ("0x", "0X") else int(text)
         if number < 1 << 64:
             return number
-    raise ProtocolError(f"not a number: {printable(text)!r}", section="6.1")
+    raise ProtocolError(f"not a number: '{printable(text)}'", section="6.1")
 
 
 def parse_boolean(text: str) -> bool:
     """Return what Yes or No means; raises ``ProtocolError`` on any other spelling."""
     if text not in _BOOLEANS:
-        raise ProtocolError(f"neither Yes nor No: {printable(text)!r}", section="6.1")
+        raise ProtocolError(f"neither Yes nor No: '{printable(text)}'", section="6.1")
     return _BOOLEANS[text]
 
 
