@@ -1,0 +1,57 @@
+"""From a device's path in /sys to its place in the tree of links.
+
+Pure. A device belongs to an iSCSI session where its path says so:
+``.../session12/target3:0:0/3:0:0:5/block/sda/sda1``. The names of the links are the classic's.
+"""
+
+from __future__ import annotations
+
+import re
+
+from iscsid.facts import Device
+
+_PATH = re.compile(
+    r"/session(?P<sid>\d+)/target[^/]+/\d+:\d+:\d+:(?P<lun>\d+)"
+    r"/(?P<subsystem>block|scsi_generic|scsi_tape)/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?"
+)
+_TAPE = re.compile(r"(?P<no_rewind>n?)st\d+(?P<mode>[lma]?)")
+
+
+def is_session_device(sys_path: str) -> bool:
+    """Whether the path is that of a device node below an iSCSI session."""
+    return _PATH.search(sys_path) is not None
+
+
+def device_at(sys_path: str, node: str, identity: str = "") -> Device | None:
+    """Return what the device is to us; ``None`` where it has no link in the tree.
+
+    ``node`` is its path under /dev, ``identity`` what its logical unit says of itself.
+    """
+    match = _PATH.search(sys_path)
+    if match is None or match.end() != len(sys_path):
+        return None
+    link = _link(match["subsystem"], match["name"], match["part"])
+    if link is None:
+        return None
+    return Device(
+        path=sys_path,
+        sid=int(match["sid"]),
+        lun=int(match["lun"]),
+        link=link,
+        node=node,
+        identity=identity,
+    )
+
+
+def _link(subsystem: str, name: str, part: str | None) -> str | None:
+    if part is not None:
+        number = part.removeprefix(name).lstrip("p")
+        return f"part{number}" if subsystem == "block" and number.isdecimal() else None
+    if subsystem == "scsi_generic":
+        return "generic"
+    if subsystem == "scsi_tape":
+        tape = _TAPE.fullmatch(name)
+        return f"mt{tape['mode']}{tape['no_rewind']}" if tape else None
+    if name.startswith("sr"):
+        return "cd"
+    return "disk" if name.startswith("sd") else None

@@ -1,0 +1,168 @@
+"""What the kernel shows of its iSCSI sessions under /sys, and the few files there that act.
+
+Everything read here may vanish while it is being read; what is gone is left out, not an error.
+Touches /sys alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from iscsid.errors import Decision, IscsidError
+from iscsid.facts import KernelSession
+from iscsid.protocol.names import DEFAULT_PORT, Portal
+
+_DRIVER = "iscsi_tcp"
+_HOST = re.compile(r"/host(\d+)/session\d+/")
+_SCSI_DEVICE = re.compile(r"\d+:\d+:\d+:(\d+)")
+_UNSET = "(null)"
+"""What the kernel prints of a text nobody set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiDevice:
+    """One logical unit of a session, as the kernel knows it."""
+
+    path: Path
+    lun: int
+
+    def delete(self) -> None:
+        """Make the kernel forget the logical unit. Raises ``OSError``."""
+        _write(self.path / "delete", "1")
+
+    def rescan(self) -> None:
+        """Make the kernel read size and identity again. May block; raises ``OSError``."""
+        _write(self.path / "rescan", "1")
+
+    def set_command_timeout(self, seconds: int) -> None:
+        """Limit each SCSI command. Raises ``OSError``."""
+        _write(self.path / "timeout", str(seconds))
+
+    def block_devices(self) -> list[Path]:
+        """Return the directory of the disk, then those of its partitions."""
+        disks = sorted((self.path / "block").glob("*"))
+        return [
+            entry
+            for disk in disks
+            for entry in (disk, *sorted(part.parent for part in disk.glob("*/partition")))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sysfs:
+    """``root`` is /sys, or a tree that looks like it."""
+
+    root: Path = Path("/sys")
+
+    def transport_handle(self) -> int:
+        """Return the number that names the tcp transport in every request.
+
+        It changes whenever the module is loaded. Raises ``IscsidError``.
+        """
+        path = self.root / "class/iscsi_transport/tcp/handle"
+        try:
+            return int(path.read_text())
+        except FileNotFoundError as error:
+            raise IscsidError(
+                "the kernel has no iSCSI over TCP",
+                advice="load its module with 'modprobe iscsi_tcp'",
+                decision=Decision.GIVE_UP,
+            ) from error
+        except PermissionError as error:
+            raise IscsidError(
+                f"{path}: {error.strerror}", advice="run as root", decision=Decision.GIVE_UP
+            ) from error
+
+    def sessions(self) -> tuple[KernelSession, ...]:
+        """Return every session of the tcp transport, in the order of their sids."""
+        directories = self._session_directories()
+        found = (self._session(sid, path) for sid, path in sorted(directories.items()))
+        return tuple(filter(None, found))
+
+    def has_session(self, sid: int) -> bool:
+        return self._session_directory(sid).exists()
+
+    def target_state(self, sid: int) -> str:
+        """Return UNBOUND, ALLOCATED, SCANNED or UNBINDING; empty where it is not known."""
+        return _read(self._session_directory(sid) / "target_state") or ""
+
+    def host_no(self, sid: int) -> int | None:
+        """Return the number of the SCSI host of a session, ``None`` where it is gone."""
+        match = _HOST.search(str(self._session_directory(sid).resolve()))
+        return int(match[1]) if match else None
+
+    def host_is_recovering(self, host_no: int) -> bool:
+        """Whether the SCSI error handler is at work: opening a device would wait for its end."""
+        state = _read(self.root / f"class/scsi_host/host{host_no}/state")
+        return state not in ("running", None)
+
+    def scan(self, host_no: int, lun: int | None = None) -> None:
+        """Make the kernel look for one logical unit, or for all.
+
+        Blocks until it is done, which may take as long as the SCSI timeouts: for a child of its
+        own. Does nothing while the session is not logged in. Raises ``OSError``.
+        """
+        wanted = "-" if lun is None else str(lun)
+        _write(self.root / f"class/scsi_host/host{host_no}/scan", f"0 0 {wanted}")
+
+    def devices(self, sid: int) -> list[ScsiDevice]:
+        """Return the logical units of a session, in the order of their LUNs."""
+        found = (self._session_directory(sid) / "device").glob("target*/*:*")
+        matches = ((path, _SCSI_DEVICE.fullmatch(path.name)) for path in found)
+        devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
+        return sorted(devices, key=lambda device: device.lun)
+
+    def _session_directory(self, sid: int) -> Path:
+        return self.root / f"class/iscsi_session/session{sid}"
+
+    def _session_directories(self) -> dict[int, Path]:
+        paths = (self.root / "class/iscsi_session").glob("session*")
+        numbered = ((path.name.removeprefix("session"), path) for path in paths)
+        return {int(number): path for number, path in numbered if number.isdecimal()}
+
+    def _session(self, sid: int, path: Path) -> KernelSession | None:
+        host_no = self.host_no(sid)
+        if host_no is None:
+            return None
+        if _read(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
+            return None
+        connection = self.root / f"class/iscsi_connection/connection{sid}:0"
+        host = _read(connection / "persistent_address")
+        port = _number(connection / "persistent_port")
+        return KernelSession(
+            sid=sid,
+            host_no=host_no,
+            target_name=_read(path / "targetname") or "",
+            marker=_read(path / "ifacename") or "",
+            state=_read(path / "state") or "",
+            target_state=_read(path / "target_state") or "",
+            connection_state=_read(connection / "state"),
+            persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,
+            portal_group_tag=_number(path / "tpgt"),
+        )
+
+
+def _read(path: Path) -> str | None:
+    """Return an attribute's text, ``None`` where it is not there, not set or not readable now."""
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return None if text in ("", _UNSET) else text
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path)
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write an attribute: in one piece, and never making a file that is gone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""udev as an ear: devices of iSCSI sessions appear, change and vanish.
+
+It reads from the monitor until nothing is left, and remembers the paths it has reported, so that
+it can find out what it missed when events were lost. pyudev's own observer is a thread and has no
+place in a process that forks. Touches udev and /sys.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import pyudev
+
+from iscsid.facts import DeviceAppeared, DeviceVanished
+from iscsid.system.device_paths import device_at, is_session_device
+
+_SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
+_BUFFER = 16 << 20
+"""Octets; a thousand disks that come at once send some ten thousand events."""
+
+DeviceFact = DeviceAppeared | DeviceVanished
+
+
+class Udev:
+    """Open it before ``enumerate``, so that nothing falls in between."""
+
+    def __init__(self) -> None:
+        self._context = pyudev.Context()
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source="udev")
+        for subsystem in _SUBSYSTEMS:
+            self._monitor.filter_by(subsystem)
+        self._monitor.set_receive_buffer_size(_BUFFER)
+        self._monitor.start()
+        self._known: set[str] = set()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are events."""
+        descriptor: int = self._monitor.fileno()
+        return descriptor
+
+    def read_events(self) -> list[DeviceFact]:
+        """Return what has happened; where events were lost, everything that is there or gone."""
+        facts: list[DeviceFact] = []
+        while True:
+            try:
+                device = self._monitor.poll(timeout=0)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                facts.extend(self.enumerate())
+                continue
+            if device is None:
+                return facts
+            facts.extend(self._reported(device))
+
+    def enumerate(self) -> list[DeviceFact]:
+        """Return every device that is there, and what has vanished since it was reported."""
+        unseen = set(self._known)
+        facts: list[DeviceFact] = []
+        for subsystem in _SUBSYSTEMS:
+            for device in self._context.list_devices(subsystem=subsystem):
+                unseen.discard(device.sys_path)
+                facts.extend(self._appeared(device))
+        self._known -= unseen
+        return [*map(DeviceVanished, sorted(unseen)), *facts]
+
+    def _reported(self, device: pyudev.Device) -> Iterator[DeviceFact]:
+        if device.action != "remove":
+            yield from self._appeared(device)
+        elif is_session_device(device.sys_path):
+            self._known.discard(device.sys_path)
+            yield DeviceVanished(device.sys_path)
+
+    def _appeared(self, device: pyudev.Device) -> Iterator[DeviceAppeared]:
+        if device.device_node is None or not is_session_device(device.sys_path):
+            return
+        found = device_at(device.sys_path, device.device_node, _identity(device))
+        if found is not None:
+            self._known.add(found.path)
+            yield DeviceAppeared(found)
+
+
+def _identity(device: pyudev.Device) -> str:
+    """Return the kernel's WWID of the logical unit, or what udev's scsi_id made of it.
+
+    The kernel's comes first: it is the same for every node of the unit, and it does not come and
+    go with a command that failed.
+    """
+    unit = device.find_parent("scsi", "scsi_device")
+    try:
+        wwid = unit.attributes.asstring("wwid").strip() if unit is not None else ""
+    except (KeyError, UnicodeDecodeError):
+        wwid = ""
+    return wwid or str(device.properties.get("ID_SERIAL", ""))
