@@ -1,0 +1,56 @@
+"""Tells systemd how the daemon is (sd_notify(3)): a datagram to the socket it named, nothing more.
+
+May touch that one socket and the monotonic clock. Without systemd every call does nothing, and a
+message that cannot be delivered is not missed: the daemon never waits for its supervisor.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import MutableMapping
+
+from iscsid.protocol.printable import printable
+
+VARIABLE = "NOTIFY_SOCKET"
+
+
+class Notifier:
+    """What a supervisor wants to know. ``address`` empty: nobody asked."""
+
+    def __init__(self, address: str = "") -> None:
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address:
+            self._socket = socket.socket(
+                socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+            )
+
+    @classmethod
+    def open(cls, environment: MutableMapping[str, str]) -> Notifier:
+        """Take the address out of ``environment``: children must not speak in our name."""
+        return cls(environment.pop(VARIABLE, ""))
+
+    def ready(self) -> None:
+        """The start, or a reload, is complete."""
+        self._send("READY=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send(f"STATUS={printable(text)}")
+
+    def reloading(self) -> None:
+        """SIGHUP is being obeyed; ``ready`` follows."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """The daemon is on its way out."""
+        self._send("STOPPING=1")
+
+    def _send(self, *assignments: str) -> None:
+        if self._socket is None:
+            return
+        try:
+            self._socket.sendto("\n".join(assignments).encode(), self._address)
+        except OSError:
+            pass  # the supervisor is gone or busy; it can ask the process table instead
