@@ -106,6 +106,10 @@ class AuthenticationFailed(IscsidError):
     decision = Decision.RETRY_SLOWLY
 
 
+class ChapAlgorithmsRefused(AuthenticationFailed):
+    """The target took none of the CHAP algorithms offered; it may take a shorter list."""
+
+
 class ConnectionFailed(IscsidError):
     """The name did not resolve, the connect failed, the stream broke, or time ran out."""
 
@@ -123,6 +127,18 @@ class KernelError(IscsidError):
         name = errno.errorcode.get(code, str(code))
         super().__init__(f"the kernel refused to {step}: {os.strerror(code)} ({name})")
         self.step, self.code = step, code
+
+
+class BindingsFull(IscsidError):
+    """All persistent numbers are taken, or all buses for one target id."""
+
+    decision = Decision.RETRY_SLOWLY
+
+    def __init__(self, target_name: str) -> None:
+        super().__init__(
+            f"no persistent number is left for {target_name}",
+            advice="remove lines of targets that are gone for good from the bindings file",
+        )
 
 
 class AlreadyRunning(IscsidError):
