@@ -83,6 +83,13 @@ class StartSession:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptSession:
+    """Listen to a session that has been running all along; nothing is sent."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeSession:
     """Give a stopped session the socket of a new login, and start it."""
 
@@ -208,6 +215,7 @@ Order = (
     | AskAgain
     | CloseSocket
     | StartSession
+    | AdoptSession
     | ResumeSession
     | LearnCmdSn
     | ApplyTimeouts

@@ -6,10 +6,19 @@ at the end of the turn. Pure: it only collects.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from iscsid.facts import Timer
 from iscsid.initiator.slots import Slots
 from iscsid.jobs import Job, JobId
 from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
+
+
+class Employer(Protocol):
+    """Whoever asked for a child, and is told what comes of it."""
+
+    @property
+    def who(self) -> str: ...
 
 
 class Outbox:
@@ -23,6 +32,7 @@ class Outbox:
         self._orders: list[Order] = []
         self._slots = Slots(max_processes)
         self._jobs = 0
+        self._employers: dict[JobId, Employer] = {}
 
     def begin(self, now: float) -> None:
         """Start the turn of one fact."""
@@ -63,14 +73,24 @@ class Outbox:
         self._jobs += 1
         return JobId(self._jobs)
 
-    def start(self, job: Job, *, first: bool) -> None:
-        """Ask for a child; it starts when a place is free."""
+    def start(self, job: Job, employer: Employer, *, first: bool) -> None:
+        """Ask for a child; it starts when a place is free. ``first``: nothing failed before."""
+        self._employers[job.job] = employer
         self._slots.request(job, first=first)
 
     def stop(self, job: JobId) -> None:
-        """Take a job back, whether it waits or runs."""
+        """Take a job back, whether it waits or runs; nothing it still says counts."""
+        self.dismiss(job)
         if not self._slots.withdraw(job):
             self._orders.append(StopWorker(job))
+
+    def employer(self, job: JobId) -> Employer | None:
+        """Return who waits for the outcome of ``job``; ``None``: nobody (any more)."""
+        return self._employers.get(job)
+
+    def dismiss(self, job: JobId) -> None:
+        """The last word of ``job`` has been heard, or nobody wants to hear it."""
+        self._employers.pop(job, None)
 
     def release(self, job: JobId) -> None:
         """The child of ``job`` is gone, or no longer needs its place."""

@@ -14,6 +14,7 @@ Read a column to see what may happen in a state:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, auto
 
 
@@ -153,7 +154,7 @@ _IN_TRANSIT = {State.STARTING, State.RESUMING, State.PROBING, State.LEAVING_TO_R
 _NO_CONNECTION = {State.DOWN, State.PROBING, State.REJOINING, State.RESUMING, State.ENDING}
 _LEAVING = {State.UNBINDING, State.LEAVING, State.ENDING, State.GONE}
 
-MEANINGLESS: dict[Event, tuple[set[State], str]] = {
+MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
     Event.ATTEMPT_DUE: (
         {s for s in State if s not in (State.WAITING, State.DOWN)},
         "an attempt is under way, or none is needed",

@@ -1,0 +1,59 @@
+"""The command: arguments in, exit status out.
+
+It may read the command line and write one line to standard error; all else is the business of
+whom it calls.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from iscsid import __version__
+from iscsid.errors import IscsidError
+from iscsid.exit_status import ExitStatus
+from iscsid.options import HELP, Action, Options, UsageError, parse
+
+
+def main() -> int:
+    """Run ``iscsid``; return its exit status."""
+    try:
+        options = parse(sys.argv[1:], os.getcwd())
+        return _act(options)
+    except UsageError as error:
+        return _complain(error, ExitStatus.USAGE)
+    except IscsidError as error:
+        return _complain(error, ExitStatus.FAILURE)
+
+
+def _act(options: Options) -> int:
+    match options.action:
+        case Action.HELP:
+            print(HELP)
+        case Action.VERSION:
+            print(f"iscsid {__version__}")
+        case Action.CHECK:
+            from iscsid.check import run_check
+
+            return run_check(options.config, options.initiatorname, sys.stdout)
+        case Action.SHOW_CONFIG:
+            from iscsid.check import run_show_config
+
+            return run_show_config(
+                options.config, options.initiatorname, as_json=options.json, stdout=sys.stdout
+            )
+        case _:
+            from iscsid.daemon import run
+
+            return run(options)
+    return ExitStatus.SUCCESS
+
+
+def _complain(error: IscsidError, status: ExitStatus) -> ExitStatus:
+    for line in str(error).splitlines():
+        print(f"iscsid: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

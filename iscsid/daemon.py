@@ -1,0 +1,129 @@
+"""The daemon: becomes one, opens the ears and hands, and turns the ring.
+
+It may touch everything, through ``system`` and ``workers``; only ``__main__`` imports it. It
+decides nothing about iSCSI.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+from iscsid.errors import IscsidError
+from iscsid.exit_status import ExitStatus
+from iscsid.facts import ConfigurationRefused, Fact
+from iscsid.hands import Hands, Instruments
+from iscsid.initiator.owner import Initiator
+from iscsid.options import Options
+from iscsid.orders import Level
+from iscsid.system.background import Background
+from iscsid.system.bindings_file import BindingsFile
+from iscsid.system.configuration import ConfigurationFiles
+from iscsid.system.journal import Journal
+from iscsid.system.kernel import Kernel
+from iscsid.system.links import LinkTree
+from iscsid.system.loop import Loop
+from iscsid.system.notify import Notifier
+from iscsid.system.pidfile import PidFile
+from iscsid.system.protection import protect
+from iscsid.system.signals import Signals
+from iscsid.system.udev import Udev
+from iscsid.workers.keeper import Keeper
+
+
+def run(options: Options) -> int:
+    """Be the daemon until a signal ends it; return the exit status.
+
+    Raises ``IscsidError`` where it cannot start, in the process that the shell waits for.
+    """
+    files = ConfigurationFiles(options.config, options.initiatorname)
+    first = list(files.read())
+    for fact in first:
+        if isinstance(fact, ConfigurationRefused):
+            raise IscsidError("\n".join(fact.complaints))
+    notifier = Notifier.open(os.environ)
+    with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
+        with ExitStack() as stack:
+            daemon = Daemon(options, files, stack)
+            daemon.tell(first)
+            background.ready()
+            notifier.ready()
+            status = daemon.turn()
+            notifier.stopping()
+            daemon.end()
+    return status
+
+
+class Daemon:
+    """The ring: ears, owner, hands, and the queue of facts between them."""
+
+    def __init__(self, options: Options, files: ConfigurationFiles, stack: ExitStack) -> None:
+        self._journal = Journal.open(options.foreground, options.debug)
+        self._loop = Loop(self._journal.write)
+        stack.callback(self._loop.close)
+        kernel = Kernel.open()
+        stack.callback(kernel.close)
+        udev = Udev()
+        signals = Signals()
+        stack.callback(signals.close)
+        self._keeper = Keeper(self._loop, signals, debug=options.debug)
+        signals.set_reaper(self._keeper.reap)
+        # What overflows is lost: the kernel's events are read before everything else.
+        self._loop.add(kernel.fileno(), kernel.read_events, "the kernel's events")
+        self._loop.add(udev.fileno(), udev.read_events, "udev")
+        self._loop.add(signals.fileno(), signals.read, "signals")
+        self._loop.add_deadline(self._keeper.next_deadline, self._keeper.enforce_deadlines)
+        self._loop.add_deadline(self._journal.deadline, self._journal.flush)
+        links = LinkTree(options.basedir, options.mode)
+        bindings_file = BindingsFile(options.bindings)
+        self._hands = Hands(
+            Instruments(
+                loop=self._loop,
+                journal=self._journal,
+                kernel=kernel,
+                keeper=self._keeper,
+                links=links,
+                bindings_file=bindings_file,
+                configuration_files=files,
+            )
+        )
+        self._owner = Initiator(
+            login_timeout=options.login_timeout,
+            max_processes=options.max_processes,
+            bindings_file=options.bindings,
+        )
+        self._queue: deque[Fact] = deque()
+        self._ears = (bindings_file, kernel, udev)
+        for refusal in protect():
+            self._journal.write(Level.DEBUG, "", refusal)
+
+    def tell(self, first: Iterable[Fact]) -> None:
+        """Let the owner know the configuration, the bindings, and what is there already."""
+        bindings_file, kernel, udev = self._ears
+        self._queue += first
+        self._queue.append(bindings_file.read())
+        self._queue.append(kernel.look())
+        self._queue += udev.enumerate()
+        self._work_off()
+
+    def turn(self) -> int:
+        """Turn the ring until the owner orders to leave; return the exit status."""
+        while self._hands.leave_with is None:
+            self._queue += self._loop.wait()
+            self._work_off()
+        return self._hands.leave_with
+
+    def end(self) -> None:
+        """End all children, in order."""
+        self._keeper.stop_all()
+
+    def _work_off(self) -> None:
+        """Handle every queued fact, and those that come of the orders, to the last."""
+        while self._queue and self._hands.leave_with is None:
+            fact = self._queue.popleft()
+            for order in self._owner.handle(fact, time.monotonic()):
+                self._queue += self._hands.carry_out(order)

@@ -1,0 +1,99 @@
+"""The hands of the daemon: who carries out which order.
+
+One table from kind of order to call. A call returns the facts it found out, which go to the end of
+the ring's queue; no hand ever calls the owner. What is touched is the business of ``system`` and
+``workers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from iscsid import orders
+from iscsid.facts import BindingsNotSaved, BindingsSaved, Fact
+from iscsid.orders import Order
+from iscsid.system.bindings_file import BindingsFile
+from iscsid.system.configuration import ConfigurationFiles
+from iscsid.system.journal import Journal
+from iscsid.system.kernel import Kernel
+from iscsid.system.links import LinkTree
+from iscsid.system.loop import Loop
+from iscsid.workers.keeper import Keeper
+
+Facts = Iterable[Fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What the hands hold."""
+
+    loop: Loop
+    journal: Journal
+    kernel: Kernel
+    keeper: Keeper
+    links: LinkTree
+    bindings_file: BindingsFile
+    configuration_files: ConfigurationFiles
+
+
+class Hands:
+    """Carries out orders; ``leave_with`` is set once the order to leave has come."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._with = instruments
+        self.leave_with: int | None = None
+        kernel, keeper, loop = instruments.kernel, instruments.keeper, instruments.loop
+        self._calls: dict[type, Callable[[Any], Facts | Fact | None]] = {
+            orders.StartWorker: lambda order: keeper.start(order.job),
+            orders.StopWorker: lambda order: keeper.stop(order.job),
+            orders.AskAgain: lambda order: keeper.ask_again(order.job),
+            orders.CloseSocket: lambda order: keeper.close_socket(order.job),
+            orders.StartSession: lambda order: kernel.start_session(
+                order, keeper.take_socket(order.job)
+            ),
+            orders.ResumeSession: lambda order: kernel.resume_session(
+                order, keeper.take_socket(order.job)
+            ),
+            orders.AdoptSession: lambda order: kernel.adopt(order.sid),
+            orders.LearnCmdSn: lambda order: kernel.learn_cmd_sn(order.sid),
+            orders.ApplyTimeouts: lambda order: kernel.apply_timeouts(order.sid, order.timeouts),
+            orders.CheckDisks: lambda order: kernel.check_disks(
+                order.sid, may_open=order.may_open
+            ),
+            orders.UnbindSession: lambda order: kernel.unbind_session(order.sid),
+            orders.SendLogout: lambda order: kernel.send_logout(order.sid),
+            orders.DestroySession: lambda order: kernel.destroy_session(order.sid),
+            orders.LookAtKernel: lambda _: kernel.look(),
+            orders.ReadConfiguration: lambda _: self._read_configuration(),
+            orders.SaveBindings: lambda order: self._save_bindings(order.text),
+            orders.MakeLink: lambda order: instruments.links.make(order.path, order.node),
+            orders.RemoveLink: lambda order: instruments.links.remove(order.path),
+            orders.SetTimer: lambda order: loop.set_timer(order.timer, order.at),
+            orders.CancelTimer: lambda order: loop.cancel_timer(order.timer),
+            orders.Log: lambda order: instruments.journal.write(
+                order.level, order.who, order.text
+            ),
+            orders.Leave: self._leave,
+        }
+
+    def carry_out(self, order: Order) -> list[Fact]:
+        """Do it now; return what it brought to light."""
+        result = self._calls[type(order)](order)
+        if result is None:
+            return []
+        return list(result) if isinstance(result, Iterable) else [result]
+
+    def _read_configuration(self) -> Facts:
+        return self._with.configuration_files.read()
+
+    def _save_bindings(self, text: str) -> Fact:
+        try:
+            self._with.bindings_file.save(text)
+        except OSError as error:
+            return BindingsNotSaved(f"{error.filename or 'bindings'}: {error.strerror}")
+        return BindingsSaved()
+
+    def _leave(self, order: orders.Leave) -> None:
+        self.leave_with = order.status

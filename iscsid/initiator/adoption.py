@@ -1,0 +1,41 @@
+"""What sysfs shows against what the owner believes: adoption at the start, the truth ever after.
+
+Events from the kernel are hints that may get lost; the state files are the truth (``system.sysfs``
+reads them into ``KernelSession``). Pure.
+"""
+
+from __future__ import annotations
+
+from iscsid.facts import KernelSession
+from iscsid.initiator.session import Session
+from iscsid.initiator.session_table import Event, State
+
+CONNECTED = {State.UP, State.LEAVING_TO_RETURN, State.LEAVING}
+"""States in which the owner believes in a live connection."""
+UNBOUND = "UNBOUND"
+UNBINDING = "UNBINDING"
+
+
+def is_healthy(seen: KernelSession) -> bool:
+    """Whether the kernel runs the session over a live connection."""
+    return seen.state == "LOGGED_IN" and seen.connection_state == "up"
+
+
+def state_at_start(seen: KernelSession) -> State:
+    """Return the state in which a session of our own, found at the start, is taken over.
+
+    One that was being logged out goes on with that: it can never be scanned again.
+    """
+    if seen.target_state in (UNBOUND, UNBINDING):
+        return State.UNBINDING
+    return State.UP if is_healthy(seen) else State.DOWN
+
+
+def compare(session: Session, seen: KernelSession | None) -> None:
+    """Tell ``session`` what its events should have told: ``None`` if the kernel has it no more."""
+    if seen is None:
+        session.fire(Event.DESTROYED)
+    elif session.state in CONNECTED and not is_healthy(seen):
+        session.broke("the kernel reports the connection as lost")
+    elif session.state is State.UNBINDING and seen.target_state == UNBOUND:
+        session.fire(Event.UNBOUND)

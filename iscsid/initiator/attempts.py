@@ -1,0 +1,90 @@
+"""Which portal a session tries next, and when.
+
+Portals are tried in turn without a pause; after the last one comes a pause that grows with every
+round (``retry``). A session that comes up and drops again and again pauses too. Pure: it is told
+what happened and answers with seconds.
+"""
+
+from __future__ import annotations
+
+from iscsid.errors import Decision, Failure
+from iscsid.initiator.paths import Path, Way
+from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
+from iscsid.protocol.names import Portal
+
+DROPS_THAT_LOOK_LIKE_A_TWIN = 3
+"""Losses in a row, each soon after a login, that suggest a duplicate InitiatorName."""
+
+
+class Attempts:
+    """The memory of one session's attempts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._way = 0
+        self._moved_to: Portal | None = None
+        self.failures = 0
+        """Rounds through all portals, or early losses, since the session was last stable."""
+
+    @property
+    def way(self) -> Way:
+        """The portal in use, or the one to be tried next."""
+        return self._path.ways[self._way]
+
+    @property
+    def portal(self) -> Portal:
+        """Where to knock: the portal, or where it said it has moved for good."""
+        return self._moved_to or self.way.portal
+
+    @property
+    def looks_like_a_twin(self) -> bool:
+        return self.failures == DROPS_THAT_LOOK_LIKE_A_TWIN
+
+    def change_path(self, path: Path) -> None:
+        """Take over new ways, and stay with the portal in use where it is still among them."""
+        portal = self.way.portal
+        self._path = path
+        self._way = next((i for i, way in enumerate(path.ways) if way.portal == portal), 0)
+
+    def moved(self, portal: Portal | None) -> None:
+        """Remember a permanent redirection until an attempt there fails."""
+        self._moved_to = portal or self._moved_to
+
+    def delay_after_failure(self, failure: Failure, *, is_kept: bool) -> float | None:
+        """Return the seconds before the next attempt, ``None`` where only SIGHUP helps.
+
+        ``is_kept``: the kernel keeps the session, so disks wait for it. Then nothing is final:
+        targets that boot say "not found" for a while.
+        """
+        if self._moved_to is not None:
+            self._moved_to = None
+            return 0.0
+        if self.way.settings.portal_failover:
+            self._way = (self._way + 1) % len(self._path.ways)
+            if self._way:
+                return 0.0
+        self.failures += 1
+        retries = self.way.settings.login_retries
+        if retries and self.failures >= retries and not is_kept:
+            return None
+        decision = failure.decision
+        if is_kept and decision is Decision.GIVE_UP:
+            decision = Decision.RETRY_SLOWLY
+        delay = delay_before_retry(decision, self.failures, str(self._path.binding))
+        longest = self.way.settings.login_retry_interval
+        return min(delay, longest) if delay is not None and longest else delay
+
+    def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
+        """Return the seconds before the first attempt after a session was lost.
+
+        The target's own wish, ``time2wait``, is the least; a session that had not been up for
+        long waits as if the login had failed.
+        """
+        if seconds_up >= STABLE_AFTER:
+            self.failures = 0
+            return time2wait
+        self.failures += 1
+        if self.failures == 1:
+            return time2wait
+        pause = delay_before_retry(Decision.RETRY, self.failures - 1, str(self._path.binding))
+        return max(time2wait, pause or 0.0)

@@ -1,0 +1,192 @@
+"""One DiscoveryAddress: when it is asked, and which targets it has reported. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from iscsid.config.settings import DiscoverySettings
+from iscsid.errors import Decision, Failure
+from iscsid.facts import DiscoveryCompleted, Timer, TimerPurpose
+from iscsid.initiator.marker import discovery_isid
+from iscsid.initiator.offers import discovery_offer
+from iscsid.initiator.outbox import Outbox
+from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
+from iscsid.initiator.session import Identity
+from iscsid.jobs import DiscoveryJob, JobId
+from iscsid.orders import AskAgain
+from iscsid.protocol.names import DiscoveryRecord, IscsiName
+from iscsid.protocol.parameters import LoginPlan
+
+
+class DiscoveryState(Enum):
+    WAITING = "waiting"
+    """For a timer, for SIGHUP, or for a child's place."""
+    ASKING = "asking"
+    LISTENING = "listening"
+    """The child stays logged in and reports when something changes."""
+
+
+class Discovery:
+    """The knowledge gained at one DiscoveryAddress.
+
+    ``targets`` is what the last complete answer said, together with targets that later answers
+    left out but nobody has confirmed to be unwanted: a target that is missing from one answer
+    keeps its session until SIGHUP asks for the truth.
+    """
+
+    def __init__(self, settings: DiscoverySettings, identity: Identity, outbox: Outbox) -> None:
+        self.settings = settings
+        self.identity = identity
+        self.state = DiscoveryState.WAITING
+        self.since = outbox.now
+        self.targets: dict[IscsiName, DiscoveryRecord] = {}
+        self.job: JobId | None = None
+        self.failures = 0
+        self.last_failure: Failure | None = None
+        self.next_attempt_at: float | None = None
+        self.has_answered = False
+        self.keeps_sessions = True
+        """Whether the target lets a discovery session live on after its answer."""
+        self._answer: dict[IscsiName, DiscoveryRecord] = {}
+        self.has_confirmed = False
+        """Whether an answer has replaced all that was known (SIGHUP), and nothing is asked now."""
+        self._prune = False
+        self._again = False
+        self._outbox = outbox
+
+    @property
+    def who(self) -> str:
+        return f"discovery at {self.settings.portal}"
+
+    @property
+    def has_been_tried(self) -> bool:
+        return self.has_answered or self.last_failure is not None
+
+    def ask(self, *, prune: bool = False) -> None:
+        """Ask now. With ``prune`` the answer replaces all that is known (SIGHUP)."""
+        self._prune = self._prune or prune
+        self.has_confirmed = self.has_confirmed and not prune
+        if self.state is DiscoveryState.WAITING:
+            self._outbox.cancel_timer(self._timer)
+            self._start()
+        elif self.state is DiscoveryState.LISTENING and self.job is not None:
+            self._outbox.order(AskAgain(self.job))
+        else:
+            self._again = True
+
+    def change(self, settings: DiscoverySettings, identity: Identity) -> None:
+        """Take over other settings; a running child ends, since it works with the old ones."""
+        if (settings, identity) == (self.settings, self.identity):
+            return
+        self.settings, self.identity = settings, identity
+        self.stop()
+
+    def stop(self) -> None:
+        self._outbox.cancel_timer(self._timer)
+        if self.job is not None:
+            self._outbox.stop(self.job)
+        self._rest()
+
+    # --- what the child reported ----------------------------------------------------------------
+
+    def reported(self, record: DiscoveryRecord) -> None:
+        self._answer[record.target_name] = record
+
+    def completed(self, fact: DiscoveryCompleted) -> set[IscsiName]:
+        """Take the answer as the truth, or as an addition to it (see the class).
+
+        Return the names of the targets whose fate may have changed.
+        """
+        for note in fact.notes:
+            self._outbox.warn(self.who, note)
+        before, answer = self.targets, self._answer
+        if not self._prune:
+            answer = {name: before[name] for name in before if name not in answer} | answer
+        if not self.has_answered or answer != before:
+            self._outbox.info(self.who, f"{len(answer)} target{'' if len(answer) == 1 else 's'}")
+        self.has_confirmed = self._prune
+        self.targets, self._answer, self._prune = answer, {}, False
+        self.has_answered, self.last_failure = True, None
+        if fact.kept:
+            self._become(DiscoveryState.LISTENING)
+            self._outbox.release(fact.job)
+        return before.keys() | answer.keys()
+
+    def failed(self, failure: Failure) -> None:
+        """Forget the half of an answer that came, and try again as the retry table says."""
+        self.last_failure = failure
+        self._outbox.warn(self.who, str(failure))
+        self._rest()
+        self.failures += 1
+        final = failure.decision is Decision.GIVE_UP and self.has_answered
+        decision = Decision.RETRY_SLOWLY if final else failure.decision
+        delay = delay_before_retry(decision, self.failures, self.who)
+        if delay is None:
+            self._outbox.error(self.who, "giving up until SIGHUP")
+        else:
+            self._set_timer(delay)
+
+    def ended(self) -> None:
+        """The child is gone after it had said its last word."""
+        if self.state is DiscoveryState.WAITING:
+            return
+        was_listening = self.state is DiscoveryState.LISTENING
+        was_stable = self._outbox.now - self.since >= STABLE_AFTER
+        self._rest()
+        if self._again:
+            self._start()
+        elif was_listening and was_stable:
+            self.failures = 0
+            self._set_timer(delay_before_retry(Decision.RETRY, 1, self.who) or 0.0)
+        elif was_listening:
+            self.keeps_sessions = False
+            self._outbox.info(self.who, "the target does not keep discovery sessions")
+            self._poll_later()
+        else:
+            self.failures = 0
+            self._poll_later()
+
+    # --- helpers --------------------------------------------------------------------------------
+
+    @property
+    def _timer(self) -> Timer:
+        return Timer(TimerPurpose.RETRY_DISCOVERY, self.settings.portal)
+
+    def _start(self) -> None:
+        self.job = self._outbox.new_job()
+        self._answer, self._again = {}, False
+        self.next_attempt_at = None
+        portal, identity = self.settings.portal, self.identity
+        job = DiscoveryJob(
+            job=self.job,
+            portal=portal,
+            login=LoginPlan(
+                initiator_name=identity.initiator_name,
+                initiator_alias=identity.initiator_alias,
+                target_name=None,
+                isid=discovery_isid(identity.initiator_name, portal),
+                authentication=self.settings.authentication,
+                offer=discovery_offer(self.settings),
+            ),
+            timeouts=self.settings.timeouts,
+            deadline=identity.login_timeout,
+            keep=self.settings.continuous and self.keeps_sessions,
+        )
+        self._become(DiscoveryState.ASKING)
+        self._outbox.start(job, self, first=self.last_failure is None)
+
+    def _poll_later(self) -> None:
+        if self.settings.poll_interval:
+            self._set_timer(self.settings.poll_interval)
+
+    def _set_timer(self, delay: float) -> None:
+        self.next_attempt_at = self._outbox.now + delay
+        self._outbox.set_timer(self._timer, delay)
+
+    def _rest(self) -> None:
+        self.job = None
+        self._become(DiscoveryState.WAITING)
+
+    def _become(self, state: DiscoveryState) -> None:
+        if state is not self.state:
+            self.state, self.since = state, self._outbox.now

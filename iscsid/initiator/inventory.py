@@ -1,0 +1,126 @@
+"""What the owner owns: targets, bindings, sessions and links, kept in step with one another.
+
+Pure. ``owner`` decides when; here it is worked out which sessions begin, change or end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from iscsid.errors import BindingsFull
+from iscsid.facts import KernelSession, SessionStarted
+from iscsid.initiator.adoption import compare, state_at_start
+from iscsid.initiator.bindings import Bindings
+from iscsid.initiator.devices import DeviceTree
+from iscsid.initiator.marker import Marker, parse_marker
+from iscsid.initiator.outbox import Outbox
+from iscsid.initiator.paths import Path, Way, plan_paths
+from iscsid.initiator.session import Identity, Session
+from iscsid.initiator.sessions import Sessions
+from iscsid.initiator.targets import Source, Targets
+from iscsid.orders import AdoptSession, SaveBindings
+from iscsid.protocol.names import IscsiName
+
+
+class Inventory:
+    """The daemon's knowledge, and the rules that hold between its parts."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.identity = Identity(IscsiName(""))
+        self.targets = Targets()
+        self.bindings = Bindings()
+        self.sessions = Sessions()
+        self.tree = DeviceTree()
+
+    # --- which sessions are wanted --------------------------------------------------------------
+
+    def reconcile(self, names: Iterable[IscsiName]) -> None:
+        """Bring the sessions with these targets in step with what is known of them."""
+        for name in sorted(names):
+            self._reconcile(name)
+        self.save_bindings()
+
+    def save_bindings(self) -> None:
+        if self.bindings.changed:
+            self.outbox.order(SaveBindings(self.bindings.format()))
+
+    def _reconcile(self, name: IscsiName) -> None:
+        source = self.targets.source(name)
+        paths = self._paths(name, source) if source else {}
+        for session in self.sessions.of(name):
+            path = paths.pop(session.path.binding, None)
+            if path is not None:
+                session.wanted(path)
+            elif source is not None or not self.targets.is_undecided(session.path.found_at):
+                session.unwanted()
+                self.sessions.drop_if_gone(session)
+        for path in paths.values():
+            session = Session(path, self.identity, self.outbox, self.tree)
+            self.sessions.add(session)
+            session.attempt_now()
+
+    def _paths(self, name: IscsiName, source: Source) -> dict[object, Path]:
+        configuration = self.targets.configuration
+        try:
+            paths = plan_paths(
+                name, source.addresses, source.found_at, configuration, self.bindings
+            )
+        except BindingsFull as error:
+            self.outbox.error(name, str(error))
+            return {}
+        return {path.binding: path for path in paths}
+
+    # --- what the kernel has --------------------------------------------------------------------
+
+    def started(self, fact: SessionStarted) -> None:
+        """The kernel runs a session: its devices may be linked from now on."""
+        session = self.sessions.get(fact.binding)
+        if session is None:
+            return
+        self.sessions.learn_sid(session, fact.sid)
+        self._link(session, fact.sid)
+        session.started(fact)
+
+    def adopt(self, found: Iterable[KernelSession]) -> None:
+        """Take over the sessions that are ours, and say which are not."""
+        for seen in found:
+            marker = parse_marker(seen.marker)
+            if marker is None:
+                self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
+            else:
+                self._adopt(seen, marker)
+        self.save_bindings()
+
+    def _adopt(self, seen: KernelSession, marker: Marker) -> None:
+        name = IscsiName(seen.target_name)
+        if seen.persistent_portal is None or not self.bindings.adopt(name, marker.binding):
+            self.outbox.error(
+                seen.target_name,
+                f"session {seen.sid} says it is {marker.binding}, the bindings file disagrees: "
+                "it is left alone",
+            )
+            return
+        portal = seen.persistent_portal
+        settings = self.targets.configuration.session_settings(name, portal, marker.found_at)
+        way = Way(portal, seen.portal_group_tag, settings)
+        path = Path(marker.binding, name, marker.found_at, (way,))
+        session = Session(path, self.identity, self.outbox, self.tree)
+        session.isid = marker.isid
+        session.adopt(seen.sid, seen.host_no, state_at_start(seen))
+        self.sessions.add(session)
+        self.outbox.order(AdoptSession(seen.sid))
+        self._link(session, seen.sid)
+        self.outbox.info(session.who, f"adopted, {session.state.value} ({path.binding})")
+
+    def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
+        """Hold the sessions against sysfs, except those that changed since it was read."""
+        seen = {session.sid: session for session in found}
+        for session in self.sessions:
+            if session.sid is not None and session.changed_at_turn < ordered_at_turn:
+                compare(session, seen.get(session.sid))
+                self.sessions.drop_if_gone(session)
+
+    def _link(self, session: Session, sid: int) -> None:
+        luns = session.settings.luns
+        self.outbox.order(*self.tree.session_started(sid, session.path.binding, luns))

@@ -1,0 +1,104 @@
+"""Which sessions are wanted: targets and their addresses in, paths out.
+
+A *path* is what gets a session of its own: a whole target with all its portals, or with Multipath
+one portal or one portal group of it. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from iscsid.binding import Binding
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import MultipathPolicy, SessionSettings
+from iscsid.initiator.bindings import Bindings
+from iscsid.protocol.names import IscsiName, Portal, TargetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One portal of a path, and what holds for a session through it."""
+
+    portal: Portal
+    portal_group_tag: int | None
+    settings: SessionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What one session needs to know of its target."""
+
+    binding: Binding
+    target_name: IscsiName
+    found_at: Portal | None
+    """The DiscoveryAddress that reported the target; ``None``: the file names it."""
+    ways: tuple[Way, ...]
+    """In the order in which they are tried; at least one."""
+
+
+def plan_paths(
+    target_name: IscsiName,
+    addresses: Iterable[TargetAddress],
+    found_at: Portal | None,
+    configuration: Configuration,
+    bindings: Bindings,
+) -> list[Path]:
+    """Return the paths of one target; none where it is not enabled. Assigns missing bindings."""
+    ways = [
+        Way(
+            address.portal,
+            address.portal_group_tag,
+            configuration.session_settings(target_name, address.portal, found_at),
+        )
+        for address in addresses
+    ]
+    ways = [way for way in ways if way.settings.enabled]
+    return [
+        Path(
+            bindings.assign_path(target_name, name) if name else bindings.assign(target_name),
+            target_name,
+            found_at,
+            tuple(sorted(group, key=lambda way: _preference(way, found_at))),
+        )
+        for name, group in _groups(ways).items()
+    ]
+
+
+def _groups(ways: list[Way]) -> dict[str, list[Way]]:
+    """Return the ways of each path by the path's name, in the order in which they were reported."""
+    groups: dict[str, list[Way]] = {}
+    for way in ways:
+        groups.setdefault(_path_name(way), []).append(way)
+    return groups
+
+
+def _path_name(way: Way) -> str:
+    match way.settings.multipath:
+        case MultipathPolicy.NO:
+            return ""
+        case MultipathPolicy.PORTAL:
+            return str(way.portal)
+        case MultipathPolicy.PORTAL_GROUP:
+            return "?" if way.portal_group_tag is None else str(way.portal_group_tag)
+
+
+def _preference(way: Way, found_at: Portal | None) -> int:
+    """Rank a way: PreferredPortal, PreferredSubnet, where discovery just worked, the others."""
+    if way.settings.preferred_portal == way.portal.host:
+        return 0
+    if _is_in_preferred_subnet(way):
+        return 1
+    return 2 if way.portal == found_at else 3
+
+
+def _is_in_preferred_subnet(way: Way) -> bool:
+    subnet = way.settings.preferred_subnet
+    if subnet is None:
+        return False
+    try:
+        address = ip_address(way.portal.host)
+    except ValueError:  # a host name
+        return False
+    return address.version == subnet.version and address in ip_network(subnet)

@@ -1,0 +1,61 @@
+"""Scans of one session for LUNs: one at a time, and one more if asked for meanwhile. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iscsid.config.settings import SessionSettings
+from iscsid.errors import Failure
+from iscsid.jobs import JobId, ScanJob
+
+if TYPE_CHECKING:
+    from iscsid.initiator.session import Session
+
+SCAN_PATIENCE = 120.0
+"""Seconds: a scan blocks in the kernel for as long as commands to a bad path take to fail."""
+
+
+class Scans:
+    """Asks for a child per scan, and remembers whether the LUNs have been looked for.
+
+    A scan's employer is this object, so that its end is told apart from a login's.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.job: JobId | None = None
+        self._again = False
+        self.has_finished = False
+        """Whether one scan has come to its end since the session came up."""
+
+    @property
+    def who(self) -> str:
+        return self._session.who
+
+    def ask(self, sid: int, host_no: int, settings: SessionSettings) -> None:
+        """Scan now, or once more after the scan under way."""
+        if self.job is not None:
+            self._again = True
+            return
+        outbox = self._session.outbox
+        self.job = outbox.new_job()
+        job = ScanJob(
+            job=self.job,
+            sid=sid,
+            host_no=host_no,
+            target_name=self._session.path.target_name,
+            luns=settings.luns,
+            disk_command_timeout=settings.disk_command_timeout,
+            deadline=SCAN_PATIENCE,
+        )
+        outbox.start(job, self, first=True)
+
+    def ended(self, failure: Failure | None) -> None:
+        """Note the end of a scan, and begin the one that was asked for meanwhile."""
+        self.job = None
+        self.has_finished = True
+        if failure is not None:
+            self._session.outbox.warn(self.who, f"scanning for LUNs failed: {failure}")
+        if self._again:
+            self._again = False
+            self._session.scan()

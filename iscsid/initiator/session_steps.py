@@ -1,0 +1,202 @@
+"""The steps of a session: how each action of its table is carried out.
+
+Every step is given the session, and puts orders into its outbox. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from iscsid.errors import Decision, Failure
+from iscsid.facts import LoginSucceeded
+from iscsid.initiator.marker import Marker
+from iscsid.initiator.offers import kernel_timeouts, session_offer
+from iscsid.initiator.session_table import Action, State
+from iscsid.jobs import LoginJob
+from iscsid.orders import (
+    CheckDisks,
+    DestroySession,
+    LearnCmdSn,
+    ResumeSession,
+    SendLogout,
+    SessionDescription,
+    StartSession,
+    UnbindSession,
+)
+from iscsid.protocol.parameters import LoginPlan
+
+if TYPE_CHECKING:
+    from iscsid.initiator.session import Session
+
+LOGOUT_PATIENCE = 15.0
+"""Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
+FIRST_CMD_SN = 1
+
+
+def start_login(session: Session) -> None:
+    session.job = session.outbox.new_job()
+    session.next_attempt_at = None
+    plan = LoginPlan(
+        initiator_name=session.identity.initiator_name,
+        initiator_alias=session.identity.initiator_alias,
+        target_name=session.path.target_name,
+        isid=session.isid,
+        cmd_sn=session.cmd_sn,
+        authentication=session.settings.authentication,
+        offer=session_offer(session.settings),
+    )
+    job = LoginJob(
+        job=session.job,
+        portal=session.attempts.portal,
+        login=plan,
+        timeouts=session.settings.timeouts,
+        tcp_window_size=session.settings.tcp_window_size,
+        deadline=session.identity.login_timeout,
+    )
+    session.outbox.start(job, session, first=session.last_failure is None)
+
+
+def stop_login(session: Session) -> None:
+    if session.job is not None:
+        session.outbox.stop(session.job)
+        session.job = None
+
+
+def retry_later(session: Session) -> None:
+    failure = session.last_failure or Failure(Decision.RETRY, "the attempt was given up")
+    session.outbox.warn(session.who, str(failure))
+    delay = session.attempts.delay_after_failure(failure, is_kept=session.sid is not None)
+    if delay is None:
+        session.outbox.error(session.who, "giving up until SIGHUP")
+    else:
+        session.set_retry(delay)
+
+
+def _description(session: Session, login: LoginSucceeded) -> SessionDescription:
+    return SessionDescription(
+        target_name=session.path.target_name,
+        initiator_name=session.identity.initiator_name,
+        portal=session.attempts.way.portal,
+        portal_group_tag=login.result.target_portal_group_tag,
+        marker=str(Marker(session.path.binding, session.isid, session.path.found_at)),
+        cmd_sn=login.result.cmd_sn,
+        exp_stat_sn=login.result.exp_stat_sn,
+        parameters=login.result.parameters,
+        timeouts=kernel_timeouts(session.settings),
+    )
+
+
+def start_in_kernel(session: Session) -> None:
+    assert session.login is not None
+    description = _description(session, session.login)
+    session.outbox.order(StartSession(session.path.binding, session.login.job, description))
+
+
+def resume_in_kernel(session: Session) -> None:
+    assert session.login is not None
+    description = _description(session, session.login)
+    job = session.login.job
+    session.outbox.order(ResumeSession(session.path.binding, session.kernel_sid, job, description))
+
+
+def come_up(session: Session) -> None:
+    session.last_failure = session.time2wait = None
+    session.up_since = session.outbox.now
+    session.outbox.info(
+        session.who, f"session is up ({session.path.binding}, host{session.host_no})"
+    )
+    session.scan()
+
+
+def go_down(session: Session) -> None:
+    reason = session.last_failure.what if session.last_failure else "logged out to log in again"
+    session.outbox.warn(session.who, f"session is down: {reason}")
+    time2wait = session.time2wait
+    if time2wait is None:
+        time2wait = session.login.result.parameters.default_time2wait if session.login else 0
+    session.set_retry(
+        session.attempts.delay_after_loss(session.outbox.now - session.up_since, time2wait)
+    )
+    if session.attempts.looks_like_a_twin:
+        session.outbox.warn(
+            session.who,
+            "each login succeeds and the connection drops again; does another host use the "
+            f"InitiatorName {session.identity.initiator_name}?",
+        )
+
+
+def learn_cmd_sn(session: Session) -> None:
+    session.outbox.order(LearnCmdSn(session.kernel_sid))
+
+
+def check_disks(session: Session) -> None:
+    session.outbox.order(CheckDisks(session.kernel_sid, may_open=session.state is State.UP))
+
+
+def stay(session: Session) -> None:
+    uses = ", ".join(session.kept_because)
+    session.outbox.warn(session.who, f"no longer wanted, but its disks are in use: {uses}")
+
+
+def unbind(session: Session) -> None:
+    withdraw_links(session)
+    session.outbox.order(UnbindSession(session.kernel_sid))
+    be_patient(session)
+
+
+def send_logout(session: Session) -> None:
+    session.outbox.order(SendLogout(session.kernel_sid))
+    be_patient(session)
+
+
+def destroy(session: Session) -> None:
+    session.outbox.cancel_timer(session.retry_timer)
+    withdraw_links(session)
+    session.outbox.order(DestroySession(session.kernel_sid))
+    be_patient(session)
+
+
+def withdraw_links(session: Session) -> None:
+    """Remove the links before the kernel frees the device names for others."""
+    session.outbox.order(*session.tree.session_ended(session.kernel_sid))
+
+
+def be_patient(session: Session) -> None:
+    session.outbox.set_timer(session.logout_timer, LOGOUT_PATIENCE)
+
+
+def start_afresh(session: Session) -> None:
+    withdraw_links(session)
+    session.last_failure = Failure(Decision.RETRY, "the kernel has lost the session")
+    session.sid = session.host_no = session.login = None
+    session.cmd_sn = FIRST_CMD_SN
+    retry_later(session)
+
+
+def forget(session: Session) -> None:
+    session.outbox.cancel_timer(session.retry_timer)
+    session.outbox.cancel_timer(session.logout_timer)
+    if session.sid is not None:
+        withdraw_links(session)
+        session.outbox.info(session.who, f"session is gone ({session.path.binding})")
+
+
+STEPS: dict[Action, Callable[[Session], None]] = {
+    Action.START_LOGIN: start_login,
+    Action.STOP_LOGIN: stop_login,
+    Action.RETRY_LATER: retry_later,
+    Action.START_IN_KERNEL: start_in_kernel,
+    Action.RESUME_IN_KERNEL: resume_in_kernel,
+    Action.COME_UP: come_up,
+    Action.GO_DOWN: go_down,
+    Action.LEARN_CMD_SN: learn_cmd_sn,
+    Action.CHECK_DISKS: check_disks,
+    Action.STAY: stay,
+    Action.UNBIND: unbind,
+    Action.SEND_LOGOUT: send_logout,
+    Action.DESTROY: destroy,
+    Action.WAIT_A_LITTLE: be_patient,
+    Action.START_AFRESH: start_afresh,
+    Action.FORGET: forget,
+}

@@ -1,0 +1,93 @@
+"""Which portal is tried next, and when."""
+
+from __future__ import annotations
+
+from iscsid.binding import Binding
+from iscsid.config.settings import SessionSettings
+from iscsid.errors import Decision, Failure
+from iscsid.initiator.attempts import Attempts
+from iscsid.initiator.paths import Path, Way
+from iscsid.initiator.retry import STABLE_AFTER
+from iscsid.protocol.names import IscsiName, Portal
+
+A, B, C = (Portal(f"192.0.2.{n}") for n in (1, 2, 3))
+REFUSED = Failure(Decision.RETRY, "connection refused")
+FINAL = Failure(Decision.GIVE_UP, "no such target")
+
+
+def path(*portals: Portal, settings: SessionSettings | None = None) -> Path:
+    ways = tuple(Way(portal, 1, settings or SessionSettings()) for portal in portals)
+    return Path(Binding(0, 0), IscsiName("iqn.2024-01.org.example:t"), None, ways)
+
+
+def test_all_portals_are_tried_in_turn_before_the_first_pause() -> None:
+    attempts = Attempts(path(A, B, C))
+    assert attempts.portal == A
+    assert attempts.delay_after_failure(REFUSED, is_kept=False) == 0
+    assert attempts.portal == B
+    assert attempts.delay_after_failure(REFUSED, is_kept=False) == 0
+    assert attempts.portal == C
+    pause = attempts.delay_after_failure(REFUSED, is_kept=False)
+    assert pause and attempts.portal == A
+
+
+def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
+    attempts = Attempts(path(A, B, settings=SessionSettings(portal_failover=False)))
+    assert attempts.delay_after_failure(REFUSED, is_kept=False)
+    assert attempts.portal == A
+
+
+def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
+    attempts = Attempts(path(A))
+    attempts.moved(C)
+    attempts.moved(None)
+    assert attempts.portal == C
+    assert attempts.way.portal == A, "what the kernel is told stays the address of the file"
+    assert attempts.delay_after_failure(REFUSED, is_kept=True) == 0
+    assert attempts.portal == A
+
+
+def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() -> None:
+    assert Attempts(path(A)).delay_after_failure(FINAL, is_kept=False) is None
+    assert Attempts(path(A)).delay_after_failure(FINAL, is_kept=True)
+
+
+def test_login_retries_end_the_attempts_of_a_session_no_disk_waits_for() -> None:
+    attempts = Attempts(path(A, settings=SessionSettings(login_retries=2)))
+    assert attempts.delay_after_failure(REFUSED, is_kept=False)
+    assert attempts.delay_after_failure(REFUSED, is_kept=False) is None
+    kept = Attempts(path(A, settings=SessionSettings(login_retries=1)))
+    assert kept.delay_after_failure(REFUSED, is_kept=True)
+
+
+def test_the_retry_interval_shortens_pauses_and_never_lengthens_them() -> None:
+    attempts = Attempts(path(A, settings=SessionSettings(login_retry_interval=3)))
+    delays = [attempts.delay_after_failure(REFUSED, is_kept=False) for _ in range(9)]
+    assert all(delay is not None and 0 < delay <= 3 for delay in delays)
+
+
+def test_a_session_that_was_stable_comes_back_as_soon_as_the_target_allows() -> None:
+    attempts = Attempts(path(A))
+    for _ in range(20):
+        assert attempts.delay_after_loss(STABLE_AFTER, 0) == 0
+    assert attempts.delay_after_loss(STABLE_AFTER, 7) == 7
+
+
+def test_a_session_that_drops_again_and_again_pauses_and_looks_like_a_twin_once() -> None:
+    attempts = Attempts(path(A))
+    delays, twins = [], []
+    for _ in range(8):
+        delays.append(attempts.delay_after_loss(1, 0))
+        twins.append(attempts.looks_like_a_twin)
+    assert delays[0] == 0 and delays[-1] > 30
+    assert delays == sorted(delays)
+    assert twins.count(True) == 1
+
+
+def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> None:
+    attempts = Attempts(path(A, B))
+    attempts.delay_after_failure(REFUSED, is_kept=False)
+    attempts.change_path(path(C, B, A))
+    assert attempts.portal == B
+    attempts.change_path(path(C))
+    assert attempts.portal == C

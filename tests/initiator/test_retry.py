@@ -1,0 +1,45 @@
+"""The delays of the retry table."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iscsid.errors import Decision
+from iscsid.initiator.retry import DELAYS, JITTER, delay_before_retry
+
+PATIENT = [decision for decision in Decision if DELAYS[decision] is not None]
+
+
+@pytest.mark.parametrize("decision", PATIENT)
+@given(failures=st.integers(1, 10_000), who=st.text(max_size=20))
+def test_a_delay_stays_within_its_row_and_its_jitter(
+    decision: Decision, failures: int, who: str
+) -> None:
+    row = DELAYS[decision]
+    assert row is not None
+    full = row[min(failures, len(row)) - 1]
+    delay = delay_before_retry(decision, failures, who)
+    assert delay is not None
+    assert full * (1 - JITTER) <= delay <= full
+
+
+@pytest.mark.parametrize("decision", PATIENT)
+def test_the_rows_grow_and_end(decision: Decision) -> None:
+    row = DELAYS[decision]
+    assert row is not None and list(row) == sorted(set(row))
+
+
+def test_giving_up_waits_for_a_person() -> None:
+    assert delay_before_retry(Decision.GIVE_UP, 1, "x") is None
+
+
+def test_an_unreachable_target_is_tried_at_least_once_a_minute_for_ever() -> None:
+    delay = delay_before_retry(Decision.RETRY, 1_000_000, "x")
+    assert delay is not None and delay <= 60
+
+
+def test_two_sessions_that_fail_together_do_not_knock_in_step() -> None:
+    delays = {delay_before_retry(Decision.RETRY, 7, f"bus0/target{n}") for n in range(100)}
+    assert len(delays) > 90
