@@ -42,6 +42,10 @@ class TargetAddress:
     portal: Portal
     portal_group_tag: int | None = None
 
+    def __str__(self) -> str:
+        tag = self.portal_group_tag
+        return str(self.portal) if tag is None else f"{self.portal},{tag}"
+
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryRecord:
@@ -96,7 +100,7 @@ def parse_iscsi_name(text: str) -> IscsiName:
 
 
 def _no_name(text: str, why: str) -> InvalidName:
-    return InvalidName(f"{printable(text)!r} is no iSCSI name: {why}")
+    return InvalidName(f"'{printable(text)}' is no iSCSI name: {why}")
 
 
 _PORTAL = re.compile(r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^:\[\]]*))(?::(?P<port>[^:]*))?")
@@ -153,7 +157,7 @@ def _parse_host(text: str, host: str) -> str:
 
 
 def _no_portal(text: str, why: str) -> InvalidName:
-    return InvalidName(f"{printable(text)!r} is no portal: {why}")
+    return InvalidName(f"'{printable(text)}' is no portal: {why}")
 
 
 def parse_target_address(text: str) -> TargetAddress:
@@ -169,7 +173,7 @@ def parse_target_address(text: str) -> TargetAddress:
     except ProtocolError:
         number = -1
     if not 0 <= number <= 0xFFFF:
-        raise InvalidName(f"{printable(text)!r} has no portal group tag after the comma")
+        raise InvalidName(f"'{printable(text)}' has no portal group tag after the comma")
     return TargetAddress(parse_portal(portal), number)
 
 
@@ -190,14 +194,19 @@ def why_unusable(portal: Portal) -> str | None:
         return "the address is a multicast group"
     if address == _BROADCAST:
         return "the address is the broadcast address"
-    if isinstance(address, ipaddress.IPv6Address) and _lacks_scope(address):
+    if lacks_scope(portal):
         return "the address is link-local and names no interface"
     return None
 
 
+def lacks_scope(portal: Portal) -> bool:
+    """Whether the host is a link-local IPv6 address without the interface it needs."""
+    try:
+        address = ipaddress.IPv6Address(portal.host)
+    except ValueError:
+        return False
+    return address.is_link_local and address.scope_id is None
+
+
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-
-
-def _lacks_scope(address: ipaddress.IPv6Address) -> bool:
-    return address.is_link_local and address.scope_id is None

@@ -38,35 +38,64 @@ NO_LUN = bytes(8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pdu:
-    """What every PDU has: a data segment, and a header that ``encode`` makes of its fields."""
-
-    opcode: ClassVar[Opcode]
-    always: ClassVar[int] = 0
-    """The bits of header octet 1 that are set in every PDU of this kind."""
+    """What every PDU has: a header, and a data segment, perhaps an empty one."""
 
     data: bytes = field(default=b"", repr=False)
     """Left out of ``repr``: it may be long, and hold what is nobody else's business."""
+
+    @property
+    def opcode(self) -> Opcode:
+        raise NotImplementedError
 
     def encode(self) -> bytes:
         """Return header, data segment and zero padding; no digests."""
         if len(self.data) > MAX_DATA_SEGMENT_LENGTH:
             raise ValueError(f"{len(self.data)} octets of data do not fit into one PDU")
+        return self._encode_header() + self.data + bytes(padding(len(self.data)))
+
+    def _encode_header(self) -> bytes:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenPdu(Pdu):
+    """A PDU whose header iscsid makes of its fields, and its fields of a header."""
+
+    opcode: ClassVar[Opcode]
+    always: ClassVar[int] = 0
+    """The bits of header octet 1 that are set in every PDU of this kind."""
+
+    def _encode_header(self) -> bytes:
         header = bytearray(BHS_LENGTH)
         header[0] = self.opcode
         header[1] = self.always
         header[5:8] = len(self.data).to_bytes(3, "big")
         for name, place in LAYOUTS[type(self)]:
             place.put(header, getattr(self, name))
-        return bytes(header) + self.data + bytes(padding(len(self.data)))
+        return bytes(header)
 
     @classmethod
-    def _decode(cls, header: bytes, data: bytes) -> Self:
+    def from_header(cls, header: bytes, data: bytes) -> Self:
         values = {name: place.take(header) for name, place in LAYOUTS[cls]}
         return cls(**values, data=data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(Pdu):
+class OtherPdu(Pdu):
+    """A PDU that iscsid itself never speaks, a SCSI Response for instance, or none at all."""
+
+    header: bytes
+
+    @property
+    def opcode(self) -> Opcode:
+        return opcode_of(self.header)
+
+    def _encode_header(self) -> bytes:
+        return self.header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(SpokenPdu):
     """What every PDU from an initiator has."""
 
     immediate: Annotated[bool, Bits(0, 6)] = True
@@ -76,7 +105,7 @@ class Request(Pdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Response(Pdu):
+class Response(SpokenPdu):
     """What every PDU from a target has."""
 
     initiator_task_tag: Annotated[int, Number(16, 4)] = RESERVED_TAG
@@ -220,23 +249,7 @@ class Reject(Response):
     data_sn: Annotated[int, Number(36, 4)] = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherPdu(Pdu):
-    """A PDU iscsid never speaks itself, a SCSI Response for instance, or none at all."""
-
-    opcode: ClassVar = Opcode(0x3E)
-
-    header: bytes
-
-    @property
-    def kind(self) -> Opcode:
-        return Opcode(self.header[0] & 0x3F)
-
-    def encode(self) -> bytes:
-        return self.header + self.data + bytes(padding(len(self.data)))
-
-
-SPOKEN: dict[int, type[Pdu]] = {
+SPOKEN: dict[int, type[SpokenPdu]] = {
     kind.opcode: kind
     for kind in (
         NopOut,
@@ -253,7 +266,7 @@ SPOKEN: dict[int, type[Pdu]] = {
 }
 
 
-def _layout(kind: type[Pdu]) -> tuple[tuple[str, Place], ...]:
+def _layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
     """Return the header fields of a kind of PDU with their places."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
@@ -265,6 +278,11 @@ def _layout(kind: type[Pdu]) -> tuple[tuple[str, Place], ...]:
 
 
 LAYOUTS = {kind: _layout(kind) for kind in SPOKEN.values()}
+
+
+def opcode_of(header: bytes | bytearray) -> Opcode:
+    """Return what kind of PDU a header begins."""
+    return Opcode(header[0] & 0x3F)
 
 
 def decode(header: bytes, data: bytes) -> Pdu:
@@ -279,7 +297,7 @@ def decode(header: bytes, data: bytes) -> Pdu:
             f"a PDU announces {data_segment_length(header)} octets of data and has {len(data)}",
             section="11.2.1.6",
         )
-    kind = SPOKEN.get(header[0] & 0x3F)
+    kind = SPOKEN.get(opcode_of(header))
     if kind is None:
         return OtherPdu(header=bytes(header), data=bytes(data))
-    return kind._decode(header, bytes(data))
+    return kind.from_header(header, bytes(data))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from iscsid.errors import MalformedPdu
 from iscsid.protocol.bhs import BHS_LENGTH, ahs_length, data_segment_length, padding
-from iscsid.protocol.codes import Opcode
-from iscsid.protocol.pdu import Pdu, decode
+from iscsid.protocol.pdu import Pdu, decode, opcode_of
 
 DEFAULT_MAX_DATA_SEGMENT_LENGTH = 8192
 """What a target may send before anything else is declared (RFC 7143, section 13.12)."""
@@ -62,7 +61,7 @@ class PduReader:
         length = data_segment_length(self._received)
         if length > self.max_data_segment_length:
             raise MalformedPdu(
-                f"a PDU ({Opcode(self._received[0] & 0x3F)}) announces {length} octets of data, "
+                f"a PDU ({opcode_of(self._received)}) announces {length} octets of data, "
                 f"more than the {self.max_data_segment_length} that were allowed",
                 section="13.12",
                 advice="make sure that an iSCSI target listens at this address",

@@ -1,0 +1,192 @@
+"""Makes discovery records of a SendTargets answer, while it is still coming in.
+
+The text arrives in pieces that may be cut anywhere, and each is looked at once: what is kept is
+one record to a target, and an unfinished pair. Nothing in a record can spoil another: what is no
+name, no address or no pair at all becomes a note. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from iscsid.errors import ProtocolError
+from iscsid.protocol.names import (
+    DiscoveryRecord,
+    IscsiName,
+    Portal,
+    TargetAddress,
+    lacks_scope,
+    parse_iscsi_name,
+    parse_target_address,
+    why_unusable,
+)
+from iscsid.protocol.notes import Notes
+from iscsid.protocol.pairs import PairSplitter
+from iscsid.protocol.printable import printable
+from iscsid.protocol.text import parse_pair
+
+MAX_TARGETS = 65536
+"""As many as can have a number of their own: 256 buses of 256 targets."""
+
+MAX_ADDRESSES = 256
+"""Of one target."""
+
+MAX_ANSWER_LENGTH = 64 << 20
+"""Octets, which is enough for all these targets."""
+
+MAX_EMPTY_PIECES = 16
+"""In a row: a target may say nothing now and then, but not for ever."""
+
+_MAX_PAIR_LENGTH = 512
+_MAX_REMEMBERED = 1024
+
+
+@dataclass(slots=True)
+class _Target:
+    """What has been said of one target: in one listing, or in all of the answer."""
+
+    name: IscsiName
+    spelling: str
+    has_address: bool = False
+    """Whether an address was given, be it one that can be used or not."""
+    addresses: dict[TargetAddress, None] = field(default_factory=dict)
+
+    def record(self) -> DiscoveryRecord:
+        tagged = {each.portal for each in self.addresses if each.portal_group_tag is not None}
+        addresses = tuple(
+            each
+            for each in self.addresses
+            if each.portal_group_tag is not None or each.portal not in tagged
+        )
+        spelling = "" if self.spelling == self.name else self.spelling
+        return DiscoveryRecord(self.name, addresses, spelling)
+
+
+class SendTargetsAnswer:
+    """One answer to SendTargets, from its first octet to its last.
+
+    ``portal`` is where the discovery session runs: a target listed without any address is there.
+    """
+
+    def __init__(self, portal: Portal, notes: Notes) -> None:
+        self._portal = portal
+        self._notes = notes
+        self._splitter = PairSplitter(_MAX_PAIR_LENGTH)
+        self._length = 0
+        self._empty_pieces = 0
+        self._targets: dict[IscsiName, _Target] = {}
+        self._grown: dict[IscsiName, _Target] = {}
+        self._listing: _Target | None = None
+        self._is_skipping = False
+        self._remembered: dict[str, TargetAddress | None] = {}
+
+    def receive_text(self, piece: bytes) -> None:
+        """Take the next piece of the text; raises ``ProtocolError`` where it has no end."""
+        self._length += len(piece)
+        self._empty_pieces = 0 if piece else self._empty_pieces + 1
+        if self._length > MAX_ANSWER_LENGTH or self._empty_pieces > MAX_EMPTY_PIECES:
+            raise ProtocolError(
+                f"the answer to SendTargets has no end after {self._length} octets and "
+                f"{len(self._targets)} targets"
+            )
+        for pair in self._splitter.split(piece):
+            self._take_pair(pair)
+
+    def finish(self) -> None:
+        """Take it that the last piece was the last."""
+        if rest := self._splitter.take_rest():
+            self._notes.add("the answer does not end in NUL")
+            self._take_pair(rest)
+        self._end_listing()
+        for target in self._targets.values():
+            if not target.addresses:
+                self._notes.add(f"skipped {target.name}: none of its portals can be used")
+
+    def take_records(self) -> tuple[DiscoveryRecord, ...]:
+        """Return the targets that are new, or have got more addresses, since the last call.
+
+        A target may be listed more than once; its later record then replaces the earlier one, all
+        of which it holds.
+        """
+        records = tuple(target.record() for target in self._grown.values())
+        self._grown.clear()
+        return records
+
+    def _take_pair(self, pair: bytes) -> None:
+        key = pair.partition(b"=")[0]
+        try:
+            if key == b"TargetName":
+                self._end_listing()
+                self._is_skipping = True
+                self._begin_listing(_value(pair))
+            elif key == b"TargetAddress":
+                self._add_address(_value(pair))
+            else:
+                self._notes.add(f"ignored in the answer: {printable(pair, 60)}")
+        except ProtocolError as error:
+            self._notes.add(f"skipped a {printable(key, 60)}: {error.what}")
+
+    def _begin_listing(self, spelling: str) -> None:
+        name = parse_iscsi_name(spelling)
+        if name not in self._targets and len(self._targets) == MAX_TARGETS:
+            raise ProtocolError(f"{name} comes after {MAX_TARGETS} others")
+        self._listing = _Target(name, spelling)
+        self._is_skipping = False
+
+    def _add_address(self, text: str) -> None:
+        if self._listing is None:
+            if not self._is_skipping:
+                self._notes.add(f"ignored an address without a target: {printable(text, 60)}")
+            return
+        self._listing.has_address = True
+        address = self._parse_address(text)
+        if address is None:
+            return
+        if len(self._listing.addresses) == MAX_ADDRESSES:
+            raise ProtocolError(f"{self._listing.name} has more than {MAX_ADDRESSES} of them")
+        self._listing.addresses[address] = None
+
+    def _parse_address(self, text: str) -> TargetAddress | None:
+        """Return what ``text`` says, ``None`` where that is of no use; remember it, for most
+        targets of an answer have the same few addresses."""
+        if text in self._remembered:
+            return self._remembered[text]
+        if len(self._remembered) == _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[text] = None
+        address = parse_target_address(text)
+        address = replace(address, portal=self._with_scope(address.portal))
+        if why := why_unusable(address.portal):
+            raise ProtocolError(f"{address} cannot be used: {why}")
+        self._remembered[text] = address
+        return address
+
+    def _with_scope(self, portal: Portal) -> Portal:
+        """Give a link-local address the interface over which the answer came."""
+        _, percent, scope = self._portal.host.partition("%")
+        if percent and lacks_scope(portal):
+            return replace(portal, host=f"{portal.host}%{scope}")
+        return portal
+
+    def _end_listing(self) -> None:
+        listing, self._listing = self._listing, None
+        if listing is None:
+            return
+        if not listing.has_address:
+            listing.addresses[TargetAddress(self._portal)] = None
+        target = self._targets.setdefault(listing.name, _Target(listing.name, listing.spelling))
+        if target.spelling != listing.spelling:
+            self._notes.add(f"{listing.name} is listed in more than one spelling")
+            target.spelling = min(target.spelling, listing.spelling)
+        before = len(target.addresses)
+        for address in listing.addresses:
+            if len(target.addresses) < MAX_ADDRESSES:
+                target.addresses[address] = None
+        if len(target.addresses) > before:
+            self._grown[target.name] = target
+
+
+def _value(pair: bytes) -> str:
+    if len(pair) > _MAX_PAIR_LENGTH:
+        raise ProtocolError(f"the pair has more than {_MAX_PAIR_LENGTH} octets")
+    return parse_pair(pair)[1]
