@@ -159,9 +159,11 @@ class DiscoveryExchange:
         row(self, pdu)
 
     def _acknowledge(self, pdu: Response) -> None:
-        """Keep ExpStatSN in step.
+        """Keep ExpStatSN and CmdSN in step.
 
-        Nothing hangs on a gap here, where one TCP connection brings all in order: it is noted.
+        Nothing hangs on a gap in StatSN here, where one TCP connection brings all in order, so it
+        is only noted. CmdSN follows ExpCmdSN because istgt counts immediate requests, too, and
+        drops the connection over a CmdSN it believes to be past.
         """
         is_counted = not isinstance(pdu, NopIn) or pdu.initiator_task_tag != RESERVED_TAG
         if pdu.stat_sn != self._exp_stat_sn:
@@ -169,6 +171,8 @@ class DiscoveryExchange:
         following = serial.add(pdu.stat_sn) if is_counted else pdu.stat_sn
         if serial.is_later(following, self._exp_stat_sn):
             self._exp_stat_sn = following
+        if serial.is_later(pdu.exp_cmd_sn, self._cmd_sn):
+            self._cmd_sn = pdu.exp_cmd_sn
 
     def _take_text(self, pdu: TextResponse) -> None:
         self._check_task_tag(pdu)
