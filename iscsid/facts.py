@@ -50,6 +50,36 @@ class BindingsNotSaved:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class BindingsNotRead:
+    """There is a bindings file but it cannot be read: who has which number is not known."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinksFound:
+    """The links that an earlier life of the daemon has left: their paths and nodes."""
+
+    links: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNotMade:
+    """``path`` does not point to where it should; ``reason`` says why and what to do."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNotRemoved:
+    """``path`` is still there although it should not be."""
+
+    path: str
+    reason: str
+
+
 # --- from signals and timers --------------------------------------------------------------------
 
 
@@ -303,12 +333,21 @@ class DeviceVanished:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class DevicesEnumerated:
+    """Every device that was there at the start has been reported."""
+
+
 Fact = (
     ConfigurationRead
     | ConfigurationRefused
     | BindingsRead
     | BindingsSaved
     | BindingsNotSaved
+    | BindingsNotRead
+    | LinksFound
+    | LinkNotMade
+    | LinkNotRemoved
     | HangupReceived
     | TerminateReceived
     | InterruptReceived
@@ -335,4 +374,5 @@ Fact = (
     | SessionsFound
     | DeviceAppeared
     | DeviceVanished
+    | DevicesEnumerated
 )

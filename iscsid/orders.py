@@ -157,7 +157,11 @@ class ReadConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class SaveBindings:
+    """Replace the bindings file, unless it was changed by hand: then it is reported again."""
+
     text: str
+    keep_copy: bool = False
+    """What the file holds now is not all in ``text``: it stays under another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +170,20 @@ class MakeLink:
 
     path: str
     node: str
+    device: str = ""
+    """The sysfs path of the device that must have this node, to be checked at the last moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveLink:
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceDevice:
+    """Let udev look again at a device whose link has come or gone, so that systemd learns it."""
+
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +241,7 @@ Order = (
     | SaveBindings
     | MakeLink
     | RemoveLink
+    | AnnounceDevice
     | SetTimer
     | CancelTimer
     | Log
