@@ -1,0 +1,84 @@
+"""What holds for every test: the order of the suites, and where the machine's tests run.
+
+Tests under ``tests/live`` and ``tests/machine`` are marked by their directory. The quick ones come
+first; those marked ``machine`` are run inside a virtual machine by ``tests.machine.relay``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.machine.boot import what_is_missing
+from tests.machine.guest import is_inside
+from tests.machine.relay import Relay
+
+TESTS = Path(__file__).parent
+SUITES = ("live", "machine")
+"""In the order in which they run, after all others."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    suite = item.path.relative_to(TESTS).parts[0]
+    if suite in SUITES and item.get_closest_marker(suite) is None:
+        item.add_marker(suite)
+
+
+def _suite(item: pytest.Item) -> int:
+    return max(
+        (1 + SUITES.index(name) for name in SUITES if item.get_closest_marker(name)), default=0
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_suite)
+
+
+class MachineTests:
+    """Hands the tests marked ``machine`` to the virtual machine."""
+
+    def __init__(self) -> None:
+        self._relay: Relay | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        if item.get_closest_marker("machine") is None:
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in self._reports_of(item):
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def _reports_of(self, item: pytest.Item) -> list[pytest.TestReport]:
+        if missing := what_is_missing():
+            return [_not_run(item, missing)]
+        if self._relay is None:
+            wanted = [each for each in item.session.items if each.get_closest_marker("machine")]
+            self._relay = Relay(item.config, wanted)
+        return self._relay.reports_of(item)
+
+    def pytest_unconfigure(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
+
+
+def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:
+    """Skip where a person tries things out; in continuous integration that is a failure."""
+    skipped = not os.environ.get("CI")
+    file, line, _ = item.location
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome="skipped" if skipped else "failed",
+        longrepr=(file, line or 0, f"Skipped: {why}") if skipped else why,
+        when="setup",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not is_inside():
+        config.pluginmanager.register(MachineTests(), "iscsid-machine-tests")
