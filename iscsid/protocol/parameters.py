@@ -88,6 +88,11 @@ class LoginPlan:
     cmd_sn: int = 1
     authentication: Authentication = field(default_factory=Authentication)
     offer: Offer = field(default_factory=Offer)
+    skip_security: bool = False
+    """Begin in the operational stage, one answer sooner; only without credentials.
+
+    Standard targets take it, yet hardly an initiator does it, so it is no default.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,100 @@
+"""Redirections: where a target says it has moved to, and how far it is followed.
+
+A target may answer any Login Request with another address (RFC 7143, section 11.13.5). The driver
+follows it with a new connection and a login from scratch; here is decided where to, and when to
+stop. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iscsid.errors import Decision, InvalidName, LoginRejected
+from iscsid.protocol.names import Portal, parse_target_address, why_unusable
+from iscsid.protocol.parameters import Redirection
+from iscsid.protocol.printable import printable
+from iscsid.protocol.status import MOVED_PERMANENTLY, MOVED_TEMPORARILY, explain
+from iscsid.protocol.text import Pairs
+
+MAX_REDIRECTIONS = 8
+"""How often one login attempt is sent on. Arrays that spread load need one, or two."""
+
+MAX_PORTALS = 8
+"""Addresses of one redirection that are tried, lest a target makes us knock everywhere."""
+
+
+def read_redirection(status: int, pairs: Pairs) -> Redirection:
+    """Make a redirection of a Login Response with status 0101 or 0102.
+
+    Addresses that cannot be used are passed over, and a portal group tag, which may not be there,
+    is too. Raises ``LoginRejected`` where no address is left.
+    """
+    addresses = [value for name, value in pairs if name == "TargetAddress"]
+    portals = [portal for text in addresses if (portal := _usable(text))]
+    if not portals:
+        said = ", ".join(f"'{printable(text)}'" for text in addresses) or "nothing"
+        raise LoginRejected(
+            status,
+            f"{explain(status).words} (status {status:04x}), but the address it gives is of no "
+            f"use: {said}",
+            advice="look into the target's configuration",
+            decision=Decision.RETRY_SLOWLY,
+        )
+    portals = list(dict.fromkeys(portals))[:MAX_PORTALS]
+    return Redirection(tuple(portals), permanent=status == MOVED_PERMANENTLY)
+
+
+def _usable(text: str) -> Portal | None:
+    try:
+        portal = parse_target_address(text).portal
+    except InvalidName:
+        return None
+    return None if why_unusable(portal) else portal
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectTrail:
+    """The way one login attempt was sent, from the portal it began at to where it is now.
+
+    ``moved_to`` is what may be remembered after the login: where the target moved for good. A
+    portal reached by a temporary redirection is forgotten after use, and so is all beyond it.
+    """
+
+    portal: Portal
+    """Where to log in now."""
+    moved_to: Portal | None = None
+    visited: tuple[Portal, ...] = ()
+    """The portals before, in order."""
+
+    @property
+    def origin(self) -> Portal:
+        return self.visited[0] if self.visited else self.portal
+
+    def follow(self, redirection: Redirection) -> tuple[RedirectTrail, ...]:
+        """Return where to go on after the login at ``portal`` ended in ``redirection``.
+
+        They are tried in order until one answers, and no answer leads back to the rest. Raises ``LoginRejected`` where they would lead in a circle, or too far.
+        """
+        visited = (*self.visited, self.portal)
+        is_permanent = redirection.permanent and self.moved_to == (
+            self.portal if self.visited else None
+        )
+        trails = tuple(
+            RedirectTrail(portal, portal if is_permanent else self.moved_to, visited)
+            for portal in redirection.portals
+            if portal not in visited
+        )
+        if not trails:
+            raise self._refused(redirection, "in a circle")
+        if len(visited) > MAX_REDIRECTIONS:
+            raise self._refused(redirection, f"more than {MAX_REDIRECTIONS} times")
+        return trails
+
+    def _refused(self, redirection: Redirection, how: str) -> LoginRejected:
+        way = " -> ".join(map(str, (*self.visited, self.portal, redirection.portals[0])))
+        return LoginRejected(
+            MOVED_PERMANENTLY if redirection.permanent else MOVED_TEMPORARILY,
+            f"the target sends us on {how}: {way}",
+            advice="look into the target's configuration",
+            decision=Decision.RETRY_SLOWLY,
+        )

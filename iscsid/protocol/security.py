@@ -1,0 +1,245 @@
+"""The security stage as the initiator leads it (RFC 7143, sections 6.3.2 and 12.1).
+
+Two ways to go through it, with the same three questions: what to ask first, what to do with an
+answer, what it means when the target gives none. ``WithoutAuthentication`` asks for None;
+``ChapAuthentication`` walks through the steps of CHAP and lets nothing be left out. It knows
+nothing of PDUs, and of keys only those of the two methods. Pure.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from iscsid.errors import (
+    AuthenticationFailed,
+    ChapAlgorithmsRefused,
+    IscsidError,
+    NegotiationError,
+    ProtocolError,
+)
+from iscsid.protocol import chap
+from iscsid.protocol.keys import IRRELEVANT, NO_VALUES, NOT_UNDERSTOOD, REJECT
+from iscsid.protocol.parameters import (
+    Authentication,
+    ChapAlgorithm,
+    Credentials,
+    LoginPlan,
+)
+from iscsid.protocol.status import AUTHENTICATION_FAILURE, authentication_required, rejection
+from iscsid.protocol.text import Pairs, parse_number
+
+NONE = "None"
+CHAP = "CHAP"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What to send next, and whether to ask for the transit to the operational stage."""
+
+    pairs: Pairs = ()
+    transit: bool = False
+
+
+class WithoutAuthentication:
+    """Offers nothing but None: CHAP is only for those who have credentials.
+
+    Some arrays choose CHAP whenever it is offered, and then wait for a proof nobody can give.
+    """
+
+    def opening(self) -> Turn:
+        return Turn((("AuthMethod", NONE),), transit=True)
+
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Turn:
+        """Take the security keys of an answer; an answer may also leave them out."""
+        for name, text in keys.items():
+            if name != "AuthMethod":
+                raise ProtocolError(f"{name} came though CHAP was not offered", section="12.1")
+            if text in (REJECT, CHAP):
+                raise authentication_required()
+            # tgtd and LIO say NotUnderstood where they would rather skip the stage.
+            if text not in (NONE, NOT_UNDERSTOOD, IRRELEVANT):
+                raise NegotiationError(name, NONE, text, "it was not offered", section="12.1")
+        return Turn(transit=True)
+
+    def word_status(self, status: int) -> IscsidError:
+        """Make the exception for a status other than success."""
+        return rejection(status, has_credentials=False)
+
+    def word_silence(self, *, has_answered: bool) -> IscsidError | None:
+        """Say what it means that the target ended the connection; ``None``: nothing special."""
+        return None if has_answered else authentication_required()
+
+
+class Step(Enum):
+    """How far CHAP has come: what the target was told last."""
+
+    METHOD_OFFERED = "after AuthMethod was offered"
+    ALGORITHMS_OFFERED = "after CHAP_A was offered"
+    CHALLENGE_SENT = "after the target was challenged"
+    COMPLETE = "after CHAP was complete"
+    """We have proven ourselves, and where it was asked to, so has the target."""
+
+
+class ChapAuthentication:
+    """One-way or mutual CHAP, and nothing less: None is neither offered nor accepted.
+
+    An answer of None, or a transit before every step was made, is what somebody in between would
+    answer who knows no secret; so both are authentication failures, for one-way CHAP too.
+    """
+
+    def __init__(
+        self, credentials: Credentials, authentication: Authentication, random_octets: bytes
+    ) -> None:
+        incoming = authentication.incoming
+        self._credentials = credentials
+        self._algorithms = authentication.algorithms
+        self._challenger = chap.Challenger(incoming, random_octets) if incoming else None
+        self._algorithm = ChapAlgorithm.MD5
+        self._response = b""
+        self._step = Step.METHOD_OFFERED
+
+    def opening(self) -> Turn:
+        return Turn((("AuthMethod", CHAP),))
+
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Turn:
+        """Take the security keys of an answer.
+
+        Raises ``AuthenticationFailed`` where the target leaves a step out or fails in one, and
+        ``ProtocolError`` where it says what may not be said at this step.
+        """
+        step = self._step
+        for name in keys:
+            if name not in _EXPECTED[step]:
+                raise ProtocolError(f"{name} came {step.value}", section=chap.SECTION)
+        turn = _ACTIONS[step](self, keys) if keys else Turn(transit=step in _TRANSIT_ASKED)
+        if transit and (step not in _TRANSIT_ASKED or self._step is not Step.COMPLETE):
+            raise _downgraded(f"it left the security stage {step.value}")
+        return turn
+
+    def word_status(self, status: int) -> IscsidError:
+        """Make the exception for a status other than success."""
+        error = rejection(status, has_credentials=True)
+        if self._step is Step.METHOD_OFFERED and status == AUTHENTICATION_FAILURE:
+            return _not_taken(f"status {status:04x}")
+        is_list = self._step is Step.ALGORITHMS_OFFERED and len(self._algorithms) > 1
+        if is_list and status >> 8 == 2:
+            return self._algorithms_refused(error.what)
+        return error
+
+    def word_silence(self, *, has_answered: bool) -> IscsidError | None:
+        """Say what it means that the target ended the connection; ``None``: nothing special."""
+        if self._step is Step.ALGORITHMS_OFFERED and len(self._algorithms) > 1:
+            return self._algorithms_refused("it closed the connection")
+        if self._step in _TRANSIT_ASKED:
+            return AuthenticationFailed(
+                "the target closed the connection instead of accepting our CHAP response",
+                advice="compare the user name and the password with what the target has for us",
+            )
+        return None
+
+    def _receive_method(self, keys: Mapping[str, str]) -> Turn:
+        method = keys["AuthMethod"]
+        if method in NO_VALUES:
+            raise _not_taken(f"AuthMethod={method}")
+        if method == NONE:
+            raise _downgraded("it chose None where only CHAP was offered")
+        if method != CHAP:
+            raise NegotiationError("AuthMethod", CHAP, method, "not offered", section="12.1")
+        self._step = Step.ALGORITHMS_OFFERED
+        return Turn((("CHAP_A", ",".join(str(int(each)) for each in self._algorithms)),))
+
+    def _receive_challenge(self, keys: Mapping[str, str]) -> Turn:
+        self._algorithm = self._receive_algorithm(keys.get("CHAP_A", "nothing"))
+        challenge = chap.Challenge.from_keys(keys)
+        self._response = chap.response(self._algorithm, self._credentials.password, challenge)
+        answer = chap.answer(self._credentials, self._response)
+        if self._challenger is None:
+            self._step = Step.COMPLETE
+            return Turn(answer, transit=True)
+        if hmac.compare_digest(self._challenger.challenge.octets, challenge.octets):
+            raise AuthenticationFailed("the target's CHAP challenge is the one we were to make")
+        self._step = Step.CHALLENGE_SENT
+        return Turn(answer + self._challenger.challenge.to_keys(), transit=True)
+
+    def _receive_algorithm(self, text: str) -> ChapAlgorithm:
+        if text in NO_VALUES:
+            raise self._algorithms_refused(f"CHAP_A={text}")
+        for algorithm in self._algorithms:
+            if text != "nothing" and parse_number(text) == algorithm:
+                return algorithm
+        offered = ",".join(str(int(each)) for each in self._algorithms)
+        raise NegotiationError("CHAP_A", offered, text, "not offered", section=chap.SECTION)
+
+    def _receive_proof(self, keys: Mapping[str, str]) -> Turn:
+        assert self._challenger is not None
+        self._challenger.check(self._algorithm, keys, self._response)
+        self._step = Step.COMPLETE
+        return Turn(transit=True)
+
+    def _algorithms_refused(self, how: str) -> ChapAlgorithmsRefused:
+        offered = ", ".join(each.name for each in self._algorithms)
+        return ChapAlgorithmsRefused(
+            f"the target takes none of the CHAP algorithms offered ({offered}): {how}",
+            advice="set CHAPAlgorithms to what the target supports; every target supports MD5",
+        )
+
+
+_EXPECTED = {
+    Step.METHOD_OFFERED: frozenset({"AuthMethod"}),
+    Step.ALGORITHMS_OFFERED: frozenset({"CHAP_A", "CHAP_I", "CHAP_C"}),
+    Step.CHALLENGE_SENT: frozenset({"CHAP_N", "CHAP_R"}),
+    Step.COMPLETE: frozenset[str](),
+}
+"""The keys a target may send at each step."""
+
+_ACTIONS: dict[Step, Callable[[ChapAuthentication, Mapping[str, str]], Turn]] = {
+    Step.METHOD_OFFERED: ChapAuthentication._receive_method,
+    Step.ALGORITHMS_OFFERED: ChapAuthentication._receive_challenge,
+    Step.CHALLENGE_SENT: ChapAuthentication._receive_proof,
+}
+"""What becomes of them."""
+
+_TRANSIT_ASKED = (Step.CHALLENGE_SENT, Step.COMPLETE)
+"""The steps in which our last request asked for the transit."""
+
+
+def security_negotiation(
+    authentication: Authentication, random_octets: bytes
+) -> WithoutAuthentication | ChapAuthentication:
+    """Choose the way through the security stage that ``authentication`` asks for."""
+    if authentication.outgoing is None:
+        return WithoutAuthentication()
+    return ChapAuthentication(authentication.outgoing, authentication, random_octets)
+
+
+def fallback_plan(plan: LoginPlan, error: IscsidError) -> LoginPlan | None:
+    """Return what to try at once, on a new connection, after ``error``; ``None`` for nothing.
+
+    LIO before Linux 3.15 and some Synology arrays cannot read a list of CHAP algorithms, yet take
+    MD5 alone. Whoever lists MD5 among others is willing to use it.
+    """
+    authentication = plan.authentication
+    if not isinstance(error, ChapAlgorithmsRefused) or len(authentication.algorithms) < 2:
+        return None
+    if ChapAlgorithm.MD5 not in authentication.algorithms:
+        return None
+    return replace(plan, authentication=replace(authentication, algorithms=(ChapAlgorithm.MD5,)))
+
+
+def _downgraded(how: str) -> AuthenticationFailed:
+    return AuthenticationFailed(
+        f"the target would have us log in without the authentication that is set: {how}",
+        advice="let the target authenticate us with CHAP, or remove the user name and the "
+        "password set for it from /etc/iscsi.conf",
+    )
+
+
+def _not_taken(how: str) -> AuthenticationFailed:
+    return AuthenticationFailed(
+        f"the target does not take CHAP, and a user name and a password are set for it: {how}",
+        advice="let the target authenticate us with CHAP, or remove the user name and the "
+        "password set for it from /etc/iscsi.conf",
+    )

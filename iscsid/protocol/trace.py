@@ -1,0 +1,82 @@
+"""A login as it can be read afterwards: every PDU and every key, and nothing that is secret.
+
+The exchange notes what passes; the words are only made when somebody asks for them, so that a
+login nobody watches does not pay for them. Bounded, and safe to show. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from iscsid.protocol.codes import Stage
+from iscsid.protocol.pdu import LoginRequest, LoginResponse, Pdu
+from iscsid.protocol.printable import printable
+from iscsid.protocol.status import explain
+from iscsid.protocol.text import Pairs
+
+MAX_ENTRIES = 200
+MAX_LINES_OF_PAIRS = 100
+
+_MASKED = frozenset({"CHAP_C", "CHAP_R"})
+"""Whoever has both can try passwords at leisure."""
+
+
+class Trace:
+    """Notes PDUs and pairs in the order in which they pass."""
+
+    def __init__(self, limit: int = MAX_ENTRIES) -> None:
+        self._limit = limit
+        self._entries: list[tuple[str, Pdu | Pairs]] = []
+        self._left_out = 0
+
+    def sent(self, passed: Pdu | Pairs) -> None:
+        self._add(">", passed)
+
+    def received(self, passed: Pdu | Pairs) -> None:
+        self._add("<", passed)
+
+    def _add(self, arrow: str, passed: Pdu | Pairs) -> None:
+        if len(self._entries) < self._limit:
+            self._entries.append((arrow, passed))
+        else:
+            self._left_out += 1
+
+    def take(self) -> tuple[str, ...]:
+        """Return the lines and forget what they were made of."""
+        entries, self._entries = self._entries, []
+        lines = [f"{arrow} {line}" for arrow, passed in entries for line in _lines(passed)]
+        if self._left_out:
+            lines.append(f"... {self._left_out} more")
+            self._left_out = 0
+        return tuple(lines)
+
+
+def _lines(passed: Pdu | Pairs) -> Iterator[str]:
+    if isinstance(passed, LoginRequest):
+        yield f"login request, {_stages(passed)}, {_numbers(passed)}"
+    elif isinstance(passed, LoginResponse):
+        yield f"login response, {_status(passed)}, {_stages(passed)}, {_numbers(passed)}"
+    elif isinstance(passed, Pdu):
+        yield f"{passed.opcode}"
+    else:
+        for name, value in passed[:MAX_LINES_OF_PAIRS]:
+            yield f"    {name}={'********' if name in _MASKED else printable(value)}"
+
+
+def _stages(pdu: LoginRequest | LoginResponse) -> str:
+    stages = f"{Stage(pdu.current_stage)}"
+    if pdu.transit:
+        stages += f" to {Stage(pdu.next_stage)}"
+    return f"{stages}, text continues" if pdu.continue_ else stages
+
+
+def _numbers(pdu: LoginRequest | LoginResponse) -> str:
+    isid = f"ISID {pdu.isid.hex()}, TSIH {pdu.tsih:#06x}"
+    if isinstance(pdu, LoginRequest):
+        return f"{isid}, CmdSN {pdu.cmd_sn}, ExpStatSN {pdu.exp_stat_sn}"
+    window = f"ExpCmdSN {pdu.exp_cmd_sn}, MaxCmdSN {pdu.max_cmd_sn}"
+    return f"{isid}, StatSN {pdu.stat_sn}, {window}"
+
+
+def _status(pdu: LoginResponse) -> str:
+    return f"status {pdu.status:04x} ({explain(pdu.status).words})"
