@@ -123,4 +123,5 @@ class Inventory:
 
     def _link(self, session: Session, sid: int) -> None:
         luns = session.settings.luns
-        self.outbox.order(*self.tree.session_started(sid, session.path.binding, luns))
+        orders = self.tree.session_started(sid, session.path.binding, luns, session.who)
+        self.outbox.order(*orders)

@@ -14,6 +14,7 @@ from iscsid.errors import Decision, Failure
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import Fact, Timer, TimerPurpose
 from iscsid.initiator.bindings import Bindings
+from iscsid.initiator.devices import DeviceFact
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.inventory import Inventory
 from iscsid.initiator.kernel_pdus import pdu_received
@@ -80,8 +81,11 @@ class Initiator:
             facts.SessionDestroyed: self._session_destroyed,
             facts.EventsLost: self._events_lost,
             facts.SessionsFound: self._sessions_found,
-            facts.DeviceAppeared: self._device_changed,
-            facts.DeviceVanished: self._device_changed,
+            facts.DeviceAppeared: self._tree_changed,
+            facts.DeviceVanished: self._tree_changed,
+            facts.DevicesEnumerated: self._tree_changed,
+            facts.LinksFound: self._tree_changed,
+            facts.LinkNotMade: self._tree_changed,
         }
 
     def handle(self, fact: Fact, now: float) -> list[Order]:
@@ -111,6 +115,7 @@ class Initiator:
         for discovery in self._inventory.targets.discoveries.values():
             discovery.ask(prune=True)
         self._inventory.reconcile(affected)
+        self._outbox.order(*self._inventory.tree.accept())
         for session in self._inventory.sessions:
             session.attempt_now()
             session.scan()
@@ -168,7 +173,9 @@ class Initiator:
         sessions = self._inventory.sessions
         if all(session.is_settled for session in sessions):
             self._is_ending = False
-            self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT if len(sessions) else ExitStatus.SUCCESS))
+            self._outbox.order(
+                Leave(ExitStatus.SESSIONS_LEFT if len(sessions) else ExitStatus.SUCCESS)
+            )
 
     def _timer_expired(self, fact: facts.TimerExpired) -> None:
         purpose, subject = fact.timer.purpose, fact.timer.subject
@@ -322,7 +329,7 @@ class Initiator:
             discovery.ask()
         self._inventory.reconcile(self._inventory.targets.static)
 
-    # --- udev -----------------------------------------------------------------------------------
+    # --- devices and links ----------------------------------------------------------------------
 
-    def _device_changed(self, fact: facts.DeviceAppeared | facts.DeviceVanished) -> None:
+    def _tree_changed(self, fact: DeviceFact) -> None:
         self._outbox.order(*self._inventory.tree.handle(fact))

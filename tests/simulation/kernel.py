@@ -1,0 +1,149 @@
+"""A kernel as the owner sees it: sessions that start, break, resume and go, and rules that bite.
+
+Every order that would harm a real kernel is a failed assertion here. It stands beside the runs on
+a real kernel (``tests/machine``), where a thousand seeds would take days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from iscsid.binding import Binding
+from iscsid.errors import Decision, Failure
+from iscsid.facts import (
+    CmdSnLearned,
+    CmdSnNotLearned,
+    DisksChecked,
+    Fact,
+    KernelSession,
+    RequestRefused,
+    SessionDestroyed,
+    SessionRefused,
+    SessionsFound,
+    SessionStarted,
+)
+from iscsid.initiator.marker import parse_marker
+from iscsid.orders import ResumeSession, SessionDescription, StartSession
+from iscsid.protocol.names import Portal
+
+REFUSED = Failure(Decision.RETRY, "the kernel refused")
+
+
+@dataclass
+class Running:
+    """One session in the kernel."""
+
+    sid: int
+    host_no: int
+    description: SessionDescription
+    is_up: bool = True
+    is_stopped: bool = False
+    is_unbound: bool = False
+    cmd_sn: int = 1
+    learnt: int | None = None
+    """The CmdSN told since the connection was last stopped."""
+    checked_unused: bool = False
+    in_use: bool = False
+
+
+@dataclass
+class Kernel:
+    """All sessions; ``random`` decides which requests fail."""
+
+    random: Random
+    clumsiness: float = 0.0
+    sessions: dict[int, Running] = field(default_factory=dict)
+    sids: int = 0
+
+    def start(self, order: StartSession) -> Fact:
+        for running in self.sessions.values():
+            marker = parse_marker(running.description.marker)
+            assert marker and marker.binding != order.binding, f"{order.binding} started twice"
+        if self._fails():
+            return SessionRefused(order.binding, REFUSED)
+        self.sids += 1
+        running = Running(self.sids, self.sids + 1, order.description)
+        running.cmd_sn = order.description.cmd_sn
+        self.sessions[self.sids] = running
+        return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def learn_cmd_sn(self, sid: int) -> Fact:
+        running = self.sessions.get(sid)
+        if running is None or self._fails():
+            return CmdSnNotLearned(sid, REFUSED)
+        running.is_up, running.is_stopped = False, True
+        running.learnt = running.cmd_sn
+        return CmdSnLearned(sid, running.cmd_sn)
+
+    def resume(self, order: ResumeSession) -> Fact:
+        running = self.sessions.get(order.sid)
+        if running is None or self._fails():
+            return SessionRefused(order.binding, REFUSED)
+        assert running.is_stopped, "a second BIND without STOP"
+        assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
+        assert not running.is_up
+        running.is_up, running.is_stopped, running.learnt = True, False, None
+        running.description = order.description
+        running.cmd_sn = (running.cmd_sn + self.random.randrange(1000)) % 2**32
+        return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def check_disks(self, sid: int) -> Fact:
+        running = self.sessions.get(sid)
+        if running is None or not running.in_use:
+            if running is not None:
+                running.checked_unused = True
+            return DisksChecked(sid, ())
+        return DisksChecked(sid, ("sda is mounted on /data",))
+
+    def unbind(self, sid: int) -> Fact | None:
+        running = self.sessions.get(sid)
+        if running is None:
+            return RequestRefused(sid, REFUSED)
+        assert running.checked_unused, "disks are taken away unchecked"
+        running.is_unbound = True
+        return None
+
+    def send_logout(self, sid: int) -> Fact | None:
+        running = self.sessions.get(sid)
+        if running is None or not running.is_up or self._fails():
+            return RequestRefused(sid, REFUSED)
+        return None
+
+    def destroy(self, sid: int) -> Fact | None:
+        """Refuse, or remove the session: then its end is an event to come."""
+        running = self.sessions.get(sid)
+        if running is None:
+            return SessionDestroyed(sid)
+        assert running.is_unbound or running.checked_unused
+        if self._fails():
+            return RequestRefused(sid, REFUSED)
+        del self.sessions[sid]
+        return None
+
+    def look(self) -> SessionsFound:
+        return SessionsFound(tuple(self._show(running) for running in self.sessions.values()))
+
+    def sid_of(self, binding: Binding) -> int | None:
+        for running in self.sessions.values():
+            marker = parse_marker(running.description.marker)
+            if marker is not None and marker.binding == binding:
+                return running.sid
+        return None
+
+    def _show(self, running: Running) -> KernelSession:
+        described = running.description
+        return KernelSession(
+            sid=running.sid,
+            host_no=running.host_no,
+            target_name=described.target_name,
+            marker=described.marker,
+            state="LOGGED_IN" if running.is_up else "FAILED",
+            target_state="UNBOUND" if running.is_unbound else "SCANNED",
+            connection_state="up" if running.is_up else "failed",
+            persistent_portal=Portal(described.portal.host, described.portal.port),
+            portal_group_tag=described.portal_group_tag,
+        )
+
+    def _fails(self) -> bool:
+        return self.random.random() < self.clumsiness

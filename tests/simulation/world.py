@@ -1,0 +1,270 @@
+"""A world around the owner: a virtual clock, targets that come and go, children that die.
+
+Seeded: the same seed tells the same story. ``World`` carries out orders by deciding what happens
+next; nothing here sleeps, forks or opens anything.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from iscsid import facts, orders
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import DiscoverySettings
+from iscsid.errors import Decision, Failure
+from iscsid.facts import Fact, Timer
+from iscsid.initiator.owner import Initiator
+from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
+from iscsid.orders import Order
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
+from iscsid.protocol.parameters import AgreedParameters, LoginResult
+from tests.simulation.kernel import Kernel
+
+HOST = IscsiName("iqn.2024-01.org.example:host")
+PLACES = 4
+LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
+
+
+def target(number: int) -> IscsiName:
+    return IscsiName(f"iqn.2024-01.org.example:t{number}")
+
+
+@dataclass
+class Portals:
+    """One array: an address, the targets behind it, and whether it answers."""
+
+    portal: Portal
+    targets: set[IscsiName]
+    is_healthy: bool = True
+
+
+@dataclass
+class World:
+    seed: int
+    arrays: int = 2
+    targets_each: int = 3
+    clumsiness: float = 0.0
+    keeps_discovery: bool = False
+    now: float = 1000.0
+    attempts: list[tuple[float, IscsiName]] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.kernel = Kernel(self.random, self.clumsiness)
+        self.all = [
+            Portals(
+                Portal(f"192.0.2.{a + 1}"), {target(a * 10 + n) for n in range(self.targets_each)}
+            )
+            for a in range(self.arrays)
+        ]
+        self.configured = [array.portal for array in self.all]
+        self.bindings = ""
+        self.left: int | None = None
+        self._tick = itertools.count()
+        self.begin()
+
+    # --- the daemon's life ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the daemon: everything it knew is gone, the kernel's sessions are not."""
+        self.owner = Initiator(login_timeout=60, max_processes=PLACES, bindings_file="bindings")
+        self.agenda: list[tuple[float, int, Fact]] = []
+        self.timers: dict[Timer, float] = {}
+        self.running: dict[JobId, Job] = {}
+        self.sockets: set[JobId] = set()
+        self.left = None
+        self.tell(self.configuration())
+        self.tell(facts.BindingsRead(self.bindings))
+        self.tell(self.kernel.look())
+
+    def configuration(self) -> facts.ConfigurationRead:
+        discoveries = tuple(DiscoverySettings(portal=portal) for portal in self.configured)
+        return facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST)
+
+    def tell(self, fact: Fact) -> None:
+        """Turn the ring: the fact, and at once everything the hands find out."""
+        queue = [fact]
+        while queue and self.left is None:
+            for order in self.owner.handle(queue.pop(0), self.now):
+                queue += self.carry_out(order)
+
+    def later(self, delay: float, fact: Fact) -> None:
+        heapq.heappush(self.agenda, (self.now + delay, next(self._tick), fact))
+
+    def run(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        end = self.now + seconds
+        while self.left is None:
+            timer = min(self.timers, key=self.timers.__getitem__, default=None)
+            at_timer = self.timers[timer] if timer else float("inf")
+            at_agenda = self.agenda[0][0] if self.agenda else float("inf")
+            if min(at_timer, at_agenda) > end:
+                break
+            if timer is not None and at_timer <= at_agenda:
+                self.now = max(self.now, at_timer)
+                del self.timers[timer]
+                self.tell(facts.TimerExpired(timer))
+            else:
+                at, _, fact = heapq.heappop(self.agenda)
+                self.now = max(self.now, at)
+                self._happen(fact)
+        self.now = end
+
+    # --- orders ---------------------------------------------------------------------------------
+
+    def carry_out(self, order: Order) -> list[Fact]:
+        match order:
+            case orders.StartWorker(job):
+                return self._start(job)
+            case orders.StopWorker(job_id):
+                self._end(job_id, delay=0.1)
+            case orders.CloseSocket(job_id):
+                self.sockets.discard(job_id)
+            case orders.StartSession():
+                self._take(order.job)
+                return [self.kernel.start(order)]
+            case orders.ResumeSession():
+                self._take(order.job)
+                return [self.kernel.resume(order)]
+            case orders.LearnCmdSn(sid):
+                return [self.kernel.learn_cmd_sn(sid)]
+            case orders.CheckDisks(sid):
+                return [self.kernel.check_disks(sid)]
+            case orders.UnbindSession(sid):
+                self.later(0.5, facts.SessionUnbound(sid))
+                return _some(self.kernel.unbind(sid))
+            case orders.SendLogout(sid):
+                refusal = self.kernel.send_logout(sid)
+                if refusal is None and self.random.random() < 0.8:
+                    self.later(0.2, facts.PduReceived(sid, LOGOUT_RESPONSE, b""))
+                return _some(refusal)
+            case orders.DestroySession(sid):
+                refusal = self.kernel.destroy(sid)
+                if refusal is None and self.random.random() >= self.clumsiness:
+                    self.later(0.1, facts.SessionDestroyed(sid))
+                return _some(refusal)
+            case orders.LookAtKernel():
+                return [self.kernel.look()]
+            case orders.ReadConfiguration():
+                return [facts.BindingsRead(self.bindings), self.configuration()]
+            case orders.SaveBindings(text):
+                self.bindings = text
+                return [facts.BindingsSaved()]
+            case orders.SetTimer(timer, at):
+                self.timers[timer] = at
+            case orders.CancelTimer(timer):
+                self.timers.pop(timer, None)
+            case orders.Log():
+                self.log.append(f"{self.now:.1f} {order.level.value} {order.who}: {order.text}")
+            case orders.Leave(status):
+                self.left = status
+        return []
+
+    def _start(self, job: Job) -> list[Fact]:
+        assert job.job not in self.running
+        self.running[job.job] = job
+        if isinstance(job, LoginJob):
+            assert job.login.target_name is not None
+            self.attempts.append((self.now, job.login.target_name))
+        delay = self.random.uniform(0.01, 3.0)
+        if self.random.random() < self.clumsiness:
+            self._end(job.job, delay, Failure(Decision.RETRY, "killed by SIGKILL"))
+        else:
+            self.later(delay, _Done(job.job))  # type: ignore[arg-type]
+        return []
+
+    def _end(self, job: JobId, delay: float, how: Failure | None = None) -> None:
+        self.later(delay, facts.WorkerEnded(job, how))
+
+    def _take(self, job: JobId) -> None:
+        assert job in self.sockets, "a socket taken twice, or never sent"
+        self.sockets.remove(job)
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def _happen(self, fact: Fact) -> None:
+        if isinstance(fact, _Done):
+            job = self.running.get(fact.job)
+            if job is not None:
+                for said in self._outcome(job):
+                    self.tell(said)
+                if not (isinstance(job, DiscoveryJob) and self._stays(job)):
+                    self._end(fact.job, 0.01)
+            return
+        if isinstance(fact, facts.WorkerEnded) and self.running.pop(fact.job, None) is None:
+            return
+        self.tell(fact)
+
+    def _stays(self, job: DiscoveryJob) -> bool:
+        array = self._array(job.portal)
+        return job.keep and self.keeps_discovery and array is not None and array.is_healthy
+
+    def _outcome(self, job: Job) -> list[Fact]:
+        if isinstance(job, ScanJob):
+            return [facts.ScanFinished(job.job)]
+        array = self._array(job.portal)
+        if array is None or not array.is_healthy:
+            failure = Failure(Decision.RETRY, "connection refused")
+            if isinstance(job, DiscoveryJob):
+                return [facts.DiscoveryFailed(job.job, failure)]
+            return [facts.LoginFailed(job.job, failure)]
+        if isinstance(job, DiscoveryJob):
+            records = [
+                facts.TargetDiscovered(
+                    job.job, DiscoveryRecord(name, (TargetAddress(array.portal, 1),))
+                )
+                for name in sorted(array.targets)
+            ]
+            return [*records, facts.DiscoveryCompleted(job.job, kept=self._stays(job))]
+        if job.login.target_name not in array.targets:
+            failure = Failure(Decision.RETRY_SLOWLY, "no such target")
+            return [facts.LoginFailed(job.job, failure)]
+        self.sockets.add(job.job)
+        result = LoginResult(
+            isid=job.login.isid,
+            tsih=1,
+            cmd_sn=job.login.cmd_sn,
+            exp_stat_sn=1,
+            target_portal_group_tag=1,
+            parameters=AgreedParameters(default_time2wait=0),
+        )
+        return [facts.LoginSucceeded(job.job, result, job.portal)]
+
+    def _array(self, portal: Portal) -> Portals | None:
+        return next((array for array in self.all if array.portal == portal), None)
+
+    # --- mischief -------------------------------------------------------------------------------
+
+    def break_connection(self, sid: int, *, is_told: bool = True) -> None:
+        running = self.kernel.sessions[sid]
+        if running.is_up:
+            running.is_up, running.is_stopped = False, False
+            if is_told:
+                self.tell(facts.ConnectionBroke(sid, "the target closed the connection"))
+
+    def wanted(self) -> set[IscsiName]:
+        names = (a.targets for a in self.all if a.portal in self.configured)
+        return set().union(*names)
+
+    def up(self) -> Counter[str]:
+        return Counter(
+            running.description.target_name
+            for running in self.kernel.sessions.values()
+            if running.is_up
+        )
+
+
+@dataclass(frozen=True)
+class _Done:
+    """The time a child needs is over (not a fact: the world's own note)."""
+
+    job: JobId
+
+
+def _some(fact: Fact | None) -> list[Fact]:
+    return [] if fact is None else [fact]
