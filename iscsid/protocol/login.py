@@ -22,7 +22,7 @@ from iscsid.protocol.negotiation import OperationalNegotiation
 from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
 from iscsid.protocol.redirect import read_redirection
 from iscsid.protocol.security import security_negotiation
-from iscsid.protocol.status import SUCCESS, Consequence, explain
+from iscsid.protocol.status import SUCCESS, Consequence, explain, rejection
 from iscsid.protocol.text import Pairs
 from iscsid.protocol.trace import Trace
 
@@ -149,9 +149,13 @@ class LoginExchange:
             _RECEIVE[self._stage](self, answer)
 
     def _receive_refusal(self, answer: Answer) -> None:
-        if explain(answer.status).consequence is not Consequence.FOLLOW:
+        if explain(answer.status).consequence is Consequence.FOLLOW:
+            self._result = read_redirection(answer.status, answer.pairs)
+        elif self._stage is Stage.SECURITY_NEGOTIATION:
             raise self._security.word_status(answer.status)
-        self._result = read_redirection(answer.status, answer.pairs)
+        else:
+            has_credentials = self._plan.authentication.outgoing is not None
+            raise rejection(answer.status, has_credentials=has_credentials)
 
     def _receive_security(self, answer: Answer) -> None:
         keys, others = self._divide(answer.pairs)

@@ -73,7 +73,8 @@ class RedirectTrail:
     def follow(self, redirection: Redirection) -> tuple[RedirectTrail, ...]:
         """Return where to go on after the login at ``portal`` ended in ``redirection``.
 
-        They are tried in order until one answers, and no answer leads back to the rest. Raises ``LoginRejected`` where they would lead in a circle, or too far.
+        The trails are tried in order until a portal answers; then the rest is of no interest any
+        more. Raises ``LoginRejected`` where they would lead in a circle, or too far.
         """
         visited = (*self.visited, self.portal)
         is_permanent = redirection.permanent and self.moved_to == (

@@ -28,7 +28,12 @@ from iscsid.protocol.parameters import (
     Credentials,
     LoginPlan,
 )
-from iscsid.protocol.status import AUTHENTICATION_FAILURE, authentication_required, rejection
+from iscsid.protocol.status import (
+    AUTHENTICATION_FAILURE,
+    INITIATOR_ERROR,
+    authentication_required,
+    rejection,
+)
 from iscsid.protocol.text import Pairs, parse_number
 
 NONE = "None"
@@ -65,7 +70,7 @@ class WithoutAuthentication:
         return Turn(transit=True)
 
     def word_status(self, status: int) -> IscsidError:
-        """Make the exception for a status other than success."""
+        """Make the exception for a status other than success, in the security stage."""
         return rejection(status, has_credentials=False)
 
     def word_silence(self, *, has_answered: bool) -> IscsidError | None:
@@ -120,14 +125,25 @@ class ChapAuthentication:
         return turn
 
     def word_status(self, status: int) -> IscsidError:
-        """Make the exception for a status other than success."""
-        error = rejection(status, has_credentials=True)
+        """Make the exception for a status other than success, in the security stage."""
         if self._step is Step.METHOD_OFFERED and status == AUTHENTICATION_FAILURE:
             return _not_taken(f"status {status:04x}")
-        is_list = self._step is Step.ALGORITHMS_OFFERED and len(self._algorithms) > 1
-        if is_list and status >> 8 == 2:
-            return self._algorithms_refused(error.what)
-        return error
+        error = rejection(status, has_credentials=True)
+        return self._algorithms_refused(error.what) if self._is_about_algorithms(status) else error
+
+    def _is_about_algorithms(self, status: int) -> bool:
+        """Whether a status says that the target cannot do with our algorithms."""
+        if self._step is Step.ALGORITHMS_OFFERED:
+            is_list = len(self._algorithms) > 1
+            return status == INITIATOR_ERROR or (is_list and status >> 8 == INITIATOR_ERROR >> 8)
+        # tgtd and IET call SHA-1 by the number 7 that is SHA-256's, and then find the response
+        # too long; a wrong password they tell by another status.
+        is_response_sent = self._step in _TRANSIT_ASKED
+        return (
+            is_response_sent
+            and self._algorithm is not ChapAlgorithm.MD5
+            and status == INITIATOR_ERROR
+        )
 
     def word_silence(self, *, has_answered: bool) -> IscsidError | None:
         """Say what it means that the target ended the connection; ``None``: nothing special."""
@@ -218,8 +234,8 @@ def security_negotiation(
 def fallback_plan(plan: LoginPlan, error: IscsidError) -> LoginPlan | None:
     """Return what to try at once, on a new connection, after ``error``; ``None`` for nothing.
 
-    LIO before Linux 3.15 and some Synology arrays cannot read a list of CHAP algorithms, yet take
-    MD5 alone. Whoever lists MD5 among others is willing to use it.
+    LIO before Linux 3.15 and some Synology arrays cannot read a list of CHAP algorithms, and tgtd
+    takes SHA-256 for SHA-1, yet all take MD5 alone. Who lists MD5 is willing to use it.
     """
     authentication = plan.authentication
     if not isinstance(error, ChapAlgorithmsRefused) or len(authentication.algorithms) < 2:

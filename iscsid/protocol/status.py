@@ -17,6 +17,7 @@ SECTION = "11.13.5"
 SUCCESS = 0x0000
 MOVED_TEMPORARILY = 0x0101
 MOVED_PERMANENTLY = 0x0102
+INITIATOR_ERROR = 0x0200
 AUTHENTICATION_FAILURE = 0x0201
 
 
@@ -52,7 +53,7 @@ STATUSES: dict[int, Status] = {
     MOVED_TEMPORARILY: Status("target moved temporarily", Consequence.FOLLOW, _SLOWLY),
     MOVED_PERMANENTLY: Status("target moved permanently", Consequence.FOLLOW, _SLOWLY),
     # LIO answers 0200 to whatever value it cannot take.
-    0x0200: Status(
+    INITIATOR_ERROR: Status(
         "initiator error", _REFUSAL, _GIVE_UP, "the target dislikes what we offered", _PARAMETERS
     ),
     AUTHENTICATION_FAILURE: Status(
