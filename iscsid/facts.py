@@ -185,7 +185,11 @@ class ScanFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnded:
-    """The child of a job is gone; ``how`` is set where it said no last word before."""
+    """The child of a job is gone; ``how`` is set where it said no last word before.
+
+    No failure either, so that ``how`` is not set: it was stopped by order, or it is a kept
+    discovery that had answered and whose target then closed the session in good order.
+    """
 
     job: JobId
     how: Failure | None = None

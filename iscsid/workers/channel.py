@@ -1,0 +1,189 @@
+"""The line between the daemon and one worker: whole messages, and a socket now and then.
+
+A pair of SOCK_SEQPACKET sockets keeps the borders of messages and carries a descriptor beside one
+(unix(7), SCM_RIGHTS). The worker has the ``Speaker``, the daemon the ``Listener``, which never
+blocks and trusts nothing that comes. May touch these two sockets only.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from dataclasses import dataclass
+
+from iscsid.facts import LoginSucceeded
+from iscsid.jobs import Job
+from iscsid.orders import Level
+from iscsid.workers.messages import (
+    ASK_AGAIN,
+    LONGEST,
+    Doing,
+    Message,
+    Report,
+    Said,
+    decode,
+    encode,
+)
+from iscsid.workers.reporter import Heard, is_loud_enough
+from iscsid.workers.shapes import Malformed
+
+_DESCRIPTOR = array.array("i").itemsize
+_ROOM = socket.CMSG_SPACE(_DESCRIPTOR * 4)
+"""For more descriptors than the one that may come: the others are closed, not left open."""
+
+
+class Speaker:
+    """The worker's end (a ``Reporter``); ``level`` is the quietest one whose lines are sent."""
+
+    def __init__(self, job: Job, end: socket.socket, level: Level) -> None:
+        self._job = job
+        self._end = end
+        self._level = level
+
+    def report(self, fact: Report, connection: socket.socket | None = None) -> None:
+        self._send(fact, [] if connection is None else [connection.fileno()])
+
+    def doing(self, what: str) -> None:
+        self._send(Doing(self._job.job, what))
+
+    def wants(self, level: Level) -> bool:
+        return is_loud_enough(level, self._level)
+
+    def say(self, level: Level, text: str) -> None:
+        if self.wants(level):
+            self._send(Said(self._job.job, level, text))
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def hear(self) -> Heard:
+        try:
+            word = self._end.recv(len(ASK_AGAIN), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return Heard.NOTHING
+        except ConnectionResetError:
+            return Heard.GOODBYE
+        return Heard.ASK_AGAIN if word == ASK_AGAIN else Heard.GOODBYE
+
+    def close(self) -> None:
+        self._end.close()
+
+    def _send(self, message: Message, descriptors: list[int] | None = None) -> None:
+        socket.send_fds(self._end, [encode(message)], descriptors or [])
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One message, and the socket that came with it: there is one if and only if a login
+    succeeded."""
+
+    message: Message
+    connection: socket.socket | None = None
+
+    def drop(self) -> None:
+        """Close the socket that nobody wants."""
+        if self.connection is not None:
+            self.connection.close()
+
+
+class Ended(Exception):
+    """The worker has closed its end: nothing more will come."""
+
+
+class Listener:
+    """The daemon's end."""
+
+    def __init__(self, job: Job, end: socket.socket) -> None:
+        self._job = job
+        self._end = end
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def receive(self) -> Arrival | None:
+        """Return the next message, ``None`` while there is none; never blocks.
+
+        Raises ``Ended`` at the end, and ``Malformed`` for anything but a sound message.
+        """
+        try:
+            received, connections = self._read()
+        except BlockingIOError:
+            return None
+        try:
+            return self._judge(received, connections)
+        except (Malformed, Ended):
+            for connection in connections:
+                connection.close()
+            raise
+
+    def ask_again(self) -> None:
+        """Say so to the worker; if it has many such words unread, one more changes nothing."""
+        try:
+            self._end.send(ASK_AGAIN, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            # Full, or gone; the end of a worker is noticed elsewhere.
+            pass
+
+    def close(self) -> None:
+        self._end.close()
+
+    def _read(self) -> tuple[bytes, list[socket.socket]]:
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        try:
+            message = self._end.recvmsg(LONGEST + 1, _ROOM, flags)
+        except ConnectionResetError:
+            # The worker left with a word of ours unread. What it said itself is still here.
+            message = self._end.recvmsg(LONGEST + 1, _ROOM, flags)
+        received, ancillary, got, _ = message
+        connections = _sockets_in(ancillary)
+        if len(received) > LONGEST or got & socket.MSG_CTRUNC:
+            for connection in connections:
+                connection.close()
+            raise Malformed("more was sent than a message may hold, or than there is room for")
+        return received, connections
+
+    def _judge(self, received: bytes, connections: list[socket.socket]) -> Arrival:
+        if not received:
+            raise Ended
+        message = decode(self._job, received)
+        if not isinstance(message, LoginSucceeded):
+            if connections:
+                raise Malformed("a descriptor came with a message that has none")
+            return Arrival(message)
+        if len(connections) != 1 or not _is_tcp_connection(connections[0]):
+            raise Malformed("a login succeeded, and no TCP connection came with it that stands")
+        return Arrival(message, connections[0])
+
+
+def open_channel(job: Job, level: Level) -> tuple[Listener, Speaker]:
+    """Make the two ends; raises ``OSError`` when descriptors run out."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Listener(job, ours), Speaker(job, theirs, level)
+
+
+def _sockets_in(ancillary: list[tuple[int, int, bytes]]) -> list[socket.socket]:
+    """Take every descriptor that came, so that none stays open unnoticed; close what is none."""
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % _DESCRIPTOR])
+    found: list[socket.socket] = []
+    for descriptor in descriptors:
+        try:
+            found.append(socket.socket(fileno=descriptor))
+        except OSError:
+            os.close(descriptor)
+    return found
+
+
+def _is_tcp_connection(candidate: socket.socket) -> bool:
+    try:
+        candidate.getpeername()
+    except OSError:
+        return False
+    return (
+        candidate.family in (socket.AF_INET, socket.AF_INET6)
+        and candidate.type == socket.SOCK_STREAM
+        and candidate.proto == socket.IPPROTO_TCP
+    )

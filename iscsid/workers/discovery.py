@@ -1,0 +1,139 @@
+"""The job of a discovery: ask SendTargets, report each target, and log out or stay.
+
+A discovery that stays answers the target's pings and asks again when the target says that
+something changed, or when the daemon wants it. It ends in good order when the target closes the
+session or asks for a logout; whether and when to come back is the owner's decision. Runs inside a
+worker.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import time
+
+from iscsid.errors import IscsidError
+from iscsid.facts import DiscoveryCompleted, TargetDiscovered
+from iscsid.jobs import DiscoveryJob
+from iscsid.orders import Level
+from iscsid.protocol.discovery import DiscoveryExchange, DiscoveryOutcome
+from iscsid.protocol.discovery_events import ConnectionDropped, LogoutRequested, SomethingChanged
+from iscsid.workers.deadline import Deadline
+from iscsid.workers.login import Confine, Entry, enter
+from iscsid.workers.reporter import Heard, Reporter
+from iscsid.workers.sandbox import allow_more_processor_time
+from iscsid.workers.transport import Line, Patience, StreamEnded
+
+BURST = 1.0
+"""Seconds from a target's first word that something changed until it is asked: they come in
+bursts, one for each target or portal that an administrator adds."""
+LOGOUT = 3.0
+"""Seconds to wait for the Logout Response. Some targets close at once, some never answer."""
+
+
+def discover(job: DiscoveryJob, reporter: Reporter, confine: Confine) -> None:
+    """Do the job; raises ``IscsidError`` where it fails."""
+    entry = enter(job, reporter, confine)
+    with entry.connection:
+        session = _DiscoverySession(job, entry, reporter)
+        session.ask(entry.patience)
+        if not job.keep or session.stay():
+            session.leave()
+
+
+class _DiscoverySession:
+    """One discovery session, from its login to its end."""
+
+    def __init__(self, job: DiscoveryJob, entry: Entry, reporter: Reporter) -> None:
+        self._job = job
+        self._connection = entry.connection
+        self._exchange = DiscoveryExchange(entry.result, entry.portal)
+        self._reporter = reporter
+        self._ask_at = math.inf
+        """When to ask again, on the monotonic clock."""
+        self._may_stay = True
+
+    def ask(self, patience: Patience) -> None:
+        """Let the question be answered, and report all targets."""
+        doing = "asking for targets"
+        self._reporter.doing(doing)
+        line = Line(self._connection, self._exchange, patience, doing)
+        while self._exchange.outcome is None:
+            line.turn()
+            for record in self._exchange.take_records():
+                self._reporter.report(TargetDiscovered(self._job.job, record))
+        notes = self._exchange.take_notes()
+        self._reporter.report(DiscoveryCompleted(self._job.job, self._job.keep, notes))
+
+    def stay(self) -> bool:
+        """Live on until the target or the daemon has had enough of the session.
+
+        Return whether there is still a connection to log out on.
+        """
+        self._reporter.doing("waiting for the target to report changes")
+        patience = Patience(self._job.timeouts.login, Deadline.after(0))
+        line = Line(self._connection, self._exchange, patience, "keeping the discovery session")
+        self._note_events()
+        while self._may_stay:
+            allow_more_processor_time()
+            readable = self._wait()
+            if self._reporter.fileno() in readable:
+                self._listen()
+            if self._connection.fileno() in readable:
+                try:
+                    line.receive(Deadline.after(self._job.timeouts.login))
+                except StreamEnded as error:
+                    self._reporter.say(Level.INFO, error.what)
+                    return False
+                line.send()
+                self._note_events()
+            if self._may_stay and self._ask_at <= time.monotonic():
+                self._ask_again()
+        return True
+
+    def leave(self) -> None:
+        """Log out, within bounds and without complaint: all that was wanted is reported."""
+        doing = "logging out"
+        self._reporter.doing(doing)
+        patience = Patience(LOGOUT, Deadline.after(LOGOUT))
+        line = Line(self._connection, self._exchange, patience, doing)
+        self._exchange.log_out()
+        try:
+            while self._exchange.outcome is not DiscoveryOutcome.LOGGED_OUT:
+                line.turn()
+        except IscsidError as error:
+            self._reporter.say(Level.DEBUG, str(error))
+
+    def _wait(self) -> list[int]:
+        """Sleep until somebody says something or it is time to ask."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        poll.register(self._reporter.fileno(), select.POLLIN)
+        seconds = max(self._ask_at - time.monotonic(), 0.0)
+        return [fd for fd, _ in poll.poll(None if seconds == math.inf else seconds * 1000)]
+
+    def _listen(self) -> None:
+        """Take the daemon's words; the same word several times is said once."""
+        while (heard := self._reporter.hear()) is not Heard.NOTHING:
+            if heard is Heard.GOODBYE:
+                self._may_stay = False
+                return
+            self._ask_at = time.monotonic()
+
+    def _note_events(self) -> None:
+        """Draw the conclusions from what the target has reported."""
+        for note in self._exchange.take_notes():
+            self._reporter.say(Level.INFO, note)
+        for event in self._exchange.take_events():
+            match event:
+                case LogoutRequested() | ConnectionDropped():
+                    self._may_stay = False
+                case SomethingChanged():
+                    self._ask_at = min(self._ask_at, time.monotonic() + BURST)
+
+    def _ask_again(self) -> None:
+        self._ask_at = math.inf
+        self._exchange.ask_again()
+        deadline = Deadline.after(self._job.deadline)
+        self.ask(Patience(self._job.timeouts.login, deadline))
+        self._note_events()

@@ -1,0 +1,163 @@
+"""The job of a login, and the way into any session: connect, give up privileges, log in.
+
+Redirections are followed with a new connection and a login from scratch, and a target that cannot
+read a list of CHAP algorithms is asked again with MD5 alone; both are decided in ``protocol``. Runs
+inside a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from iscsid.errors import ConnectionFailed, IscsidError
+from iscsid.facts import LoginSucceeded
+from iscsid.jobs import DiscoveryJob, LoginJob
+from iscsid.orders import Level
+from iscsid.protocol.codes import Stage
+from iscsid.protocol.login import RANDOM_OCTETS, LoginExchange
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
+from iscsid.protocol.redirect import RedirectTrail
+from iscsid.protocol.security import fallback_plan
+from iscsid.workers.deadline import Deadline
+from iscsid.workers.reasons import together
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.transport import Line, Patience, StreamEnded, StreamReset, connect
+
+Confine = Callable[[], None]
+"""Gives up privileges: called once, before the first octet on the connection is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connection in full feature phase, with nothing read beyond the last Login Response."""
+
+    connection: socket.socket
+    result: LoginResult
+    portal: Portal
+    moved_to: Portal | None
+    patience: Patience
+
+
+def log_in(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
+    """Do the job; raises ``IscsidError`` where it fails."""
+    entry = enter(job, reporter, confine, window=job.tcp_window_size)
+    with entry.connection:
+        entry.connection.settimeout(None)
+        reporter.report(
+            LoginSucceeded(job.job, entry.result, entry.portal, entry.moved_to), entry.connection
+        )
+
+
+def enter(
+    job: LoginJob | DiscoveryJob, reporter: Reporter, confine: Confine, *, window: int = 0
+) -> Entry:
+    """Connect and log in, wherever the target sends us; the connection is the caller's.
+
+    ``window`` is the size of the socket's buffers, 0 for the kernel's own choice. Raises
+    ``IscsidError``.
+    """
+    deadline = Deadline.after(job.deadline, words=f"the {job.deadline:g} s for all of the login")
+    return _Approach(job, reporter, confine, window, deadline).enter()
+
+
+class _Approach:
+    """One attempt to log in, over as many connections as it takes."""
+
+    def __init__(
+        self,
+        job: LoginJob | DiscoveryJob,
+        reporter: Reporter,
+        confine: Confine,
+        window: int,
+        deadline: Deadline,
+    ) -> None:
+        self._job = job
+        self._reporter = reporter
+        self._confine = confine
+        self._is_confined = False
+        self._window = window
+        self._patience = Patience(job.timeouts.login, deadline)
+
+    def enter(self) -> Entry:
+        plan = self._job.login
+        trails: tuple[RedirectTrail, ...] = (RedirectTrail(self._job.portal),)
+        while True:
+            connection, trail = self._reach(trails)
+            try:
+                outcome = self._log_in(connection, plan)
+            except IscsidError as error:
+                connection.close()
+                plan, trails = self._simplify(plan, error), (trail,)
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                if isinstance(outcome, LoginResult):
+                    patience = self._patience
+                    return Entry(connection, outcome, trail.portal, trail.moved_to, patience)
+                connection.close()
+                trails = self._follow(trail, outcome)
+
+    def _reach(self, trails: tuple[RedirectTrail, ...]) -> tuple[socket.socket, RedirectTrail]:
+        """Connect to the first portal that can be connected to."""
+        failures: list[ConnectionFailed] = []
+        for trail in trails:
+            try:
+                connection = connect(
+                    trail.portal, self._patience, self._reporter, window=self._window
+                )
+            except ConnectionFailed as error:
+                failures.append(error)
+            else:
+                return connection, trail
+        raise together(failures)
+
+    def _log_in(self, connection: socket.socket, plan: LoginPlan) -> LoginResult | Redirection:
+        if not self._is_confined:
+            self._confine()
+            self._is_confined = True
+        doing = "logging in"
+        self._reporter.doing(doing)
+        exchange = LoginExchange(plan, os.urandom(RANDOM_OCTETS))
+        try:
+            return self._converse(connection, exchange, doing)
+        except (StreamEnded, StreamReset) as error:
+            # A target that closes with our request unread resets; it means the same.
+            raise exchange.connection_closed() from error
+        finally:
+            if self._reporter.wants(Level.DEBUG):
+                for line in exchange.take_trace():
+                    self._reporter.say(Level.DEBUG, line)
+
+    def _converse(
+        self, connection: socket.socket, exchange: LoginExchange, doing: str
+    ) -> LoginResult | Redirection:
+        limit, patience = self._job.timeouts.auth, self._patience
+        words = f"the {limit:g} s for authentication"
+        proof = Patience(patience.timeout, Deadline.after(limit, patience.deadline, words))
+        line = Line(connection, exchange, proof, doing)
+        while exchange.result is None and exchange.stage is Stage.SECURITY_NEGOTIATION:
+            line.turn()
+        line = Line(connection, exchange, patience, doing)
+        while exchange.result is None:
+            line.turn()
+        return exchange.result
+
+    def _simplify(self, plan: LoginPlan, error: IscsidError) -> LoginPlan:
+        """Return what to try instead, or raise ``error`` where there is nothing."""
+        simpler = fallback_plan(plan, error)
+        if simpler is None:
+            raise error
+        self._reporter.say(Level.INFO, f"{error.what}; trying once more with less")
+        return simpler
+
+    def _follow(self, trail: RedirectTrail, redirection: Redirection) -> tuple[RedirectTrail, ...]:
+        trails = trail.follow(redirection)
+        how = "for good" if redirection.permanent else "for now"
+        portals = ", ".join(str(each.portal) for each in trails)
+        self._reporter.say(Level.INFO, f"sent on from {trail.portal} to {portals} {how}")
+        return trails

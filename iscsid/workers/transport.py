@@ -1,0 +1,213 @@
+"""TCP for an exchange of the protocol room: resolve, connect, send, and read exactly.
+
+The one place between the pure machines and a socket. It reads as many octets as the exchange
+wants and never one more, because what follows the last Login Response belongs to the kernel. May
+touch the resolver, TCP sockets and the clock; runs inside a worker only.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from iscsid.errors import ConnectionFailed
+from iscsid.protocol.names import Portal
+from iscsid.workers.deadline import Deadline
+from iscsid.workers.reasons import connection_failed, timed_out, together
+from iscsid.workers.reporter import Reporter
+
+ADDRESSES = 16
+"""The most addresses of one name that are tried."""
+_AT_ONCE = 65536
+"""Octets of one read at most, whatever length a PDU announces."""
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+"""Of asm-generic/socket.h, which Python's library does not name."""
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
+"""Seconds of silence before TCP asks, seconds between two questions, and how many it asks: a
+discovery session may send no ping of its own, and its target may be gone without a word."""
+
+Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
+
+
+class Exchange(Protocol):
+    """What login and discovery have in common; see ``iscsid.protocol``."""
+
+    @property
+    def bytes_wanted(self) -> int:
+        """How many octets may be read now, at most."""
+
+    def data_to_send(self) -> bytes:
+        """Take what is to be sent, empty for nothing."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what was read."""
+
+
+class StreamEnded(ConnectionFailed):
+    """The target has closed the connection."""
+
+
+class StreamReset(ConnectionFailed):
+    """The target has reset the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a connection, for each answer on it, and for all of it together."""
+
+    timeout: float
+    """Seconds for each address that is tried and for each answer; 0 is no limit."""
+    deadline: Deadline
+
+
+def connect(
+    portal: Portal, patience: Patience, reporter: Reporter, *, window: int = 0
+) -> socket.socket:
+    """Return a connection to ``portal``, all of whose addresses are tried in turn.
+
+    ``window`` is the size of the socket's buffers in octets, 0 for the kernel's own choice.
+    Raises ``ConnectionFailed``, which tells of every address that was tried.
+    """
+    failures: list[ConnectionFailed] = []
+    for family, address in _resolve(portal, reporter):
+        doing = f"connecting to {_show(portal, str(address[0]))}"
+        reporter.doing(doing)
+        limit = Deadline.after(patience.timeout, patience.deadline)
+        seconds = limit.left(doing)
+        try:
+            return _connect(family, address, seconds, window)
+        except TimeoutError:
+            failures.append(timed_out(doing, limit.words))
+        except OSError as error:
+            failures.append(connection_failed(doing, error))
+    raise together(failures)
+
+
+class Line:
+    """A connection with an exchange at its near end.
+
+    ``doing`` ("logging in") is for the messages. The socket stays the caller's. Every method
+    raises ``ConnectionFailed``, and what the exchange raises.
+    """
+
+    def __init__(
+        self, connection: socket.socket, exchange: Exchange, patience: Patience, doing: str
+    ) -> None:
+        self._connection = connection
+        self._exchange = exchange
+        self._patience = patience
+        self._doing = doing
+        self._answer_due = patience.deadline
+
+    def turn(self) -> None:
+        """Send what is to be sent; where there is nothing, read a part of what is wanted.
+
+        An answer is due within the patience's timeout, however small the pieces in which it comes.
+        """
+        if self.send():
+            self._answer_due = Deadline.after(self._patience.timeout, self._patience.deadline)
+        else:
+            self.receive(self._answer_due)
+
+    def send(self) -> bool:
+        """Send what is to be sent; say whether there was anything."""
+        data = self._exchange.data_to_send()
+        if data:
+            with self._worded(Deadline.after(self._patience.timeout, self._patience.deadline)):
+                self._connection.sendall(data)
+        return bool(data)
+
+    def receive(self, due: Deadline) -> None:
+        """Read once, at most what is wanted. Raises ``StreamEnded`` at the end of the stream."""
+        with self._worded(due):
+            received = self._connection.recv(min(self._exchange.bytes_wanted, _AT_ONCE))
+        if not received:
+            raise StreamEnded(f"{self._doing}: the target closed the connection")
+        self._exchange.receive_data(received)
+
+    @contextmanager
+    def _worded(self, due: Deadline) -> Iterator[None]:
+        """Limit one call upon the socket, and put its errors into words."""
+        self._connection.settimeout(due.left(self._doing))
+        try:
+            yield
+        except TimeoutError as error:
+            raise timed_out(self._doing, due.words) from error
+        except (ConnectionResetError, BrokenPipeError) as error:
+            words = connection_failed(self._doing, error)
+            raise StreamReset(words.what, advice=words.advice) from error
+        except OSError as error:
+            raise connection_failed(self._doing, error) from error
+
+
+def _resolve(portal: Portal, reporter: Reporter) -> Sequence[Address]:
+    """Return the addresses of a portal, which is at least one; raises ``ConnectionFailed``."""
+    try:
+        return _look_up(portal, socket.AI_NUMERICHOST)
+    except socket.gaierror as error:
+        doing = f"resolving {portal.host}"
+        reporter.doing(doing)
+        if ":" in portal.host:
+            # An IPv6 address needs no name service: what is unknown is the interface behind it.
+            raise connection_failed(doing, OSError(errno.ENODEV, "")) from error
+    try:
+        return _look_up(portal, 0)
+    except socket.gaierror as error:
+        raise connection_failed(doing, error) from error
+
+
+def _look_up(portal: Portal, flags: int) -> Sequence[Address]:
+    # As octets, because for a string Python would load its codec for international names first,
+    # from a disk that may be waiting for this very login.
+    found = socket.getaddrinfo(
+        portal.host.encode("ascii"),
+        portal.port,
+        type=socket.SOCK_STREAM,
+        proto=socket.IPPROTO_TCP,
+        flags=flags | socket.AI_NUMERICSERV,
+    )
+    return [*dict.fromkeys((family, address) for family, _, _, _, address in found)][:ADDRESSES]
+
+
+def _connect(
+    family: socket.AddressFamily,
+    address: tuple[str | bytes | int, ...],
+    seconds: float | None,
+    window: int,
+) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        _set_options(connection, window)
+        connection.settimeout(seconds)
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_options(connection: socket.socket, window: int) -> None:
+    """All of it before connecting: TCP announces its window with the first segment (tcp(7))."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    if window:
+        _set_buffer(connection, _SO_RCVBUFFORCE, socket.SO_RCVBUF, window)
+        _set_buffer(connection, _SO_SNDBUFFORCE, socket.SO_SNDBUF, window)
+
+
+def _set_buffer(connection: socket.socket, forced: int, plain: int, size: int) -> None:
+    """Root's word counts above net.core.rmem_max; anybody else's is cut there, silently."""
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, forced, size)
+    except PermissionError:
+        connection.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+def _show(portal: Portal, address: str) -> str:
+    return str(portal) if portal.host == address else f"{portal} ({address})"
