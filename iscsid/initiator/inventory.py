@@ -5,7 +5,8 @@ Pure. ``owner`` decides when; here it is worked out which sessions begin, change
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from iscsid.errors import BindingsFull
 from iscsid.facts import KernelSession, SessionStarted
@@ -16,10 +17,14 @@ from iscsid.initiator.marker import Marker, parse_marker
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path, Way, plan_paths
 from iscsid.initiator.session import Identity, Session
+from iscsid.initiator.session_table import Event
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Source, Targets
 from iscsid.orders import AdoptSession, SaveBindings
 from iscsid.protocol.names import IscsiName
+
+Handlers = dict[type, Callable[[Any], None]]
+"""Which method is told which kind of fact."""
 
 
 class Inventory:
@@ -32,6 +37,10 @@ class Inventory:
         self.bindings = Bindings()
         self.sessions = Sessions()
         self.tree = DeviceTree()
+        self.has_begun = False
+        """Whether the kernel's sessions have been adopted: nothing is started before."""
+        self.is_ending = False
+        """Whether all sessions are being logged out (SIGINT)."""
 
     # --- which sessions are wanted --------------------------------------------------------------
 
@@ -43,7 +52,8 @@ class Inventory:
 
     def save_bindings(self) -> None:
         if self.bindings.changed:
-            self.outbox.order(SaveBindings(self.bindings.format()))
+            bindings = self.bindings
+            self.outbox.order(SaveBindings(bindings.format(), keep_copy=bindings.damaged))
 
     def _reconcile(self, name: IscsiName) -> None:
         source = self.targets.source(name)
@@ -70,6 +80,13 @@ class Inventory:
             self.outbox.error(name, str(error))
             return {}
         return {path.binding: path for path in paths}
+
+    def fire(self, session: Session, event: Event) -> None:
+        """Let a session have an event that may be its last; if it is still wanted, begin anew."""
+        session.fire(event)
+        gone = self.sessions.drop_if_gone(session)
+        if gone and session.is_wanted and not self.is_ending:
+            self.reconcile({session.path.target_name})
 
     # --- what the kernel has --------------------------------------------------------------------
 

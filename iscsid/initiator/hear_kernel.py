@@ -1,0 +1,100 @@
+"""What the kernel said, and what sysfs shows. Pure."""
+
+from __future__ import annotations
+
+from iscsid import facts
+from iscsid.facts import Timer, TimerPurpose
+from iscsid.initiator.inventory import Handlers, Inventory
+from iscsid.initiator.kernel_pdus import pdu_received
+from iscsid.initiator.session_table import Event
+from iscsid.orders import LookAtKernel
+
+LOOK_SOON = 2.0
+"""Seconds: an error sent just before we listened may precede the change of its state file."""
+LOOK_AGAIN = 30.0
+LOOK = Timer(TimerPurpose.CHECK_KERNEL)
+
+
+class KernelHeard:
+    """Facts from the iSCSI interface of the kernel."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._outbox = inventory.outbox
+        self._look_ordered_at = 0
+        self.handlers: Handlers = {
+            facts.SessionRefused: self._session_refused,
+            facts.CmdSnLearned: self._cmd_sn_learned,
+            facts.CmdSnNotLearned: self._request_refused,
+            facts.RequestRefused: self._request_refused,
+            facts.ConnectionBroke: self._connection_broke,
+            facts.PduReceived: self._pdu_received,
+            facts.DisksChecked: self._disks_checked,
+            facts.SessionUnbound: self._session_unbound,
+            facts.SessionDestroyed: self._session_destroyed,
+            facts.EventsLost: self._events_lost,
+            facts.SessionsFound: self._sessions_found,
+            facts.SessionStarted: inventory.started,
+        }
+
+    def _session_refused(self, fact: facts.SessionRefused) -> None:
+        session = self._inventory.sessions.get(fact.binding)
+        if session is not None:
+            session.refused(fact.failure)
+
+    def _cmd_sn_learned(self, fact: facts.CmdSnLearned) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.cmd_sn_learned(fact.cmd_sn)
+
+    def _request_refused(self, fact: facts.CmdSnNotLearned | facts.RequestRefused) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            self._outbox.debug(session.who, str(fact.failure))
+            session.refused(fact.failure)
+
+    def _connection_broke(self, fact: facts.ConnectionBroke) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.broke(fact.reason)
+
+    def _pdu_received(self, fact: facts.PduReceived) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            pdu_received(session, fact.header, fact.data)
+
+    def _disks_checked(self, fact: facts.DisksChecked) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.disks_checked(fact.uses)
+
+    def _session_unbound(self, fact: facts.SessionUnbound) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            self._inventory.fire(session, Event.UNBOUND)
+
+    def _session_destroyed(self, fact: facts.SessionDestroyed) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            self._inventory.fire(session, Event.DESTROYED)
+            self._inventory.sessions.forget_sid(fact.sid)
+
+    def _events_lost(self, _: facts.EventsLost) -> None:
+        self._outbox.warn("", "events from the kernel were lost: reading the truth from sysfs")
+        self.look()
+
+    def look(self) -> None:
+        self._look_ordered_at = self._outbox.turn
+        self._outbox.order(LookAtKernel())
+        self._outbox.set_timer(LOOK, LOOK_AGAIN)
+
+    def _sessions_found(self, fact: facts.SessionsFound) -> None:
+        if self._inventory.has_begun:
+            self._inventory.compare(fact.sessions, self._look_ordered_at)
+            return
+        self._inventory.has_begun = True
+        self._inventory.adopt(fact.sessions)
+        self._outbox.set_timer(LOOK, LOOK_SOON)
+        for discovery in self._inventory.targets.discoveries.values():
+            discovery.ask()
+        self._inventory.reconcile(self._inventory.targets.static)

@@ -1,0 +1,92 @@
+"""What the children said, and to whom it matters. Pure."""
+
+from __future__ import annotations
+
+from iscsid import facts
+from iscsid.errors import Decision, Failure
+from iscsid.initiator.discovery import Discovery
+from iscsid.initiator.inventory import Handlers, Inventory
+from iscsid.initiator.outbox import Employer
+from iscsid.initiator.scans import Scans
+from iscsid.initiator.session import Session
+from iscsid.jobs import JobId
+from iscsid.orders import CloseSocket
+
+
+class WorkersHeard:
+    """Facts from the children, by way of their keeper."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._outbox = inventory.outbox
+        self.handlers: Handlers = {
+            facts.TargetDiscovered: self._target_discovered,
+            facts.DiscoveryCompleted: self._discovery_completed,
+            facts.DiscoveryFailed: self._job_failed,
+            facts.LoginSucceeded: self._login_succeeded,
+            facts.LoginFailed: self._job_failed,
+            facts.ScanFinished: self._scan_finished,
+            facts.ScanFailed: self._job_failed,
+            facts.WorkerEnded: self._worker_ended,
+        }
+
+    def _target_discovered(self, fact: facts.TargetDiscovered) -> None:
+        discovery = self._outbox.employer(fact.job)
+        if isinstance(discovery, Discovery):
+            discovery.reported(fact.record)
+
+    def _discovery_completed(self, fact: facts.DiscoveryCompleted) -> None:
+        discovery = self._outbox.employer(fact.job)
+        if isinstance(discovery, Discovery):
+            affected = discovery.completed(fact)
+            if discovery.has_confirmed:
+                portal = discovery.settings.portal
+                sessions = self._inventory.sessions
+                affected |= {s.path.target_name for s in sessions if s.path.found_at == portal}
+            self._inventory.reconcile(affected)
+
+    def _login_succeeded(self, fact: facts.LoginSucceeded) -> None:
+        session = self._outbox.employer(fact.job)
+        self._outbox.dismiss(fact.job)
+        if isinstance(session, Session):
+            session.login_succeeded(fact)
+        else:
+            self._outbox.order(CloseSocket(fact.job))
+
+    def _scan_finished(self, fact: facts.ScanFinished) -> None:
+        scans = self._outbox.employer(fact.job)
+        self._outbox.dismiss(fact.job)
+        if isinstance(scans, Scans):
+            scans.ended(None)
+
+    def _job_failed(
+        self, fact: facts.DiscoveryFailed | facts.LoginFailed | facts.ScanFailed
+    ) -> None:
+        self._tell_failure(fact.job, fact.failure)
+
+    def _worker_ended(self, fact: facts.WorkerEnded) -> None:
+        self._outbox.release(fact.job)
+        if fact.how is not None:
+            self._tell_failure(fact.job, fact.how)
+            return
+        employer = self._outbox.employer(fact.job)
+        self._outbox.dismiss(fact.job)
+        if isinstance(employer, Discovery):
+            employer.ended()
+        elif employer is not None:
+            silence = Failure(Decision.RETRY, "the child ended without a word")
+            self._fail(employer, silence)
+
+    def _tell_failure(self, job: JobId, failure: Failure) -> None:
+        employer = self._outbox.employer(job)
+        self._outbox.dismiss(job)
+        if employer is not None:
+            self._fail(employer, failure)
+
+    def _fail(self, employer: Employer, failure: Failure) -> None:
+        if isinstance(employer, Session):
+            employer.login_failed(failure)
+        elif isinstance(employer, Discovery):
+            employer.failed(failure)
+        elif isinstance(employer, Scans):
+            employer.ended(failure)
