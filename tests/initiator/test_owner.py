@@ -43,7 +43,7 @@ def test_from_the_configuration_to_disks() -> None:
     assert kinds(given) == ["DiscoveryJob"]
     given = stage.discovered(record())
     assert kinds(given) == ["LoginJob"]
-    assert f"0 0 {DISK}" in stage.bindings.splitlines()
+    assert f"0\t0\t{DISK}" in stage.bindings.splitlines()
     given = stage.logged_in()
     assert kinds(given) == ["StartSession"]
     (start,) = given
