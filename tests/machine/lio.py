@@ -1,0 +1,115 @@
+"""LIO, the kernel's own target, set up by hand in configfs.
+
+Strict where tgtd is lenient. Works in the virtual machine only, as root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TARGET = Path("/sys/kernel/config/target")
+ISCSI = TARGET / "iscsi"
+FILEIO = TARGET / "core" / "fileio_0"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A CHAP name and secret, and those by which the target proves itself."""
+
+    user: str
+    password: str
+    mutual_user: str = ""
+    mutual_password: str = ""
+
+
+@dataclass
+class Lio:
+    """Targets on ``portals``, each with one target portal group."""
+
+    portals: tuple[str, ...] = ("127.0.0.1:3260",)
+    _names: list[str] = field(default_factory=list)
+    _disks: list[Path] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self.portals[0]
+
+    def add_target(
+        self,
+        name: str,
+        luns: Mapping[int, Path],
+        *,
+        account: Account | None = None,
+        open_to_all: bool = True,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
+        """Export the files ``luns``; without ``open_to_all`` nobody may log in.
+
+        ``parameters`` are operational keys by their names in the standard, HeaderDigest for one.
+        """
+        group = ISCSI / name / "tpgt_1"
+        group.mkdir(parents=True)
+        self._names.append(name)
+        self._set_attributes(group, open_to_all=open_to_all, account=account)
+        for key, value in (parameters or {}).items():
+            (group / "param" / key).write_text(value)
+        for lun, file in luns.items():
+            self.add_lun(name, lun, file)
+        for portal in self.portals:
+            (group / "np" / portal).mkdir()
+        (group / "enable").write_text("1")
+
+    def _set_attributes(self, group: Path, *, open_to_all: bool, account: Account | None) -> None:
+        attributes = {
+            "generate_node_acls": int(open_to_all),
+            "cache_dynamic_acls": int(open_to_all),
+            "demo_mode_write_protect": 0,
+            "demo_mode_discovery": 1,
+            "authentication": int(account is not None),
+        }
+        for attribute, value in attributes.items():
+            (group / "attrib" / attribute).write_text(str(value))
+        if account is not None:
+            (group / "param" / "AuthMethod").write_text("CHAP")
+            (group / "auth" / "userid").write_text(account.user)
+            (group / "auth" / "password").write_text(account.password)
+            (group / "auth" / "userid_mutual").write_text(account.mutual_user)
+            (group / "auth" / "password_mutual").write_text(account.mutual_password)
+
+    def add_lun(self, name: str, lun: int, file: Path) -> None:
+        """Export one file more as logical unit ``lun`` of a target."""
+        disk = FILEIO / f"disk{len(self._disks)}"
+        disk.mkdir(parents=True)
+        self._disks.append(disk)
+        (disk / "control").write_text(f"fd_dev_name={file},fd_dev_size={file.stat().st_size}")
+        (disk / "enable").write_text("1")
+        unit = ISCSI / name / "tpgt_1" / "lun" / f"lun_{lun}"
+        unit.mkdir()
+        (unit / "backend").symlink_to(disk)
+
+    def remove_lun(self, name: str, lun: int) -> None:
+        unit = ISCSI / name / "tpgt_1" / "lun" / f"lun_{lun}"
+        (unit / "backend").unlink()
+        unit.rmdir()
+
+    def remove_target(self, name: str) -> None:
+        """Close the target's sessions and forget it; its files stay."""
+        group = ISCSI / name / "tpgt_1"
+        (group / "enable").write_text("0")
+        for link in group.glob("lun/lun_*/backend"):
+            link.unlink()
+        for directory in (*group.glob("lun/lun_*"), *group.glob("np/*"), *group.glob("acls/*")):
+            directory.rmdir()
+        group.rmdir()
+        (ISCSI / name).rmdir()
+        self._names.remove(name)
+
+    def stop(self) -> None:
+        """Remove everything that was made here."""
+        for name in list(self._names):
+            self.remove_target(name)
+        for disk in self._disks:
+            disk.rmdir()
+        self._disks.clear()

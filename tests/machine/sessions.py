@@ -1,0 +1,73 @@
+"""The kernel's iSCSI sessions as a test sees them, and a broom for what a test leaves behind.
+
+Nothing of iscsid is used here: what cleans up after the daemon must not share its faults. The
+numbers are those of the kernel's include/scsi/iscsi_if.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+NETLINK_ISCSI = 8
+STOP_CONN, DESTROY_CONN, DESTROY_SESSION = 18, 14, 12
+STOP_CONN_TERM = 1
+SESSIONS = Path("/sys/class/iscsi_session")
+CONNECTIONS = Path("/sys/class/iscsi_connection")
+
+
+def session_ids() -> list[int]:
+    """Return the number of every session, oldest first."""
+    if not SESSIONS.exists():
+        return []
+    return sorted(int(path.name.removeprefix("session")) for path in SESSIONS.iterdir())
+
+
+def attribute(sid: int, name: str) -> str:
+    """Return one of the session's values, ``targetname`` or ``state`` for instance."""
+    return (SESSIONS / f"session{sid}" / name).read_text().strip()
+
+
+def connection_attribute(sid: int, name: str) -> str:
+    return (CONNECTIONS / f"connection{sid}:0" / name).read_text().strip()
+
+
+def session_of(target_name: str) -> int:
+    """Return the one session with this target."""
+    found = [sid for sid in session_ids() if attribute(sid, "targetname") == target_name]
+    assert len(found) == 1, f"{len(found)} sessions with {target_name}, not one"
+    return found[0]
+
+
+def target_names() -> list[str]:
+    """Return the TargetName of every session, sorted."""
+    return sorted(attribute(sid, "targetname") for sid in session_ids())
+
+
+def delete_devices(sid: int) -> None:
+    """Make the kernel flush and forget every logical unit of a session."""
+    for path in (SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete"):
+        path.write_text("1")
+
+
+def destroy_all() -> None:
+    """End every session in the kernel. Their disks must not be mounted."""
+    handle = int(Path("/sys/class/iscsi_transport/tcp/handle").read_text())
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
+        kernel.bind((0, 0))
+        kernel.settimeout(60)
+        for sid in session_ids():
+            delete_devices(sid)
+            _request(kernel, handle, STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
+            _request(kernel, handle, DESTROY_CONN, struct.pack("=II", sid, 0))
+            _request(kernel, handle, DESTROY_SESSION, struct.pack("=I", sid))
+    assert not session_ids(), f"sessions {session_ids()} cannot be destroyed"
+
+
+def _request(kernel: socket.socket, handle: int, event: int, arguments: bytes) -> None:
+    body = struct.pack("=IIQ", event, 0, handle) + arguments.ljust(24, b"\0") + bytes(16)
+    kernel.send(struct.pack("=IHHII", 16 + len(body), event, 0, 0, 0) + body)
+    with contextlib.suppress(TimeoutError):
+        kernel.recv(4096)
