@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 
 from iscsid.errors import IscsidError
-from iscsid.exit_status import ExitStatus
 from iscsid.facts import ConfigurationRefused, Fact
 from iscsid.hands import Hands, Instruments
 from iscsid.initiator.owner import Initiator
@@ -70,7 +68,12 @@ class Daemon:
         udev = Udev()
         signals = Signals()
         stack.callback(signals.close)
-        self._keeper = Keeper(self._loop, signals, debug=options.debug)
+        self._keeper = Keeper(
+            self._loop.add,
+            self._loop.remove,
+            lambda job, level, text: self._journal.write(level, job.title, text),
+            level=Level.DEBUG if options.debug else Level.INFO,
+        )
         signals.set_reaper(self._keeper.reap)
         # What overflows is lost: the kernel's events are read before everything else.
         self._loop.add(kernel.fileno(), kernel.read_events, "the kernel's events")
@@ -118,8 +121,8 @@ class Daemon:
         return self._hands.leave_with
 
     def end(self) -> None:
-        """End all children, in order."""
-        self._keeper.stop_all()
+        """End all children."""
+        self._keeper.end_all()
 
     def _work_off(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""

@@ -1,0 +1,92 @@
+"""The two files of the administrator, read as they are now.
+
+May read /etc/iscsi.conf and /etc/initiatorname.iscsi (or whatever the options name) and look at
+their modes; what they mean is the business of ``config``. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from iscsid.config.complaints import Complaint, ConfigurationErrors
+from iscsid.config.configuration import Configuration
+from iscsid.config.initiatorname import (
+    InitiatorIdentity,
+    missing_initiator_name,
+    parse_initiator_name,
+)
+from iscsid.config.parse import parse_configuration
+from iscsid.config.permissions import check_permissions
+from iscsid.facts import ConfigurationRead, ConfigurationRefused
+
+LONGEST = 16 << 20
+"""Bytes; a file beyond that was not written by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFiles:
+    """Where the files are."""
+
+    config: str
+    initiatorname: str
+
+    def read(self) -> tuple[ConfigurationRead | ConfigurationRefused]:
+        """Read both files anew, and report either all they say or all that is wrong in them."""
+        complaints: list[str] = []
+        configuration = identity = None
+        try:
+            configuration = read_configuration(self.config)
+        except ConfigurationErrors as error:
+            complaints += error.lines
+        try:
+            identity = read_identity(self.initiatorname)
+        except ConfigurationErrors as error:
+            complaints += error.lines
+        if configuration is None or identity is None:
+            return (ConfigurationRefused(tuple(complaints)),)
+        return (ConfigurationRead(configuration, identity.name, identity.alias),)
+
+
+def read_configuration(filename: str) -> Configuration:
+    """Return what the file says; raises ``ConfigurationErrors``, also for its permissions."""
+    text, status = _read(filename)
+    try:
+        configuration = parse_configuration(text, filename)
+    except ConfigurationErrors as error:
+        exposed = _exposed(status, error.has_secrets, filename)
+        raise ConfigurationErrors(
+            [*error.complaints, *exposed], has_secrets=error.has_secrets
+        ) from None
+    exposed = _exposed(status, configuration.has_secrets, filename)
+    if exposed:
+        raise ConfigurationErrors(exposed, has_secrets=True)
+    return configuration
+
+
+def read_identity(filename: str) -> InitiatorIdentity:
+    """Return who we are; raises ``ConfigurationErrors``, which name the command that helps."""
+    if not os.path.exists(filename):
+        raise ConfigurationErrors([missing_initiator_name(filename)])
+    return parse_initiator_name(_read(filename)[0], filename)
+
+
+def _read(filename: str) -> tuple[bytes, os.stat_result]:
+    try:
+        with open(filename, "rb") as file:
+            text = file.read(LONGEST + 1)
+            status = os.fstat(file.fileno())
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+        raise ConfigurationErrors([Complaint(filename, 0, 0, what)]) from None
+    if len(text) > LONGEST:
+        what = f"is longer than {LONGEST >> 20} MiB"
+        raise ConfigurationErrors([Complaint(filename, 0, 0, what)])
+    return text, status
+
+
+def _exposed(status: os.stat_result, has_secrets: bool, filename: str) -> list[Complaint]:
+    complaint = check_permissions(
+        status.st_mode, status.st_uid, has_secrets, filename, reader=os.geteuid()
+    )
+    return [complaint] if complaint else []
