@@ -28,8 +28,8 @@ from iscsid.protocol.trace import Trace
 
 __all__ = ["RANDOM_OCTETS", "LoginExchange"]
 
-MAX_ROUNDS = 64
-"""Responses in one login. Real targets need two to seven, and one for every piece of text."""
+MAX_ROUNDS = 256
+"""Responses in one login. Real targets need two to seven; every piece of text is one more."""
 
 MAX_BYTES = 65536
 """Octets of text in one login; the standard demands 8192 of a receiver (section 6.1)."""

@@ -1,0 +1,82 @@
+"""What a scripted target is told to do: a profile, and whatever a test wants otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from iscsid.protocol.pdu import LoginResponse
+from tests.target.negotiator import Pairs
+from tests.target.profile import TGTD, Profile
+
+Amend = Callable[[int, LoginResponse], LoginResponse | bytes | None]
+Edit = Callable[[int, Pairs], Pairs]
+
+
+def _as_it_is(_number: int, response: LoginResponse) -> LoginResponse:
+    return response
+
+
+def _unchanged(_number: int, pairs: Pairs) -> Pairs:
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A target as SendTargets lists it; addresses are written as they are sent."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """One target's behaviour. Numbers of responses count from 0."""
+
+    profile: Profile = TGTD
+
+    # Operational negotiation.
+    values: Mapping[str, str] = field(default_factory=dict)
+    """The target's own values, where they are not the standard's defaults."""
+    declares: Pairs = (("MaxRecvDataSegmentLength", "65536"),)
+    """Said in the first response of the operational stage."""
+    originates: Pairs | None = None
+    """Offers of its own; ``None`` is the profile's."""
+    security_rounds: int = 0
+    """Empty responses with T=0 in the security stage before the transit is granted."""
+    operational_rounds: int = 0
+    portal_group_tag: int | None = 1
+    tsih_at_once: bool = False
+    """Whether every response carries the TSIH, as an IBM target's do."""
+
+    # Security.
+    accounts: Mapping[str, bytes] = field(default_factory=dict)
+    """Names and secrets that may log in; none, and no authentication is required."""
+    own_account: tuple[str, bytes] | None = None
+    """What the target proves itself with when it is challenged."""
+    algorithms: tuple[int, ...] = (5,)
+    refuses_lists: bool = False
+    """Whether more than one algorithm in CHAP_A ends the login, as with LIO before Linux 3.15."""
+    challenge: bytes = bytes(range(100, 116))
+    challenge_identifier: int = 7
+    base64: bool = False
+    proves_itself_late: bool = False
+    """Whether the proof comes in a response of its own, after an empty one."""
+
+    # Refusals and faults.
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    """Number of a response to the status it carries."""
+    moved_to: tuple[str, ...] = ()
+    """TargetAddress values of a response with status 0101 or 0102."""
+    piece: int = 0
+    """Octets of text in one response, the rest follows with the C bit; 0 does not cut."""
+    edit: Edit = _unchanged
+    """Last word on the text of a response, before it is cut."""
+    amend: Amend = _as_it_is
+    """Last word on a response; other octets may stand for it, ``None`` closes the connection."""
+
+    # After the login.
+    listed: tuple[Listed, ...] = ()
+    piece_of_listing: int = 0
+    """Octets of one Text Response; 0 sends what the initiator declared, or all of it."""
+    luns: tuple[int, ...] = (0, 1)
