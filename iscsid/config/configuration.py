@@ -1,6 +1,6 @@
 """The whole configuration as one value, and the one question asked of it: what holds here?
 
-Pure. ``config.parse`` makes it; the owner asks it.
+Pure. ``parse_configuration`` makes it; the owner asks it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from iscsid.config.complaints import Complaint
+from iscsid.config.entries import Contents
 from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTarget
 from iscsid.protocol.names import IscsiName, Portal
 
-Resolver = Callable[[IscsiName, Portal, Portal | None], SessionSettings]
+Resolve = Callable[[IscsiName, Portal, Portal | None], SessionSettings]
 
 
 def _defaults(_name: IscsiName, _portal: Portal, _found_at: Portal | None) -> SessionSettings:
@@ -20,11 +22,18 @@ def _defaults(_name: IscsiName, _portal: Portal, _found_at: Portal | None) -> Se
 
 @dataclass(frozen=True)
 class Configuration:
-    """What /etc/iscsi.conf says."""
+    """What /etc/iscsi.conf says. Two files that say the same make equal configurations."""
 
     discoveries: tuple[DiscoverySettings, ...] = ()
     static_targets: tuple[StaticTarget, ...] = ()
-    resolver: Resolver = field(default=_defaults, compare=False)
+    resolver: Resolve = field(default=_defaults, compare=False)
+    """Answers from ``contents``."""
+    contents: Contents = field(default_factory=Contents)
+    """Entries and globals with their origins, for ``--show-config``."""
+    notes: tuple[Complaint, ...] = field(default=(), compare=False)
+    """What is worth knowing about the file although it is no error."""
+    has_secrets: bool = field(default=False, compare=False)
+    """Whether a password stands in the file: then nobody but root may read it."""
 
     def session_settings(
         self, target_name: IscsiName, portal: Portal, discovered_at: Portal | None

@@ -106,3 +106,10 @@ class StaticTarget:
 
     target_name: IscsiName
     addresses: tuple[TargetAddress, ...]
+    spelling: str = ""
+    """The name as the file writes it, where that is not its normalised form."""
+
+    @property
+    def name_to_send(self) -> str:
+        """What the TargetName key of a login must say: some targets compare octets."""
+        return self.spelling or self.target_name

@@ -1,0 +1,144 @@
+"""Values that name a place: iSCSI names, portals, target addresses, networks.
+
+``protocol.names`` reads names and portals; here its errors become complaints about a value, and
+networks are added, which iSCSI itself does not know. Pure; resolves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from iscsid.config.complaints import quoted
+from iscsid.config.values import Misfit, Syntax, T, parse_number
+from iscsid.errors import InvalidName
+from iscsid.protocol.names import (
+    DEFAULT_PORT,
+    IscsiName,
+    Portal,
+    TargetAddress,
+    parse_iscsi_name,
+    parse_portal,
+    parse_target_address,
+    why_unusable,
+)
+
+Network = IPv4Network | IPv6Network
+
+_MASK = re.compile(r"[0-9a-fA-F]{8}")
+
+
+def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def wrapper(text: str) -> T:
+        try:
+            return parse(text)
+        except InvalidName as error:
+            raise Misfit(error.what) from None
+
+    return wrapper
+
+
+TARGET_NAME: Syntax[IscsiName] = Syntax(
+    "an iSCSI name (iqn., eui. or naa.)", _checked(parse_iscsi_name), str
+)
+
+
+def _parse_portal(text: str) -> Portal:
+    return _usable(text, _checked(parse_portal)(text))
+
+
+def _usable(text: str, portal: Portal) -> Portal:
+    why = why_unusable(portal)
+    if why:
+        raise Misfit(f"nothing can be reached at {quoted(text)}: {why}")
+    return portal
+
+
+PORTAL: Syntax[Portal] = Syntax("host, host:port, or [IPv6-address]:port", _parse_portal, str)
+
+
+def _parse_target_address(text: str) -> TargetAddress:
+    address = _checked(parse_target_address)(text)
+    _usable(text, address.portal)
+    return address
+
+
+TARGET_ADDRESS: Syntax[TargetAddress] = Syntax(
+    "host, host:port, or [IPv6-address]:port, and ,tag where a portal group is known",
+    _parse_target_address,
+    str,
+)
+
+
+def parse_network(text: str) -> Network:
+    """Return the network of ``address``, ``address/bits`` or ``address&hexmask`` (IPv4).
+
+    Bits of the address behind the mask do not matter.
+    """
+    separator = "&" if "&" in text else "/"
+    host, separated, mask = text.partition(separator)
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise Misfit(f"{quoted(host)} is no IP address") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise Misfit(f"{quoted(host)} names an interface, which a network cannot have")
+    if not separated:
+        bits = int(address.max_prefixlen)
+    elif separator == "&":
+        bits = _bits_of_mask(mask, address)
+    else:
+        bits = parse_number(mask, 0, address.max_prefixlen)
+    if isinstance(address, IPv4Address):
+        return IPv4Network((int(address), bits), strict=False)
+    return IPv6Network((int(address), bits), strict=False)
+
+
+def _bits_of_mask(mask: str, address: IPv4Address | IPv6Address) -> int:
+    if address.version != 4 or not _MASK.fullmatch(mask):
+        raise Misfit(f"{quoted(mask)} is no mask of eight hexadecimal digits for an IPv4 address")
+    bits = f"{int(mask, 16):032b}".rstrip("0")
+    if "0" in bits:
+        raise Misfit(f"the mask {quoted(mask)} has a gap")
+    return len(bits)
+
+
+NETWORK: Syntax[Network] = Syntax(
+    "address/bits, address&hexmask, or one address", parse_network, str
+)
+
+
+def _parse_host(text: str) -> Network:
+    if "/" in text or "&" in text:
+        raise Misfit(f"{quoted(text)} has a mask, which belongs into Subnet")
+    return parse_network(text)
+
+
+HOST: Syntax[Network] = Syntax(
+    "one IP address", _parse_host, lambda network: str(network.network_address)
+)
+
+
+def _parse_preferred_subnet(text: str) -> Network | None:
+    return None if text.lower() == "none" else parse_network(text)
+
+
+def _parse_preferred_portal(text: str) -> str | None:
+    if text.lower() == "none":
+        return None
+    portal = _checked(parse_portal)(text)
+    if portal.port != DEFAULT_PORT:
+        raise Misfit(f"{quoted(text)} has a port")
+    return portal.host
+
+
+PREFERRED_SUBNET: Syntax[Network | None] = Syntax(
+    f"{NETWORK.expected}, or none",
+    _parse_preferred_subnet,
+    lambda network: str(network) if network else "none",
+)
+
+PREFERRED_PORTAL: Syntax[str | None] = Syntax(
+    "one address without a port, or none", _parse_preferred_portal, lambda host: host or "none"
+)

@@ -1,0 +1,118 @@
+"""What the lines of a file mean together: entries that stand twice, burst lengths that contradict,
+credentials that are not whole or not safe. Pure; linear in the number of entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from iscsid.config.complaints import Complaint
+from iscsid.config.entries import REFUSED, Contents, Entry, EntryKind, Setting, Settings
+from iscsid.config.keywords import BY_FIELD
+from iscsid.secret import Secret
+
+OUTGOING = ("outgoing_username", "outgoing_password")
+INCOMING = ("incoming_username", "incoming_password")
+
+
+def check(contents: Contents) -> list[Complaint]:
+    """Return what is wrong with a file whose every line is right by itself."""
+    checks = (_doubled_entries, _burst_lengths, _credentials, _shared_secrets)
+    found = (complaint for each in checks for complaint in each(contents))
+    return list(dict.fromkeys(found))  # Many entries may inherit one mistake.
+
+
+def _complaint(contents: Contents, at: Setting | Entry, what: str, expected: str) -> Complaint:
+    return Complaint(contents.filename, at.line, at.column, what, expected=expected)
+
+
+def _doubled_entries(contents: Contents) -> Iterator[Complaint]:
+    first: dict[tuple[EntryKind, object], int] = {}
+    for entry in contents.entries:
+        line = first.setdefault((entry.kind, entry.subject), entry.line)
+        if line != entry.line:
+            what = f"{entry.kind.value} {entry.subject} has an entry already, on line {line}"
+            yield _complaint(contents, entry, what, "one entry for each")
+
+
+def _burst_lengths(contents: Contents) -> Iterator[Complaint]:
+    targets = (entry for entry in contents.entries if entry.kind is EntryKind.TARGET)
+    places: list[tuple[Settings, Settings]] = [(each.own, each.inherited) for each in targets]
+    for own, others in (*places, ({}, contents.globals)):
+        first = own.get("first_burst_length", others["first_burst_length"])
+        most = own.get("max_burst_length", others["max_burst_length"])
+        if REFUSED in (first.value, most.value) or first.is_default:
+            continue  # A FirstBurstLength that nobody set follows a smaller MaxBurstLength.
+        if first.value > most.value:
+            where = f"of line {most.line}" if most.line else "(the default)"
+            what = f"FirstBurstLength {first.value} exceeds MaxBurstLength {most.value} {where}"
+            yield _complaint(contents, first, what, f"at most {most.value}")
+
+
+def _credentials(contents: Contents) -> Iterator[Complaint]:
+    """Complain of half pairs, and of targets that shall prove themselves one-sidedly."""
+    used: set[int] = set()
+    for entry in contents.entries:
+        for settings in _usable_credentials(entry):
+            used.update(setting.line for setting in settings.values())
+            yield from _judge_credentials(
+                contents, settings, f" for {entry.kind.value} {entry.subject}"
+            )
+    # A global name that each entry completes with a secret of its own is not half a pair.
+    for complaint in _judge_credentials(contents, contents.globals, ""):
+        if complaint.line not in used:
+            yield complaint
+
+
+def _usable_credentials(entry: Entry) -> Iterator[Settings]:
+    """Yield the settings whose credentials a session may come to use.
+
+    Those below a TargetName must be whole by themselves: which DiscoveryAddress will report the
+    target, and with which credentials, is not known.
+    """
+    if entry.kind is EntryKind.TARGET and (OUTGOING + INCOMING) & entry.own.keys():
+        yield entry.own
+    if entry.kind is EntryKind.DISCOVERY or entry.addresses:
+        yield {**entry.inherited, **entry.own}
+
+
+def _judge_credentials(contents: Contents, settings: Settings, where: str) -> Iterator[Complaint]:
+    given = {
+        field: settings[field]
+        for field in (*OUTGOING, *INCOMING)
+        if field in settings and settings[field].value is not None
+    }
+    for pair in (OUTGOING, INCOMING):
+        for present, absent in (pair, pair[::-1]):
+            if present in given and absent not in given:
+                missing = BY_FIELD[absent].name
+                what = f"{BY_FIELD[present].name} without {missing}{where}"
+                yield _complaint(contents, given[present], what, missing)
+    if given.keys() & set(INCOMING) and not given.keys() & set(OUTGOING):
+        at = next(given[field] for field in INCOMING if field in given)
+        what = f"the target shall prove itself, but the initiator has no credentials{where}"
+        yield _complaint(contents, at, what, "OutgoingUsername and OutgoingPassword as well")
+
+
+def _shared_secrets(contents: Contents) -> Iterator[Complaint]:
+    """Complain of a secret that serves both directions (RFC 7143, section 9.2.1).
+
+    It does not matter where: who learns a secret at one target could pose as another one.
+    """
+    seen: dict[str, dict[Secret, Setting]] = {OUTGOING[1]: {}, INCOMING[1]: {}}
+    for entry in contents.entries:
+        for settings in (entry.inherited, entry.own):
+            _collect_secrets(settings, seen)
+    _collect_secrets(contents.globals, seen)
+    for secret, incoming in seen[INCOMING[1]].items():
+        outgoing = seen[OUTGOING[1]].get(secret)
+        if outgoing:
+            what = f"the IncomingPassword is the OutgoingPassword of line {outgoing.line}"
+            yield _complaint(contents, incoming, what, "two different secrets")
+
+
+def _collect_secrets(settings: Settings, seen: dict[str, dict[Secret, Setting]]) -> None:
+    for field, settings_seen in seen.items():
+        setting = settings.get(field)
+        if setting and setting.value is not None and setting.value is not REFUSED:
+            settings_seen.setdefault(setting.value, setting)

@@ -1,0 +1,92 @@
+"""The language of /etc/initiatorname.iscsi: who this initiator is. Pure.
+
+The file has the lines of /etc/iscsi.conf without its entries: ``InitiatorName=`` and, if wanted,
+``InitiatorAlias=``. As in Linux-iSCSI the last InitiatorName counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+from iscsid.config.complaints import Complaint, ConfigurationErrors, nearest, quoted
+from iscsid.config.lexer import Line, decode, lex
+from iscsid.config.values import LONGEST_TEXT
+from iscsid.errors import InvalidName
+from iscsid.protocol.names import IscsiName, parse_iscsi_name
+
+_KEYWORDS = ("InitiatorName", "InitiatorAlias")
+
+
+@dataclass(frozen=True, slots=True)
+class InitiatorIdentity:
+    """What the initiator calls itself. The alias is for people, and may be empty."""
+
+    name: IscsiName
+    alias: str = ""
+
+
+def command_that_makes(filename: str) -> str:
+    """Return the one command that writes a new InitiatorName into ``filename``."""
+    return f'echo "InitiatorName=$(iscsi-iname)" > {quote(filename)}'
+
+
+def missing_initiator_name(filename: str) -> Complaint:
+    """Return the complaint that there is no such file, or no InitiatorName in it."""
+    what = "an InitiatorName is required"
+    return Complaint(filename, 0, 0, what, expected=f"one line: {command_that_makes(filename)}")
+
+
+def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
+    """Return what the text of /etc/initiatorname.iscsi says.
+
+    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with every complaint there is,
+    and nothing else whatever the text.
+    """
+    decoded = decode(text, filename)
+    if isinstance(decoded, Complaint):
+        raise ConfigurationErrors([decoded])
+    name: IscsiName | None = None
+    alias = ""
+    complaints: list[Complaint] = []
+    for line in lex(decoded, filename):
+        try:
+            match line.keyword.lower():
+                case _ if line.flaw:
+                    complaints.append(line.flaw)
+                case "initiatorname":
+                    name = parse_iscsi_name(line.value)
+                case "initiatoralias":
+                    alias = _parse_alias(line.value)
+                case _:
+                    complaints.append(_complaint_of_keyword(line, filename))
+        except InvalidName as error:
+            place = (filename, line.number, line.value_column)
+            complaints.append(Complaint(*place, f"{line.keyword}: {error.what}", line.value))
+    if name is None and not complaints:
+        complaints.append(missing_initiator_name(filename))
+    if name is None or complaints:
+        raise ConfigurationErrors(complaints)
+    return InitiatorIdentity(name, alias)
+
+
+def _parse_alias(text: str) -> str:
+    try:
+        octets = text.encode()
+    except UnicodeEncodeError:
+        raise InvalidName("the alias is not written in UTF-8") from None
+    if len(octets) > LONGEST_TEXT:
+        raise InvalidName(f"the alias has {len(octets)} octets, more than {LONGEST_TEXT}")
+    return text
+
+
+def _complaint_of_keyword(line: Line, filename: str) -> Complaint:
+    place = (filename, line.number, line.column)
+    if line.keyword.lower() == "generatename":
+        # Linux-iSCSI's start script replaced this line by a name; a daemon does not edit /etc.
+        what = "GenerateName is no longer replaced at the start"
+        return Complaint(*place, what, line.keyword, command_that_makes(filename))
+    guess = nearest(line.keyword, _KEYWORDS)
+    expected = "" if guess else " or ".join(_KEYWORDS)
+    what = f"unknown keyword {quoted(line.keyword)}"
+    return Complaint(*place, what, line.keyword, expected, guess)

@@ -1,0 +1,211 @@
+"""The language of /etc/iscsi.conf as a table: one row per keyword.
+
+The parser reads by it, ``--show-config`` prints by it, and tests hold the manual page, the example
+file and the defaults of ``settings`` to it. To add a keyword: a row here, a field in ``settings``,
+a paragraph in ``man/iscsi.conf.5``, a line in ``etc/iscsi.conf.example``. The rows of what holds
+for one connection stand in ``connection_keywords``. Pure.
+"""
+
+from __future__ import annotations
+
+from iscsid.config import addresses, values
+from iscsid.config.connection_keywords import PARAMETERS, TIME, TIMEOUTS
+from iscsid.config.entries import EntryKind, Setting, Settings
+from iscsid.config.grammar import Keyword, Scope
+
+_G, _D, _T, _S = Scope.GLOBAL, Scope.DISCOVERY, Scope.TARGET, Scope.SUBNET
+
+_OPENERS = (
+    Keyword(
+        name="DiscoveryAddress",
+        aliases=("TargetIpAddr",),
+        syntax=addresses.PORTAL,
+        scope=_G,
+        opens=EntryKind.DISCOVERY,
+        summary="Ask this portal for its targets (SendTargets).",
+    ),
+    Keyword(
+        name="TargetName",
+        syntax=addresses.TARGET_NAME,
+        scope=_G,
+        opens=EntryKind.TARGET,
+        summary="Settings for one target.",
+    ),
+    Keyword(
+        name="Subnet",
+        syntax=addresses.NETWORK,
+        scope=_G,
+        opens=EntryKind.SUBNET,
+        summary="Settings for the portals within one network.",
+    ),
+    Keyword(
+        name="Address",
+        syntax=addresses.HOST,
+        scope=_G | _T,
+        opens=EntryKind.SUBNET,
+        extension=_T,
+        summary="Settings for one portal's address; below TargetName, where the target is.",
+    ),
+)
+
+_AUTHENTICATION = (
+    Keyword(
+        name="OutgoingUsername",
+        aliases=("Username", "UsernameOut"),
+        syntax=values.USER_NAME,
+        field="outgoing_username",
+        scope=_G | _D | _T,
+        extension=_T,
+        summary="The CHAP name that the initiator sends.",
+    ),
+    Keyword(
+        name="OutgoingPassword",
+        aliases=("Password", "PasswordOut"),
+        syntax=values.SECRET,
+        field="outgoing_password",
+        scope=_G | _D | _T,
+        extension=_T,
+        summary="The CHAP secret with which the initiator proves itself.",
+    ),
+    Keyword(
+        name="IncomingUsername",
+        aliases=("UsernameIn",),
+        syntax=values.USER_NAME,
+        field="incoming_username",
+        scope=_G | _D | _T,
+        extension=_T,
+        summary="The CHAP name that the target must send.",
+    ),
+    Keyword(
+        name="IncomingPassword",
+        aliases=("PasswordIn",),
+        syntax=values.SECRET,
+        field="incoming_password",
+        scope=_G | _D | _T,
+        extension=_T,
+        summary="The CHAP secret with which the target must prove itself.",
+    ),
+    Keyword(
+        name="CHAPAlgorithms",
+        syntax=values.ALGORITHMS,
+        field="chap_algorithms",
+        default="MD5",
+        scope=_G | _D | _T,
+        extension=_G | _D | _T,
+        summary="The digest algorithms offered for CHAP, the preferred one first.",
+    ),
+)
+
+_DISCOVERY = (
+    Keyword(
+        name="Continuous",
+        syntax=values.BOOLEAN,
+        field="continuous",
+        default="yes",
+        scope=_G | _D,
+        summary="Keep the discovery session, so that the target can report changes.",
+    ),
+    Keyword(
+        name="SendAsyncText",
+        syntax=values.BOOLEAN,
+        field="send_async_text",
+        default="yes",
+        scope=_G | _D,
+        summary="Ask a Cisco target to report changes by asynchronous text.",
+    ),
+    Keyword(
+        name="PollInterval",
+        syntax=TIME,
+        field="poll_interval",
+        default="0",
+        scope=_G | _D,
+        extension=_G | _D,
+        summary="Ask for the targets again this often; 0: only once, and at SIGHUP.",
+    ),
+)
+
+_TARGETS = (
+    Keyword(
+        name="Enabled",
+        syntax=values.BOOLEAN,
+        field="enabled",
+        default="yes",
+        scope=_G | _D | _T | _S,
+        # Enabled=no as a global with Enabled=yes below some targets picks those out of what
+        # discovery finds: so it must not switch discovery itself off.
+        not_inherited=_D,
+        extension=_D,
+        summary="Whether there shall be sessions at all.",
+    ),
+    Keyword(
+        name="LUNs",
+        syntax=values.LUNS,
+        field="luns",
+        default="all",
+        scope=_G | _T,
+        summary="The LUNs that may appear as devices.",
+    ),
+    Keyword(
+        name="Multipath",
+        syntax=values.MULTIPATH,
+        field="multipath",
+        default="no",
+        scope=_G | _T,
+        summary="One session per target, per portal, or per portal group.",
+    ),
+    Keyword(
+        name="PortalFailover",
+        syntax=values.BOOLEAN,
+        field="portal_failover",
+        default="yes",
+        scope=_G | _T,
+        summary="Try the target's other portals when a login fails.",
+    ),
+    Keyword(
+        name="PreferredPortal",
+        syntax=addresses.PREFERRED_PORTAL,
+        field="preferred_portal",
+        default="none",
+        scope=_G | _T,
+        summary="The portal that is tried before all others.",
+    ),
+    Keyword(
+        name="PreferredSubnet",
+        syntax=addresses.PREFERRED_SUBNET,
+        field="preferred_subnet",
+        default="none",
+        scope=_G | _T,
+        summary="Portals within this network are tried next.",
+    ),
+    Keyword(
+        name="LoginRetries",
+        syntax=values.number(0, 1_000_000, "a number of attempts"),
+        field="login_retries",
+        default="0",
+        scope=_G | _T,
+        extension=_G | _T,
+        summary="Give up after this many failed rounds of logins, until SIGHUP; 0: never.",
+    ),
+    Keyword(
+        name="LoginRetryInterval",
+        syntax=TIME,
+        field="login_retry_interval",
+        default="0",
+        scope=_G | _T,
+        extension=_G | _T,
+        summary="The longest pause between two rounds of logins; 0: the daemon's own.",
+    ),
+)
+
+KEYWORDS = (*_OPENERS, *_AUTHENTICATION, *_DISCOVERY, *_TARGETS, *TIMEOUTS, *PARAMETERS)
+"""The whole language, in the order of the manual page."""
+
+BY_NAME = {name.lower(): row for row in KEYWORDS for name in row.names}
+BY_FIELD = {row.field: row for row in KEYWORDS if row.field}
+ALL_NAMES = tuple(name for row in KEYWORDS for name in row.names)
+
+DEFAULTS: Settings = {
+    row.field: Setting(row.syntax.parse(row.default) if row.default else None)
+    for row in BY_FIELD.values()
+}
+"""Every field there is, with its default; ``None`` where there is none."""

@@ -1,0 +1,158 @@
+"""From the octets of a configuration file to its lines: indentation, keyword, value, positions.
+
+What the classic was fussy about is free here: blanks around ``=``, CRLF, a missing final newline,
+long lines, octets above 127 in comments and secrets. What cannot be text is answered with one
+complaint instead of thousands. Knows no keyword. Pure; linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from iscsid.config.complaints import Complaint, quoted
+
+TAB_WIDTH = 8
+"""Columns of indentation that a tab counts for, wherever it stands (Linux-iSCSI's rule)."""
+
+_BLANKS = " \t"
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_COMMENT = re.compile(r"[ \t]#")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF_8_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One setting, taken apart. Columns count characters from 1; ``indentation`` is a width."""
+
+    number: int
+    indentation: int
+    column: int
+    keyword: str
+    value_column: int
+    value: str
+    """Without quotes and comment. Octets that are not UTF-8 are lone surrogates (PEP 383)."""
+    is_quoted: bool
+    flaw: Complaint | None = None
+    """Why the line cannot be used. ``keyword`` then is the best guess, ``value`` nothing."""
+
+
+def decode(text: str | bytes, filename: str) -> str | Complaint:
+    """Return the text of a file, or the complaint that it is none."""
+    octets = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if octets.startswith(_UTF_16_MARKS) or _looks_like_utf_16(octets):
+        advice = f"UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {filename}"
+        return Complaint(filename, 1, 1, "the file is written in UTF-16", expected=advice)
+    octets = octets.removeprefix(_UTF_8_MARK)
+    position = octets.find(b"\0")
+    if position >= 0:
+        number = octets.count(b"\n", 0, position) + 1
+        column = position - octets.rfind(b"\n", 0, position)
+        what = "a NUL octet: this is no text file"
+        return Complaint(filename, number, column, what, expected="lines of text in UTF-8")
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _looks_like_utf_16(octets: bytes) -> bool:
+    start = octets[:64]
+    pairs = len(start) // 2
+    return pairs > 1 and pairs in (start[::2].count(0), start[1::2].count(0))
+
+
+def lex(text: str, filename: str) -> Iterator[Line]:
+    """Yield the settings of ``text``, broken ones too. Blank lines and comments leave no trace."""
+    # Only a newline ends a line; str.splitlines would also cut at form feeds and other marks.
+    for number, raw in enumerate(text.split("\n"), start=1):
+        content = raw.rstrip(" \t\r")
+        body = content.lstrip(_BLANKS)
+        if body and body[0] != "#":
+            start = len(content) - len(body)
+            indentation = sum(TAB_WIDTH if blank == "\t" else 1 for blank in content[:start])
+            try:
+                yield _take_apart(content, start, number, indentation)
+            except _Flaw as flaw:
+                place = (filename, number, flaw.at + 1)
+                complaint = Complaint(*place, flaw.what, flaw.word, flaw.expected)
+                word = _first_word(content, start)
+                yield Line(number, indentation, start + 1, word, start + 1, "", False, complaint)
+
+
+class _Flaw(Exception):
+    """A line that cannot be taken apart; ``at`` counts from 0."""
+
+    def __init__(self, at: int, what: str, expected: str, word: str = "") -> None:
+        self.at, self.what, self.expected, self.word = at, what, expected, word
+
+
+def _take_apart(content: str, start: int, number: int, indentation: int) -> Line:
+    control = _CONTROL.search(content)
+    if control:
+        what = f"the control character {quoted(control.group())}"
+        raise _Flaw(control.start(), what, "printable text")
+    equals = content.find("=")
+    if equals < 0:
+        raise _without_equals(content, start)
+    keyword = content[start:equals].rstrip(_BLANKS)
+    _refuse_disguised_blanks(content, start, start + len(keyword))
+    if not keyword:
+        raise _Flaw(start, "no keyword before '='", "Keyword=value")
+    value_at = len(content) - len(content[equals + 1 :].lstrip(_BLANKS))
+    is_quoted = content[value_at : value_at + 1] == '"'
+    value = _quoted(content, value_at) if is_quoted else _unquoted(content, equals + 1, value_at)
+    return Line(number, indentation, start + 1, keyword, value_at + 1, value, is_quoted)
+
+
+def _without_equals(content: str, start: int) -> _Flaw:
+    # Only the first word is shown: the rest of such a line may well be a secret.
+    _refuse_disguised_blanks(content, start, len(content))
+    word = _first_word(content, start)
+    return _Flaw(start, f"no '=' after {quoted(word)}", "Keyword=value", word)
+
+
+def _refuse_disguised_blanks(content: str, start: int, end: int) -> None:
+    """Complain of no-break spaces and invisible characters, which come with pasted text."""
+    part = content[start:end]
+    if part.isascii():
+        return
+    for offset, character in enumerate(part):
+        if unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf") and character != " ":
+            name = unicodedata.name(character, "unnamed").lower()
+            what = f"an invisible character, U+{ord(character):04X} ({name})"
+            raise _Flaw(start + offset, what, "an ordinary blank, or nothing")
+
+
+def _unquoted(content: str, after_equals: int, value_at: int) -> str:
+    comment = _COMMENT.search(content, after_equals)
+    end = comment.start() if comment else len(content)
+    if end <= value_at:
+        expected = "Keyword=value"
+        if comment:
+            expected += ' (a value that begins with "#" needs quotes)'
+        raise _Flaw(after_equals, "no value after '='", expected)
+    _refuse_disguised_blanks(content, value_at, end)
+    return content[value_at:end].rstrip(_BLANKS)
+
+
+def _quoted(content: str, opening: int) -> str:
+    """Return what stands between quotes; a doubled quote inside stands for one."""
+    position = opening + 1
+    while True:
+        closing = content.find('"', position)
+        if closing < 0:
+            raise _Flaw(opening, "the quote that opens here is never closed", "a closing quote")
+        if content[closing + 1 : closing + 2] != '"':
+            break
+        position = closing + 2
+    rest = content[closing + 1 :].lstrip(_BLANKS)
+    if rest and not rest.startswith("#"):
+        expected = 'the end of the line (a quote inside quotes is written "")'
+        raise _Flaw(len(content) - len(rest), "text after the closing quote", expected)
+    return content[opening + 1 : closing].replace('""', '"')
+
+
+def _first_word(content: str, start: int) -> str:
+    """Return what looks like the keyword of a line."""
+    return re.split(r"[ \t=]", content[start:], maxsplit=1)[0]

@@ -1,0 +1,46 @@
+"""The one door of the room: text in, a ``Configuration`` or all complaints out. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from iscsid.config.assemble import discovery_settings, static_target
+from iscsid.config.complaints import Complaint, ConfigurationErrors
+from iscsid.config.configuration import Configuration
+from iscsid.config.consistency import check
+from iscsid.config.entries import EntryKind
+from iscsid.config.lexer import decode, lex
+from iscsid.config.resolve import Resolver
+from iscsid.config.scoping import Reader
+
+_SECRET = re.compile(r"^[ \t]*\w*password", re.IGNORECASE | re.MULTILINE)
+"""A line that holds a secret, or was meant to: broken lines count too."""
+
+
+def parse_configuration(text: str | bytes, filename: str) -> Configuration:
+    """Return what the text of /etc/iscsi.conf says.
+
+    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with every complaint there is,
+    and nothing else whatever the text.
+    """
+    decoded = decode(text, filename)
+    if isinstance(decoded, Complaint):
+        raise ConfigurationErrors([decoded])
+    has_secrets = _SECRET.search(decoded) is not None
+    reader = Reader(filename)
+    contents = reader.read(lex(decoded, filename))
+    complaints = reader.complaints + check(contents)
+    if complaints:
+        raise ConfigurationErrors(complaints, has_secrets=has_secrets)
+    return Configuration(
+        discoveries=tuple(
+            discovery_settings(entry)
+            for entry in contents.entries
+            if entry.kind is EntryKind.DISCOVERY
+        ),
+        static_targets=tuple(static_target(entry) for entry in contents.entries if entry.addresses),
+        resolver=Resolver(contents),
+        contents=contents,
+        notes=tuple(reader.notes),
+        has_secrets=has_secrets,
+    )

@@ -1,0 +1,243 @@
+"""What may stand behind ``=``: one ``Syntax`` per kind of value, text to value and back.
+
+Numbers are strict: nothing is clamped, rounded, or zeroed for not being understood. Names,
+portals and networks are in ``addresses``. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from iscsid.config.complaints import nearest, quoted
+from iscsid.config.settings import DigestPolicy, MultipathPolicy
+from iscsid.protocol.parameters import ChapAlgorithm
+from iscsid.secret import Secret
+
+T = TypeVar("T")
+
+SHORTEST_SECRET = 12
+"""Octets: 96 bits, which CHAP needs where no IPsec protects it (RFC 7143, section 9.2.1)."""
+LONGEST_TEXT = 255
+"""Octets of a text value (RFC 7143, section 6.1)."""
+LARGEST_LUN = 65535
+MASK = "********"
+
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,11}|0[xX][0-9a-fA-F]{1,9})")
+_UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600}
+_UNITS_OF_SIZE = {"K": 1024, "M": 1024 * 1024}
+
+
+class Misfit(ValueError):
+    """A value that is not what the keyword wants. ``why`` never holds a secret."""
+
+    def __init__(self, why: str, *, suggestion: str = "") -> None:
+        super().__init__(why)
+        self.why, self.suggestion = why, suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax(Generic[T]):
+    """One kind of value."""
+
+    expected: str
+    """What to write, as the end of a sentence that begins with "expected"."""
+    parse: Callable[[str], T]
+    """Raises ``Misfit``."""
+    format: Callable[[T], str]
+    """The canonical text, which ``parse`` reads back as the same value."""
+    takes_blanks: bool = False
+    """Blanks may stand in the value without quotes."""
+    is_secret: bool = False
+
+
+def choice(words: Mapping[str, T], *, canonical: Iterable[str] | None = None) -> Syntax[T]:
+    """Return a syntax of fixed words, in any case. ``canonical`` ones are named to people."""
+    by_lower_case = {word.lower(): value for word, value in words.items()}
+    shown = tuple(canonical or words)
+    names: dict[T, str] = {}
+    for word in (*shown, *words):
+        names.setdefault(words[word], word)
+
+    def parse(text: str) -> T:
+        try:
+            return by_lower_case[text.lower()]
+        except KeyError:
+            suggestion = nearest(text, words)
+            raise Misfit(f"{quoted(text)} is none of its words", suggestion=suggestion) from None
+
+    return Syntax(_one_of(shown), parse, lambda value: names[value])
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
+
+
+BOOLEAN = choice({"yes": True, "no": False, "1": True, "0": False}, canonical=("yes", "no"))
+
+
+DIGEST = choice(
+    {
+        "always": DigestPolicy.ALWAYS,
+        "yes": DigestPolicy.ALWAYS,
+        "crc32c": DigestPolicy.ALWAYS,
+        "never": DigestPolicy.NEVER,
+        "no": DigestPolicy.NEVER,
+        "none": DigestPolicy.NEVER,
+        "prefer-on": DigestPolicy.PREFER_ON,
+        "prefer-off": DigestPolicy.PREFER_OFF,
+    },
+    canonical=("always", "never", "prefer-on", "prefer-off"),
+)
+MULTIPATH = choice(
+    {
+        "no": MultipathPolicy.NO,
+        "portal": MultipathPolicy.PORTAL,
+        "yes": MultipathPolicy.PORTAL,
+        "portalgroup": MultipathPolicy.PORTAL_GROUP,
+    },
+    canonical=("no", "portal", "portalgroup"),
+)
+
+
+def parse_number(text: str, least: int, most: int) -> int:
+    """Return a decimal or 0x-hexadecimal number from ``least`` to ``most``."""
+    if re.fullmatch("0[0-9]+", text):
+        raise Misfit(f"{quoted(text)} begins with 0, which some programs read as octal")
+    if not _NUMBER.fullmatch(text):
+        if re.fullmatch("[0-9]{12,}", text):
+            raise Misfit(f"{quoted(text)} is too large")
+        raise Misfit(f"{quoted(text)} is no number")
+    number = int(text, 16 if text[:2] in ("0x", "0X") else 10)
+    _check_range(text, number, least, most)
+    return number
+
+
+def _check_range(text: str, number: int, least: int, most: int) -> None:
+    if number < least:
+        raise Misfit(f"{quoted(text)} is too small")
+    if number > most:
+        raise Misfit(f"{quoted(text)} is too large")
+
+
+def number(least: int, most: int, unit: str) -> Syntax[int]:
+    """Return a syntax for a count of ``unit``."""
+    expected = f"{unit} from {least} to {most}"
+    return Syntax(expected, lambda text: parse_number(text, least, most), str)
+
+
+def _with_unit(text: str, units: Mapping[str, int], least: int, most: int) -> int:
+    factor = units.get(text[-1:], 0)
+    if not factor:
+        return parse_number(text, least, most)
+    count = parse_number(text[:-1], 0, most) * factor
+    _check_range(text, count, least, most)
+    return count
+
+
+def time(least: int, most: int) -> Syntax[int]:
+    """Return a syntax for seconds, with s, m or h behind the number if need be."""
+    expected = f"seconds from {least} to {most}, or a number with s, m or h"
+    return Syntax(
+        expected,
+        lambda text: _with_unit(text, _UNITS_OF_TIME, least, most),
+        lambda seconds: f"{seconds}s" if seconds else "0",
+    )
+
+
+def size(least: int, most: int) -> Syntax[int]:
+    """Return a syntax for bytes, with K or M (1024 and 1024 squared) behind the number."""
+    expected = f"bytes from {least} to {most}, or a number with K or M"
+    return Syntax(expected, lambda text: _with_unit(text, _UNITS_OF_SIZE, least, most), str)
+
+
+def _parse_user_name(text: str) -> str:
+    try:
+        octets = text.encode()
+    except UnicodeEncodeError:
+        raise Misfit("the name is not written in UTF-8") from None
+    if not 0 < len(octets) <= LONGEST_TEXT:
+        raise Misfit(f"a name of {len(octets)} octets")
+    return text
+
+
+USER_NAME = Syntax(f"a CHAP name of 1 to {LONGEST_TEXT} octets", _parse_user_name, str)
+
+
+def _parse_secret(text: str) -> Secret:
+    # Octets that are no UTF-8 reach CHAP as they stand in the file.
+    secret = Secret(text.encode("utf-8", "surrogateescape"))
+    if len(secret) < SHORTEST_SECRET:
+        raise Misfit(f"a secret of {len(secret)} octets is too short")
+    if len(secret) > LONGEST_TEXT:
+        raise Misfit(f"a secret of {len(secret)} octets is too long")
+    return secret
+
+
+SECRET = Syntax(
+    f"a CHAP secret of {SHORTEST_SECRET} to {LONGEST_TEXT} octets",
+    _parse_secret,
+    lambda _secret: MASK,
+    is_secret=True,
+)
+
+ALGORITHM_NAMES = {
+    "MD5": ChapAlgorithm.MD5,
+    "SHA1": ChapAlgorithm.SHA1,
+    "SHA256": ChapAlgorithm.SHA256,
+    "SHA3-256": ChapAlgorithm.SHA3_256,
+}
+_ALGORITHM = choice(ALGORITHM_NAMES)
+
+
+def _parse_algorithms(text: str) -> tuple[ChapAlgorithm, ...]:
+    words = [word.strip(" \t") for word in text.split(",")]
+    algorithms = tuple(map(_ALGORITHM.parse, words))
+    if len(set(algorithms)) < len(algorithms):
+        raise Misfit(f"{quoted(text)} names an algorithm twice")
+    return algorithms
+
+
+ALGORITHMS = Syntax(
+    f"{_ALGORITHM.expected}, or several of them with commas",
+    _parse_algorithms,
+    lambda algorithms: ",".join(map(_ALGORITHM.format, algorithms)),
+    takes_blanks=True,
+)
+
+
+def _parse_luns(text: str) -> frozenset[int] | None:
+    if text.lower() == "all":
+        return None
+    luns: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = (word.strip(" \t") for word in part.partition("-"))
+        lowest = parse_number(first, 0, LARGEST_LUN)
+        highest = parse_number(last, 0, LARGEST_LUN) if dash else lowest
+        if highest < lowest:
+            raise Misfit(f"the range {quoted(part.strip())} runs backwards")
+        luns.update(range(lowest, highest + 1))
+    return frozenset(luns)
+
+
+def _format_luns(luns: frozenset[int] | None) -> str:
+    if luns is None:
+        return "all"
+    ranges: list[list[int]] = []
+    for lun in sorted(luns):
+        if ranges and lun == ranges[-1][1] + 1:
+            ranges[-1][1] = lun
+        else:
+            ranges.append([lun, lun])
+    return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+LUNS = Syntax(
+    f"LUNs from 0 to {LARGEST_LUN} such as 0,3,5-7, or all",
+    _parse_luns,
+    _format_luns,
+    takes_blanks=True,
+)
