@@ -107,6 +107,7 @@ class Discovery:
         self.has_confirmed = self._prune
         self.targets, self._answer, self._prune = answer, {}, False
         self.has_answered, self.last_failure = True, None
+        self._outbox.recovered(self.who)
         if fact.kept:
             self._become(DiscoveryState.LISTENING)
             self._outbox.release(fact.job)
@@ -115,7 +116,7 @@ class Discovery:
     def failed(self, failure: Failure) -> None:
         """Forget the half of an answer that came, and try again as the retry table says."""
         self.last_failure = failure
-        self._outbox.warn(self.who, str(failure))
+        self._outbox.failed(self.who, str(failure))
         self._rest()
         self.failures += 1
         final = failure.decision is Decision.GIVE_UP and self.has_answered

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from iscsid.facts import Timer
+from iscsid.facts import Timer, TimerPurpose
+from iscsid.initiator.repeats import Repeats
 from iscsid.initiator.slots import Slots
 from iscsid.jobs import Job, JobId
 from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
+
+
+SUMMARY = Timer(TimerPurpose.SUMMARY)
 
 
 class Employer(Protocol):
@@ -33,6 +37,7 @@ class Outbox:
         self._slots = Slots(max_processes)
         self._jobs = 0
         self._employers: dict[JobId, Employer] = {}
+        self._repeats = Repeats()
 
     def begin(self, now: float) -> None:
         """Start the turn of one fact."""
@@ -59,6 +64,25 @@ class Outbox:
 
     def debug(self, who: str, text: str) -> None:
         self._orders.append(Log(Level.DEBUG, who, text))
+
+    def failed(self, who: str, text: str) -> None:
+        """Log a failure that may come again and again: once, and then a count per minute."""
+        self._orders += self._repeats.failed(Level.WARNING, who, text, self.now)
+        self._arm_summary()
+
+    def recovered(self, who: str) -> None:
+        """``who`` is well again: its next failure is news."""
+        self._orders += self._repeats.recovered(who)
+
+    def summarise(self) -> None:
+        """Log what was only counted since the last minute."""
+        self._orders += self._repeats.summarise(self.now)
+        self._arm_summary()
+
+    def _arm_summary(self) -> None:
+        at = self._repeats.deadline()
+        if at is not None:
+            self._orders.append(SetTimer(SUMMARY, at))
 
     def set_timer(self, timer: Timer, delay: float) -> None:
         """Let ``timer`` expire ``delay`` seconds from now."""

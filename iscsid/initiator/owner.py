@@ -89,6 +89,8 @@ class Initiator:
         purpose, subject = fact.timer.purpose, fact.timer.subject
         if purpose is TimerPurpose.CHECK_KERNEL:
             self._kernel.look()
+        elif purpose is TimerPurpose.SUMMARY:
+            self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:
             self._inventory.save_bindings()
         elif isinstance(subject, Portal):

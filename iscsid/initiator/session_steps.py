@@ -12,6 +12,7 @@ from iscsid.errors import Decision, Failure
 from iscsid.facts import LoginSucceeded
 from iscsid.initiator.marker import Marker
 from iscsid.initiator.offers import kernel_timeouts, session_offer
+from iscsid.initiator.retry import STABLE_AFTER
 from iscsid.initiator.session_table import Action, State
 from iscsid.jobs import LoginJob
 from iscsid.orders import (
@@ -65,7 +66,7 @@ def stop_login(session: Session) -> None:
 
 def retry_later(session: Session) -> None:
     failure = session.last_failure or Failure(Decision.RETRY, "the attempt was given up")
-    session.outbox.warn(session.who, str(failure))
+    session.outbox.failed(session.who, str(failure))
     delay = session.attempts.delay_after_failure(failure, is_kept=session.sid is not None)
     if delay is None:
         session.outbox.error(session.who, "giving up until SIGHUP")
@@ -111,13 +112,14 @@ def come_up(session: Session) -> None:
 
 def go_down(session: Session) -> None:
     reason = session.last_failure.what if session.last_failure else "logged out to log in again"
-    session.outbox.warn(session.who, f"session is down: {reason}")
+    seconds_up = session.outbox.now - session.up_since
+    if seconds_up >= STABLE_AFTER:
+        session.outbox.recovered(session.who)
+    session.outbox.failed(session.who, f"session is down: {reason}")
     time2wait = session.time2wait
     if time2wait is None:
         time2wait = session.login.result.parameters.default_time2wait if session.login else 0
-    session.set_retry(
-        session.attempts.delay_after_loss(session.outbox.now - session.up_since, time2wait)
-    )
+    session.set_retry(session.attempts.delay_after_loss(seconds_up, time2wait))
     if session.attempts.looks_like_a_twin:
         session.outbox.warn(
             session.who,
