@@ -14,7 +14,6 @@ from iscsid.initiator.slots import Slots
 from iscsid.jobs import Job, JobId
 from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
 
-
 SUMMARY = Timer(TimerPurpose.SUMMARY)
 
 
