@@ -52,7 +52,7 @@ class _Outage:
         started = time.strftime("%H:%M:%S", time.localtime(self.since))
         return (
             f"the log could not be reached since {started} ({self.why}): "
-            f"{self.kept} lines came late, {self.lost} were lost"
+            f"{self.kept} late, {self.lost} lost"
         )
 
 
@@ -106,6 +106,11 @@ class Journal:
         self._outage = None
         self.write(Level.WARNING, "", str(outage))
         return []
+
+    def close(self) -> None:
+        """Try once more to deliver what was kept, and let go of the log."""
+        self.flush()
+        self._way.close()
 
     def forget_in_child(self) -> None:
         """In a forked child: leave to the daemon what the daemon has kept."""

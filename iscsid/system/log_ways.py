@@ -30,6 +30,9 @@ class Way(Protocol):
     def send(self, line: bytes) -> str | None:
         """Deliver one whole line; returns why not, where it could not be delivered."""
 
+    def close(self) -> None:
+        """Let go of whatever is open."""
+
 
 class Syslog:
     """The local syslog's datagram socket, in the words of syslog(3)."""
@@ -54,6 +57,9 @@ class Syslog:
         except OSError as error:
             return _describe(error)
         return None
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class StandardError:
@@ -92,6 +98,9 @@ class StandardError:
         except OSError:
             pass  # closed, or its reader has gone: nobody wants these lines
         return None
+
+    def close(self) -> None:
+        """Do nothing: the descriptor is not ours."""
 
 
 def _describe(error: OSError) -> str:

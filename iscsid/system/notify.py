@@ -47,6 +47,11 @@ class Notifier:
         """The daemon is on its way out."""
         self._send("STOPPING=1")
 
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+
     def _send(self, *assignments: str) -> None:
         if self._socket is None:
             return
