@@ -7,10 +7,13 @@ from typing import get_args
 import pytest
 
 from iscsid import facts, orders
+from iscsid.binding import Binding
+from iscsid.config.settings import StaticTarget
 from iscsid.errors import Decision, Failure
-from iscsid.facts import Fact, TimerPurpose
-from iscsid.jobs import DiscoveryJob, LoginJob, ScanJob
+from iscsid.facts import Fact, Timer, TimerPurpose
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
 from iscsid.orders import Order, StartWorker
+from iscsid.protocol.names import TargetAddress
 from tests.initiator.stage import (
     DISK,
     OTHER,
@@ -21,6 +24,7 @@ from tests.initiator.stage import (
     configuration,
     kernel_session,
     record,
+    settings,
 )
 
 REFUSED = Failure(Decision.RETRY, "connection refused")
@@ -327,3 +331,135 @@ def test_both_portals_of_a_target_are_tried_before_the_first_pause() -> None:
     (order,) = stage.wait(TimerPurpose.RETRY_LOGIN)
     assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
     assert order.job.portal == SECOND and stage.now == 1000.0
+
+
+def test_changed_timeouts_reach_a_live_session_at_once_without_a_packet() -> None:
+    stage = Stage()
+    stage.up()
+    longer = settings(conn_fail_timeout=90)
+    given = stage.reload(configuration(PORTAL, settings=longer))
+    assert kinds(given) == ["ApplyTimeouts", "DiscoveryJob", "ScanJob"]
+    assert not [o for o in stage.discovered(record()) if isinstance(o, orders.SendLogout)]
+
+
+def test_settings_that_need_a_new_login_get_it_and_the_log_says_so() -> None:
+    stage = Stage()
+    stage.up()
+    stage.reload(configuration(PORTAL, settings=settings(immediate_data=False)))
+    assert stage.said(DISK, "need a new login")
+
+
+def test_static_targets_need_no_discovery_and_go_with_their_lines() -> None:
+    stage = Stage()
+    static = StaticTarget(DISK, (TargetAddress(PORTAL),))
+    assert kinds(stage.begin(configuration(static=(static,)))) == ["LoginJob"]
+    stage.logged_in()
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    assert "CheckDisks" in kinds(stage.reload(configuration()))
+
+
+def test_a_target_found_at_two_addresses_gets_one_session_with_all_portals() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL, SECOND))
+    first, second = (job.job for job in stage.jobs)
+    stage.tell(facts.TargetDiscovered(first, record(DISK, PORTAL)), facts.DiscoveryCompleted(first))
+    given = stage.tell(
+        facts.TargetDiscovered(second, record(DISK, SECOND)), facts.DiscoveryCompleted(second)
+    )
+    assert given == []
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    (order,) = stage.wait(TimerPurpose.RETRY_LOGIN)
+    assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
+    assert order.job.portal == SECOND
+
+
+def test_bindings_that_cannot_be_saved_do_not_stop_anything_and_are_saved_later() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    stage.tell(facts.BindingsNotSaved("no space left on device"))
+    assert stage.said("no space left on device")
+    assert kinds(stage.logged_in()) == ["StartSession"]
+    stage.bindings = ""
+    stage.wait(TimerPurpose.SAVE_BINDINGS)
+    assert DISK in stage.bindings
+    stage.tell(facts.BindingsSaved())
+    assert not [t for t in stage.timers if t.purpose is TimerPurpose.SAVE_BINDINGS]
+
+
+def test_lines_removed_from_the_bindings_free_their_numbers_but_not_those_in_use() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL), bindings=f"5 5 {OTHER}\n")
+    stage.discovered(record())
+    stage.bindings = ""
+    stage.reload(configuration(PORTAL))
+    assert OTHER not in stage.bindings and DISK in stage.bindings
+
+
+def test_failures_that_repeat_are_counted_once_a_minute() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    for _ in range(4):
+        stage.tell(facts.DiscoveryFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+        stage.wait(TimerPurpose.RETRY_DISCOVERY)
+    assert len([line for line in stage.log if "connection refused" in line]) == 1
+    stage.wait(TimerPurpose.SUMMARY)
+    assert stage.said("connection refused", "3 times more")
+
+
+def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.InterruptReceived())
+    assert stage.tell(facts.InterruptReceived()) == []
+    assert stage.tell(facts.HangupReceived()) == []
+
+
+def test_a_link_that_cannot_be_made_is_named() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.LinkNotMade("bus0/target0/lun0/disk", "a file is in the way"))
+    stage.tell(facts.LinkNotRemoved("bus0/target0/lun0/disk", "read-only file system"))
+    assert stage.said("bus0/target0/lun0/disk", "in the way") and stage.said("read-only")
+
+
+def test_another_initiator_name_is_pointed_out() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConfigurationRead(configuration(PORTAL), OTHER))
+    assert stage.said("InitiatorName changed")
+
+
+def test_unreadable_bindings_leave_those_known_in_force() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.BindingsNotRead("input/output error"))
+    assert stage.said("input/output error")
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        facts.SessionStarted(Binding(9, 9), 7, 8),
+        facts.SessionRefused(Binding(9, 9), REFUSED),
+        facts.CmdSnLearned(7, 1),
+        facts.CmdSnNotLearned(7, REFUSED),
+        facts.RequestRefused(7, REFUSED),
+        facts.ConnectionBroke(7, "reset"),
+        facts.DisksChecked(7, ()),
+        facts.SessionUnbound(7),
+        facts.SessionDestroyed(7),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_LOGIN, Binding(9, 9))),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_DISCOVERY, SECOND)),
+        facts.ScanFinished(JobId(999)),
+        facts.ScanFailed(JobId(999), REFUSED),
+        facts.LoginFailed(JobId(999), REFUSED),
+        facts.DiscoveryCompleted(JobId(999)),
+        facts.WorkerEnded(JobId(999)),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_a_fact_about_nobody_changes_nothing(stray: Fact) -> None:
+    stage = Stage()
+    stage.up()
+    assert stage.tell(stray) == []
