@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import measured
 from tests.machine.boot import what_is_missing
 from tests.machine.guest import is_inside
 from tests.machine.relay import Relay
@@ -77,6 +78,12 @@ def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:
         longrepr=(file, line or 0, f"Skipped: {why}") if skipped else why,
         when="setup",
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if summary := measured.summary():
+        terminalreporter.section("coverage of the pure rooms")
+        terminalreporter.write_line(summary)
 
 
 def pytest_configure(config: pytest.Config) -> None:
