@@ -33,9 +33,14 @@ class ConfigurationRefused:
 
 @dataclass(frozen=True, slots=True)
 class BindingsRead:
-    """The bindings file was read; ``text`` is empty where there was none."""
+    """The bindings file was read; ``text`` is empty where there was none.
+
+    Also the answer to ``SaveBindings`` where the file had been changed by hand meanwhile.
+    """
 
     text: str
+    remarks: tuple[str, ...] = ()
+    """What to warn of, the file's owner or directory for instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class LinksFound:
     """The links that an earlier life of the daemon has left: their paths and nodes."""
 
     links: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...] = ()
+    """What could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)

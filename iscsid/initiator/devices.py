@@ -107,9 +107,9 @@ class DeviceTree:
             case DeviceVanished(path):
                 gone = self._devices.get(path)
                 return [] if gone is None else self._relink([self._forget(gone)])
-            case LinksFound(links):
+            case LinksFound(links, remarks):
                 self._links.found(links)
-                return []
+                return [Log(Level.WARNING, "", remark) for remark in remarks]
             case DevicesEnumerated():
                 return self._links.sweep()
             case LinkNotMade(path, reason):
