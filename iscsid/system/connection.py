@@ -40,6 +40,8 @@ class Connections:
 
     def create(self, sid: int) -> Stopped:
         """Make the connection of a new session; nothing is bound to it yet."""
+        if sid in self:
+            raise RuntimeError(f"session {sid} has a connection")
         self._requests.ask(uevent.create_connection(sid))
         return self._replace(Stopped(self, sid))
 

@@ -17,6 +17,7 @@ from iscsid.errors import Decision, IscsidError, KernelError
 from iscsid.facts import (
     CmdSnLearned,
     CmdSnNotLearned,
+    ConnectionBroke,
     DisksChecked,
     EventsLost,
     Fact,
@@ -89,13 +90,22 @@ class Kernel:
         """Return what happened to sessions of ours since the last time."""
         facts: list[Fact] = []
         for event in self._events.read():
-            if isinstance(event, EventsLost):
+            if isinstance(event, EventsLost) or self._concerns_us(event):
                 facts.append(event)
-            elif event.sid in self._connections:
-                facts.append(event)
-                if isinstance(event, SessionDestroyed):
-                    self._connections.forget(event.sid)
+            if isinstance(event, SessionDestroyed):
+                self._connections.forget(event.sid)
         return facts
+
+    def _concerns_us(self, event: uevent.Event) -> bool:
+        """Events of other programs' sessions do not, nor does the echo of our own stop.
+
+        A healthy connection that is stopped reports that it was closed; so whatever is said of a
+        connection that has no socket is about the one it had.
+        """
+        if event.sid not in self._connections:
+            return False
+        has_no_socket = isinstance(self._connections[event.sid], (Stopped, Ended))
+        return not (has_no_socket and isinstance(event, ConnectionBroke))
 
     def look(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""

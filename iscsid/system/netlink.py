@@ -33,12 +33,20 @@ _ANSWER_TIME = 5.0
 class RequestSocket:
     """Asks the kernel. ``handle`` names the transport and changes when its module is reloaded."""
 
-    def __init__(self, sock: socket.socket, handle: int = 0, *, kernel_port: int = _KERNEL) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        handle: int = 0,
+        *,
+        kernel_port: int = _KERNEL,
+        answer_time: float = _ANSWER_TIME,
+    ) -> None:
         self.handle = handle
         self._socket = sock
         self._kernel_port = kernel_port
+        self._answer_time = answer_time
         self._tags = itertools.count(1)
-        sock.settimeout(_ANSWER_TIME)
+        sock.settimeout(answer_time)
 
     @classmethod
     def open(cls, handle: int) -> RequestSocket:
@@ -72,7 +80,7 @@ class RequestSocket:
 
     def _collect(self, replies: dict[int, Reply], tags: set[int]) -> None:
         """Fill ``replies`` until all ``tags`` are there; answers to older requests are dropped."""
-        deadline = time.monotonic() + _ANSWER_TIME
+        deadline = time.monotonic() + self._answer_time
         while tags - replies.keys():
             if time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer")

@@ -13,10 +13,9 @@ from enum import IntEnum
 
 from iscsid.errors import IscsidError
 from iscsid.orders import KernelTimeouts, SessionDescription
+from iscsid.protocol.names import MAX_NAME_LENGTH
 from iscsid.protocol.parameters import AgreedParameters, Digest
 
-MAX_NAME = 223
-"""Octets of an iSCSI name at most."""
 MAX_TEXT = 255
 """Octets of any other text: what the kernel's own readers of it have room for."""
 
@@ -106,8 +105,8 @@ def timeout_settings(timeouts: KernelTimeouts) -> tuple[Setting, ...]:
 def _identity(description: SessionDescription) -> tuple[Setting, ...]:
     """What sysfs shows of a session: udev's names and a later daemon build on it."""
     texts = [
-        (Parameter.TARGET_NAME, description.target_name, MAX_NAME),
-        (Parameter.INITIATOR_NAME, description.initiator_name, MAX_NAME),
+        (Parameter.TARGET_NAME, description.target_name, MAX_NAME_LENGTH),
+        (Parameter.INITIATOR_NAME, description.initiator_name, MAX_NAME_LENGTH),
         (Parameter.PERSISTENT_ADDRESS, description.portal.host, MAX_TEXT),
         (Parameter.PERSISTENT_PORT, str(description.portal.port), MAX_TEXT),
         (Parameter.IFACE_NAME, description.marker, MAX_TEXT),
