@@ -12,7 +12,6 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from iscsid.facts import Fact
 from iscsid.orders import Level
 from iscsid.protocol.printable import printable
 from iscsid.system.log_ways import StandardError, Syslog, Way
@@ -82,10 +81,11 @@ class Journal:
             return
         text = printable(f"{who}: {text}" if who else text, LONGEST_LINE)
         line = _cut(f"{self._way.head(level)}{text}".encode())
-        if self._outage is not None and time.monotonic() >= self._outage.next_attempt:
-            self.flush()
+        now = time.monotonic()
+        if self._outage is not None and now >= self._outage.next_attempt:
+            self.flush(now)
         if self._outage is None and (why := self._way.send(line)) is not None:
-            self._outage = _Outage(time.time(), why, time.monotonic() + RETRY)
+            self._outage = _Outage(time.time(), why, now + RETRY)
         if self._outage is not None:
             self._outage.keep(line)
 
@@ -93,28 +93,23 @@ class Journal:
         """When ``flush`` is next worth calling (on the monotonic clock); for the loop."""
         return self._outage.next_attempt if self._outage is not None else None
 
-    def flush(self) -> list[Fact]:
-        """Try to deliver what was kept. Returns no facts, ever: it fits the loop."""
+    def flush(self, now: float) -> None:
+        """Try to deliver what was kept; ``now`` is on the monotonic clock."""
         outage = self._outage
         if outage is None:
-            return []
+            return
         while outage.lines:
             if self._way.send(outage.lines[0]) is not None:
-                outage.next_attempt = time.monotonic() + RETRY
-                return []
+                outage.next_attempt = now + RETRY
+                return
             outage.lines.popleft()
         self._outage = None
         self.write(Level.WARNING, "", str(outage))
-        return []
 
     def close(self) -> None:
         """Try once more to deliver what was kept, and let go of the log."""
-        self.flush()
+        self.flush(time.monotonic())
         self._way.close()
-
-    def forget_in_child(self) -> None:
-        """In a forked child: leave to the daemon what the daemon has kept."""
-        self._outage = None
 
 
 def _cut(line: bytes) -> bytes:

@@ -11,13 +11,13 @@ import heapq
 import itertools
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from iscsid.facts import Fact, Timer, TimerExpired
 from iscsid.orders import Level
 
-Read = Callable[[], list[Fact]]
+Read = Callable[[], Iterable[Fact]]
 Write = Callable[[Level, str, str], None]
 
 LONGEST_SLEEP = 3600.0
@@ -90,7 +90,7 @@ class Loop:
         self._ears: dict[int, _Ear] = {}
         self._ranks = itertools.count()
         self._timers = _Timers()
-        self._deadlines: list[tuple[Callable[[], float | None], Read]] = []
+        self._deadlines: list[tuple[Callable[[], float | None], Callable[[float], object]]] = []
 
     def add(self, fd: int, read: Read, name: str = "") -> None:
         """Call ``read`` whenever ``fd`` is ready to be read; ``name`` says in the log what it is.
@@ -110,11 +110,14 @@ class Loop:
         if ear is not None and ear.rests_until is None:
             self._selector.unregister(fd)
 
-    def add_deadline(self, deadline: Callable[[], float | None], expired: Read) -> None:
+    def add_deadline(
+        self, deadline: Callable[[], float | None], expired: Callable[[float], object]
+    ) -> None:
         """Wake up for somebody who keeps his own time.
 
         ``deadline`` says when (on the monotonic clock, ``None`` for not at all) and is asked
-        before every sleep; ``expired`` is called once that moment has come.
+        before and after every sleep; ``expired`` is called with the time once that moment has
+        come.
         """
         self._deadlines.append((deadline, expired))
 
@@ -140,7 +143,7 @@ class Loop:
         now = time.monotonic()
         for deadline, expired in self._deadlines:
             if (at := deadline()) is not None and at <= now:
-                facts += expired()
+                expired(now)
         self._wake_rested(now)
         return facts + self._timers.expire(now)
 
@@ -159,7 +162,7 @@ class Loop:
         if self._ears.get(ear.fd) is not ear:
             return []  # an ear heard a moment ago has removed this one
         try:
-            facts = ear.read()
+            facts = list(ear.read())
         except OSError as error:
             self._failed(ear, error)
             return []

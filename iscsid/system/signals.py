@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 
 from iscsid.facts import Fact, HangupReceived, InterruptReceived, TerminateReceived
@@ -30,16 +29,6 @@ def hold() -> None:
     Called before the pid file names us: whoever reads it may send a signal at once.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-
-
-@contextmanager
-def held() -> Iterator[None]:
-    """Keep the signals we hear waiting for a while: around a fork, until the child has reset."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Signals:
@@ -79,17 +68,6 @@ class Signals:
             else:
                 facts.append(FACTS[signal.Signals(number)])
         return facts
-
-    def reset_in_child(self) -> None:
-        """Give a forked child the dispositions of a fresh process, and let no signal of its own
-        reach the daemon's queue. Called first thing in the child, under ``held``; SIGPIPE stays
-        ignored, so that a broken connection is an error the child can report."""
-        signal.set_wakeup_fd(-1)
-        for number in HEARD:
-            signal.signal(number, signal.SIG_DFL)
-        self._reader.close()
-        self._writer.close()
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def close(self) -> None:
         """Stop hearing: what comes from now on is ignored, for the daemon is leaving anyway."""

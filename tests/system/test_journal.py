@@ -17,8 +17,6 @@ import pytest
 from iscsid.orders import Level
 from iscsid.system import journal as module
 from iscsid.system.journal import Journal
-from iscsid.system.log_ways import StandardError
-from tests.system.programs import run
 
 WHO = "iqn.2026-01.org.example:disk via 192.0.2.1:3260"
 
@@ -159,7 +157,7 @@ def test_lines_wait_for_a_syslog_that_is_not_there_yet(tmp_path: Path, opened: O
     journal.write(Level.ERROR, "", "second")
     assert journal.deadline() is not None
     syslog = Listener(tmp_path / "log")
-    journal.flush()
+    journal.flush(time.monotonic())
     first, second, report = syslog.texts()
     assert (first, second) == ("first", "second")
     assert re.fullmatch(
@@ -179,7 +177,7 @@ def test_a_syslog_that_was_restarted_is_found_again(syslog: Listener, opened: Op
     syslog.close()
     journal.write(Level.INFO, "", "while it was away")
     syslog.open()
-    journal.flush()
+    journal.flush(time.monotonic())
     assert syslog.texts()[0] == "while it was away"
 
 
@@ -195,7 +193,7 @@ def test_a_full_syslog_neither_blocks_nor_loses_nor_reorders(
     for _ in range(500):
         if journal.deadline() is None:
             break
-        journal.flush()
+        journal.flush(time.monotonic())
         came += syslog.texts()
     assert came[:-1] == sent
     assert f"{os.strerror(errno.EAGAIN)}): " in came[-1]
@@ -210,7 +208,7 @@ def test_the_backlog_is_bounded_and_what_is_lost_is_counted(
     for number in range(12):
         journal.write(Level.INFO, "", f"line {number}")
     syslog = Listener(tmp_path / "log")
-    journal.flush()
+    journal.flush(time.monotonic())
     *lines, report = syslog.texts()
     assert lines == [f"line {number}" for number in range(5)], "the beginning tells what happened"
     assert report.endswith("5 late, 7 lost")
@@ -227,7 +225,7 @@ def test_while_syslog_is_away_it_is_not_tried_for_every_line(
     syslog = Listener(tmp_path / "log")
     journal.write(Level.INFO, "", "second")
     assert syslog.texts() == []
-    journal.flush()
+    journal.flush(time.monotonic())
     assert syslog.texts()[:2] == ["first", "second"]
     syslog.close()
 
@@ -244,101 +242,6 @@ def test_a_line_after_the_pause_tries_again_by_itself(
     syslog.close()
 
 
-def test_a_child_does_not_deliver_what_its_parent_has_kept(tmp_path: Path, opened: Opened) -> None:
-    journal = opened(tmp_path / "log")
-    journal.write(Level.INFO, "", "the parent's")
-    journal.forget_in_child()
-    syslog = Listener(tmp_path / "log")
-    journal.write(Level.INFO, "", "the child's")
-    assert syslog.texts() == ["the child's"]
-    syslog.close()
-
-
-# --- standard error -------------------------------------------------------------------------------
-
-
-def to_pipe() -> tuple[int, int, Journal]:
-    reader, writer = os.pipe()
-    return reader, writer, Journal(StandardError("iscsid", False, writer, {}), 0)
-
-
-def test_in_the_foreground_the_log_goes_to_standard_error() -> None:
-    """FreeBSD: "sends verbose debug output to standard error"."""
-    out = run(
-        """
-        import os
-        os.dup2(1, 2)
-        from iscsid.orders import Level
-        from iscsid.system.journal import Journal
-        journal = Journal.open(True, 1)
-        journal.write(Level.INFO, "", "ready")
-        journal.write(Level.ERROR, "iqn.a via b:3260", "refused")
-        journal.write(Level.DEBUG, "", "trying again")
-        """
-    )
-    stamp = r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3} "
-    assert re.fullmatch(
-        f"{stamp}iscsid: ready\n"
-        f"{stamp}iscsid: error: iqn.a via b:3260: refused\n"
-        f"{stamp}iscsid: trying again\n",
-        out,
-    )
-
-
-def test_without_debugging_lines_on_standard_error_have_no_stamp() -> None:
-    reader, writer, journal = to_pipe()
-    journal.write(Level.WARNING, "", "odd")
-    assert os.read(reader, 4096) == b"iscsid: warning: odd\n"
-    os.close(reader)
-    os.close(writer)
-
-
-def test_a_reader_that_does_not_read_cannot_stop_the_daemon() -> None:
-    reader, writer, journal = to_pipe()
-    sent = [f"line {number} {'x' * 900}" for number in range(300)]
-    for text in sent:
-        journal.write(Level.INFO, "", text)  # 300 kB into a pipe of 64
-    os.set_blocking(reader, False)
-    came = b""
-    while journal.deadline() is not None:
-        came += os.read(reader, 1 << 20)
-        journal.flush()
-    came += os.read(reader, 1 << 20)
-    lines = came.decode().splitlines()
-    assert lines[:-1] == [f"iscsid: {text}" for text in sent]
-    assert "its reader does not read" in lines[-1]
-    os.close(reader)
-    os.close(writer)
-
-
-def test_a_standard_error_whose_reader_has_gone_is_harmless() -> None:
-    reader, writer, journal = to_pipe()
-    os.close(reader)
-    journal.write(Level.ERROR, "", "into the void")
-    assert journal.deadline() is None
-    os.close(writer)
-
-
-def test_a_closed_standard_error_is_harmless() -> None:
-    reader, writer, journal = to_pipe()
-    os.close(reader)
-    os.close(writer)
-    journal.write(Level.ERROR, "", "into the void")
-    assert journal.deadline() is None
-
-
-def test_the_journal_of_systemd_is_told_the_priority() -> None:
-    reader, writer = os.pipe()
-    status = os.fstat(writer)
-    here = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-    Journal(StandardError("iscsid", True, writer, here), 0).write(Level.ERROR, "a", "b")
-    elsewhere = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"}
-    Journal(StandardError("iscsid", False, writer, elsewhere), 0).write(Level.ERROR, "a", "b")
-    assert os.read(reader, 4096) == b"<3>a: b\niscsid: error: a: b\n"
-    os.close(reader)
-    os.close(writer)
-
-
 def test_the_loop_is_told_when_to_try_again(tmp_path: Path, opened: Opened) -> None:
     journal = opened(tmp_path / "log")
     assert journal.deadline() is None
@@ -346,6 +249,6 @@ def test_the_loop_is_told_when_to_try_again(tmp_path: Path, opened: Opened) -> N
     journal.write(Level.INFO, "", "first")
     first = journal.deadline()
     assert first is not None and first >= before + module.RETRY
-    journal.flush()
+    journal.flush(time.monotonic())
     second = journal.deadline()
     assert second is not None and second >= first
