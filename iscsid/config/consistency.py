@@ -22,6 +22,23 @@ def check(contents: Contents) -> list[Complaint]:
     return list(dict.fromkeys(found))  # Many entries may inherit one mistake.
 
 
+def notes(contents: Contents) -> list[Complaint]:
+    """Return what is worth knowing although it is no error: targets nobody can report."""
+    if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
+        return []
+    return [
+        Complaint(
+            contents.filename,
+            entry.line,
+            entry.column,
+            f"nothing can tell where the target {entry.subject} is",
+            expected="a DiscoveryAddress, or Address below the TargetName",
+        )
+        for entry in contents.entries
+        if entry.kind is EntryKind.TARGET and not entry.addresses
+    ]
+
+
 def _complaint(contents: Contents, at: Setting | Entry, what: str, expected: str) -> Complaint:
     return Complaint(contents.filename, at.line, at.column, what, expected=expected)
 

@@ -7,7 +7,7 @@ import re
 from iscsid.config.assemble import discovery_settings, static_target
 from iscsid.config.complaints import Complaint, ConfigurationErrors
 from iscsid.config.configuration import Configuration
-from iscsid.config.consistency import check
+from iscsid.config.consistency import check, notes
 from iscsid.config.entries import EntryKind
 from iscsid.config.lexer import decode, lex
 from iscsid.config.resolve import Resolver
@@ -41,6 +41,6 @@ def parse_configuration(text: str | bytes, filename: str) -> Configuration:
         static_targets=tuple(static_target(entry) for entry in contents.entries if entry.addresses),
         resolver=Resolver(contents),
         contents=contents,
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *notes(contents)),
         has_secrets=has_secrets,
     )

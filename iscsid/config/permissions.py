@@ -5,7 +5,6 @@ Linux-iSCSI once installed /etc/iscsi.conf readable by everybody.
 
 from __future__ import annotations
 
-import stat
 from shlex import quote
 
 from iscsid.config.complaints import Complaint
@@ -23,12 +22,8 @@ def check_permissions(
     """
     if not has_secrets:
         return None
-    others = {
-        "group": (stat.S_IRGRP, stat.S_IWGRP),
-        "others": (stat.S_IROTH, stat.S_IWOTH),
-    }
-    readers = [who for who, (read, _) in others.items() if mode & read]
-    writers = [who for who, (_, write) in others.items() if mode & write]
+    readers = [who for who, bit in (("group", 0o040), ("others", 0o004)) if mode & bit]
+    writers = [who for who, bit in (("group", 0o020), ("others", 0o002)) if mode & bit]
     rights = [
         f"{right} by {' and '.join(who)}"
         for right, who in (("readable", readers), ("writable", writers))
