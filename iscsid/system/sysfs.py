@@ -91,7 +91,10 @@ class Sysfs:
 
     def host_no(self, sid: int) -> int | None:
         """Return the number of the SCSI host of a session, ``None`` where it is gone."""
-        match = _HOST.search(str(self._session_directory(sid).resolve()))
+        try:
+            match = _HOST.search(str(self._session_directory(sid).resolve(strict=True)))
+        except OSError:
+            return None
         return int(match[1]) if match else None
 
     def host_is_recovering(self, host_no: int) -> bool:
@@ -129,6 +132,9 @@ class Sysfs:
             return None
         if _read(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
             return None
+        state = _read(path / "state")
+        if state is None:
+            return None
         connection = self.root / f"class/iscsi_connection/connection{sid}:0"
         host = _read(connection / "persistent_address")
         port = _number(connection / "persistent_port")
@@ -137,7 +143,7 @@ class Sysfs:
             host_no=host_no,
             target_name=_read(path / "targetname") or "",
             marker=_read(path / "ifacename") or "",
-            state=_read(path / "state") or "",
+            state=state,
             target_state=_read(path / "target_state") or "",
             connection_state=_read(connection / "state"),
             persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,

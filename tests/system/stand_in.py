@@ -59,10 +59,15 @@ class StandIn:
         self.listener = usersock()
         return EventSocket(self.listener, kernel_port=self.port)
 
+    def lose_connection(self, sid: int) -> None:
+        """Forget a connection as if somebody else had destroyed it."""
+        if connection := self.sessions[sid]:
+            self._release(connection)
+        self.sessions[sid] = None
+
     def close(self) -> None:
-        for connection in self.sessions.values():
-            if connection is not None:
-                self._release(connection)
+        for sid in self.sessions:
+            self.lose_connection(sid)
         self.socket.close()
 
     def report(self, kind: int, *numbers: int, payload: bytes = b"") -> None:
@@ -107,8 +112,7 @@ class StandIn:
         if connection is None:
             return errno.EINVAL
         if command is Command.DESTROY_CONN:
-            self._release(connection)
-            self.sessions[sid] = None
+            self.lose_connection(sid)
             return 0
         return self._use(command, connection, message)
 
