@@ -1,18 +1,19 @@
 """A daemon of a few lines, made of the modules under test: for tests of how one lives and ends.
 
 Usage: small_daemon.py [-n] --pidfile=FILE [--trace=FILE] [--fail=WHEN] [--basedir=D]
-It writes what happens to it into the trace. Its other options are there to be accepted.
+It writes what happens to it into the trace. On SIGINT it removes the tree of links.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
 
 from iscsid.errors import IscsidError
-from iscsid.facts import HangupReceived
+from iscsid.facts import HangupReceived, InterruptReceived
 from iscsid.system.background import Background
 from iscsid.system.loop import Loop
 from iscsid.system.pidfile import PidFile
@@ -52,6 +53,8 @@ def live(options: Namespace, background: Background, trace: Trace) -> int:
     while True:
         for fact in loop.wait():
             trace.write(type(fact).__name__)
+            if isinstance(fact, InterruptReceived) and options.fail != "busy":
+                shutil.rmtree(options.basedir, ignore_errors=True)
             if not isinstance(fact, HangupReceived):
                 return 0
 
