@@ -65,7 +65,7 @@ class Login:
 
 
 def _divide(pair: bytes) -> tuple[str, str]:
-    name, _, value = pair.decode().partition("=")
+    name, _, value = pair.decode(errors="replace").partition("=")
     return name, value
 
 

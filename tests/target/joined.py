@@ -46,16 +46,16 @@ def make_plan(
     )
 
 
-def carry(exchange: Exchange, target: ScriptedTarget, piece: int = 0) -> bool:
+def carry(exchange: Exchange, target: ScriptedTarget, step: int = 0) -> bool:
     """Carry octets to and fro until nobody has anything to say; ``False``: the target hung up.
 
-    The exchange gets at most ``piece`` octets at once, and never more than it wants.
+    The exchange gets at most ``step`` octets at once, and never more than it wants.
     """
     line = b""
     while True:
         target.receive_data(exchange.data_to_send())
         line += target.data_to_send()
-        wanted = min(exchange.bytes_wanted, piece or len(line))
+        wanted = min(exchange.bytes_wanted, step or len(line))
         if not line or not wanted:
             assert not (line and exchange.bytes_wanted), "the exchange stopped reading"
             return not target.is_closed
@@ -68,7 +68,7 @@ def log_in(
     plan: LoginPlan | None = None,
     *,
     random_octets: bytes = RANDOM,
-    piece: int = 0,
+    step: int = 0,
     check: bool = True,
 ) -> tuple[LoginExchange, ScriptedTarget]:
     """Log in to a scripted target, and hold every request against A1 to A18.
@@ -78,7 +78,7 @@ def log_in(
     exchange = LoginExchange(plan or make_plan(), random_octets)
     target = ScriptedTarget(script)
     try:
-        if not carry(exchange, target, piece) and exchange.result is None:
+        if not carry(exchange, target, step) and exchange.result is None:
             raise exchange.connection_closed()
     finally:
         if check:

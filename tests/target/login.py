@@ -174,10 +174,11 @@ class TargetLogin:
             answers += self._method(keys["AuthMethod"].split(","))
         else:
             answers += self.chap.receive(keys)
-        if answers or self._security_rounds == 0:
-            return answers, not self._script.accounts or self.chap.is_complete
-        self._security_rounds -= 1
-        return (), False
+        is_done = not self._script.accounts or self.chap.is_complete
+        if is_done and self._security_rounds:
+            self._security_rounds -= 1
+            return answers, False
+        return answers, is_done
 
     def _method(self, offered: list[str]) -> Pairs:
         if not self._script.accounts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from iscsid.protocol.pdu import LoginResponse
 from tests.target.negotiator import Pairs
@@ -15,6 +16,55 @@ Edit = Callable[[int, Pairs], Pairs]
 
 def _as_it_is(_number: int, response: LoginResponse) -> LoginResponse:
     return response
+
+
+def change(at: int, **fields: Any) -> Amend:
+    """Return a fault: response number ``at`` has these header fields."""
+
+    def amend(number: int, response: LoginResponse) -> LoginResponse:
+        return replace(response, **fields) if number == at else response
+
+    return amend
+
+
+def hang_up(at: int) -> Amend:
+    """Return a fault: the connection is closed instead of response number ``at``."""
+
+    def amend(number: int, response: LoginResponse) -> LoginResponse | None:
+        return None if number == at else response
+
+    return amend
+
+
+def say(at: int, *pairs: tuple[str, str]) -> Edit:
+    """Return a fault: response number ``at`` says ``pairs`` and nothing else."""
+
+    def edit(number: int, said: Pairs) -> Pairs:
+        return pairs if number == at else said
+
+    return edit
+
+
+def add(at: int, *pairs: tuple[str, str]) -> Edit:
+    """Return a fault: response number ``at`` says ``pairs`` too."""
+
+    def edit(number: int, said: Pairs) -> Pairs:
+        return said + pairs if number == at else said
+
+    return edit
+
+
+def put(at: int, name: str, value: str | None) -> Edit:
+    """Return a fault: in response number ``at`` the key says ``value``, or is left out."""
+
+    def edit(number: int, said: Pairs) -> Pairs:
+        if number != at:
+            return said
+        assert name in dict(said), f"{name} is not in response {at}"
+        changed = ((key, value if key == name else old) for key, old in said)
+        return tuple((key, new) for key, new in changed if new is not None)
+
+    return edit
 
 
 def _unchanged(_number: int, pairs: Pairs) -> Pairs:
@@ -43,7 +93,7 @@ class Script:
     originates: Pairs | None = None
     """Offers of its own; ``None`` is the profile's."""
     security_rounds: int = 0
-    """Empty responses with T=0 in the security stage before the transit is granted."""
+    """Responses with T=0 before a transit that could be granted is."""
     operational_rounds: int = 0
     portal_group_tag: int | None = 1
     tsih_at_once: bool = False
