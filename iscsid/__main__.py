@@ -39,9 +39,7 @@ def _act(options: Options) -> int:
         case Action.SHOW_CONFIG:
             from iscsid.check import run_show_config
 
-            return run_show_config(
-                options.config, options.initiatorname, as_json=options.json, stdout=sys.stdout
-            )
+            return run_show_config(options.config, as_json=options.json, stdout=sys.stdout)
         case _:
             from iscsid.daemon import run
 

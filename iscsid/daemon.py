@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import deque
-from collections.abc import Iterable
 from contextlib import ExitStack
 
-from iscsid.errors import IscsidError
-from iscsid.facts import ConfigurationRefused, Fact
+from iscsid.errors import Decision, IscsidError
+from iscsid.exit_status import ExitStatus
+from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
 from iscsid.hands import Hands, Instruments
 from iscsid.initiator.owner import Initiator
 from iscsid.options import Options
@@ -39,15 +40,14 @@ def run(options: Options) -> int:
     Raises ``IscsidError`` where it cannot start, in the process that the shell waits for.
     """
     files = ConfigurationFiles(options.config, options.initiatorname)
-    first = list(files.read())
-    for fact in first:
-        if isinstance(fact, ConfigurationRefused):
-            raise IscsidError("\n".join(fact.complaints))
+    (configuration,) = files.read()
+    if isinstance(configuration, ConfigurationRefused):
+        raise IscsidError("\n".join(configuration.complaints))
     notifier = Notifier.open(os.environ)
     with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
         with ExitStack() as stack:
             daemon = Daemon(options, files, stack)
-            daemon.tell(first)
+            daemon.tell(configuration)
             background.ready()
             notifier.ready()
             status = daemon.turn()
@@ -100,24 +100,39 @@ class Daemon:
             bindings_file=options.bindings,
         )
         self._queue: deque[Fact] = deque()
-        self._ears = (bindings_file, kernel, udev)
+        self._kernel, self._udev = kernel, udev
+        self._links, self._bindings_file = links, bindings_file
         for refusal in protect():
             self._journal.write(Level.DEBUG, "", refusal)
 
-    def tell(self, first: Iterable[Fact]) -> None:
-        """Let the owner know the configuration, the bindings, and what is there already."""
-        bindings_file, kernel, udev = self._ears
-        self._queue += first
-        self._queue.append(bindings_file.read())
-        self._queue.append(kernel.look())
-        self._queue += udev.enumerate()
+    def tell(self, configuration: Fact) -> None:
+        """Let the owner know the files, and what an earlier life has left.
+
+        Raises ``IscsidError`` where the bindings cannot be read: who has which number is not
+        known then, and giving numbers anew would break every name.
+        """
+        bindings = self._bindings_file.read()
+        if isinstance(bindings, BindingsNotRead):
+            raise IscsidError(bindings.reason, decision=Decision.GIVE_UP)
+        self._queue += (configuration, bindings, self._links.present(), self._kernel.look())
+        self._queue += self._udev.enumerate()
+        self._queue.append(DevicesEnumerated())
         self._work_off()
 
     def turn(self) -> int:
-        """Turn the ring until the owner orders to leave; return the exit status."""
-        while self._hands.leave_with is None:
-            self._queue += self._loop.wait()
-            self._work_off()
+        """Turn the ring until the owner orders to leave; return the exit status.
+
+        An exception that gets here is a bug. The sessions live on in the kernel, and the next
+        start adopts them: to leave is the safest thing to do.
+        """
+        try:
+            while self._hands.leave_with is None:
+                self._queue += self._loop.wait()
+                self._work_off()
+        except Exception:
+            for line in traceback.format_exc().splitlines():
+                self._journal.write(Level.ERROR, "", line)
+            return ExitStatus.BUG
         return self._hands.leave_with
 
     def end(self) -> None:

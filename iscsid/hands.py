@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from iscsid import orders
-from iscsid.facts import BindingsNotSaved, BindingsSaved, Fact
+from iscsid.facts import ConfigurationRefused, Fact
 from iscsid.orders import Order
 from iscsid.system.bindings_file import BindingsFile
 from iscsid.system.configuration import ConfigurationFiles
@@ -20,6 +20,7 @@ from iscsid.system.journal import Journal
 from iscsid.system.kernel import Kernel
 from iscsid.system.links import LinkTree
 from iscsid.system.loop import Loop
+from iscsid.system.udev import announce
 from iscsid.workers.keeper import Keeper
 
 Facts = Iterable[Fact]
@@ -44,6 +45,7 @@ class Hands:
     def __init__(self, instruments: Instruments) -> None:
         self._with = instruments
         self.leave_with: int | None = None
+        links = instruments.links
         kernel, keeper, loop = instruments.kernel, instruments.keeper, instruments.loop
         self._calls: dict[type, Callable[[Any], Facts | Fact | None]] = {
             orders.StartWorker: lambda order: keeper.start(order.job),
@@ -59,22 +61,21 @@ class Hands:
             orders.AdoptSession: lambda order: kernel.adopt(order.sid),
             orders.LearnCmdSn: lambda order: kernel.learn_cmd_sn(order.sid),
             orders.ApplyTimeouts: lambda order: kernel.apply_timeouts(order.sid, order.timeouts),
-            orders.CheckDisks: lambda order: kernel.check_disks(
-                order.sid, may_open=order.may_open
-            ),
+            orders.CheckDisks: lambda order: kernel.check_disks(order.sid, may_open=order.may_open),
             orders.UnbindSession: lambda order: kernel.unbind_session(order.sid),
             orders.SendLogout: lambda order: kernel.send_logout(order.sid),
             orders.DestroySession: lambda order: kernel.destroy_session(order.sid),
             orders.LookAtKernel: lambda _: kernel.look(),
-            orders.ReadConfiguration: lambda _: self._read_configuration(),
-            orders.SaveBindings: lambda order: self._save_bindings(order.text),
-            orders.MakeLink: lambda order: instruments.links.make(order.path, order.node),
-            orders.RemoveLink: lambda order: instruments.links.remove(order.path),
+            orders.ReadConfiguration: lambda _: self._read_files(),
+            orders.SaveBindings: lambda order: instruments.bindings_file.save(
+                order.text, order.keep_copy
+            ),
+            orders.MakeLink: lambda order: links.make(order.path, order.node, order.device),
+            orders.RemoveLink: lambda order: links.remove(order.path),
+            orders.AnnounceDevice: lambda order: announce(order.device),
             orders.SetTimer: lambda order: loop.set_timer(order.timer, order.at),
             orders.CancelTimer: lambda order: loop.cancel_timer(order.timer),
-            orders.Log: lambda order: instruments.journal.write(
-                order.level, order.who, order.text
-            ),
+            orders.Log: lambda order: instruments.journal.write(order.level, order.who, order.text),
             orders.Leave: self._leave,
         }
 
@@ -85,15 +86,12 @@ class Hands:
             return []
         return list(result) if isinstance(result, Iterable) else [result]
 
-    def _read_configuration(self) -> Facts:
-        return self._with.configuration_files.read()
-
-    def _save_bindings(self, text: str) -> Fact:
-        try:
-            self._with.bindings_file.save(text)
-        except OSError as error:
-            return BindingsNotSaved(f"{error.filename or 'bindings'}: {error.strerror}")
-        return BindingsSaved()
+    def _read_files(self) -> Facts:
+        """Read what the administrator wrote; bindings count only if the configuration does."""
+        (configuration,) = self._with.configuration_files.read()
+        if isinstance(configuration, ConfigurationRefused):
+            return [configuration]
+        return [self._with.bindings_file.read(), configuration]
 
     def _leave(self, order: orders.Leave) -> None:
         self.leave_with = order.status

@@ -33,7 +33,7 @@ class FilesHeard:
             facts.DeviceAppeared: self._tree_changed,
             facts.DeviceVanished: self._tree_changed,
             facts.DevicesEnumerated: self._tree_changed,
-            facts.LinksFound: self._tree_changed,
+            facts.LinksFound: self._links_found,
             facts.LinkNotMade: self._link_not_made,
             facts.LinkNotRemoved: self._link_not_removed,
         }
@@ -68,6 +68,8 @@ class FilesHeard:
     def _bindings_read(self, fact: facts.BindingsRead) -> None:
         inventory = self._inventory
         inventory.bindings = Bindings.parse(fact.text, self._bindings_file)
+        for remark in fact.remarks:
+            self._outbox.warn("", remark)
         for complaint in inventory.bindings.complaints:
             self._outbox.warn("", str(complaint))
         for session in inventory.sessions:
@@ -92,6 +94,11 @@ class FilesHeard:
 
     def _tree_changed(self, fact: DeviceFact) -> None:
         self._outbox.order(*self._inventory.tree.handle(fact))
+
+    def _links_found(self, fact: facts.LinksFound) -> None:
+        for remark in fact.remarks:
+            self._outbox.warn("", remark)
+        self._tree_changed(fact)
 
     def _link_not_made(self, fact: facts.LinkNotMade) -> None:
         self._outbox.error("", f"no link {fact.path}: {fact.reason}")

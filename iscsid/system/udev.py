@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pyudev
 
@@ -93,3 +94,12 @@ def _identity(device: pyudev.Device) -> str:
     except (KeyError, UnicodeDecodeError):
         wwid = ""
     return wwid or str(device.properties.get("ID_SERIAL", ""))
+
+
+def announce(path: str) -> None:
+    """Let udev look again at the device with this sysfs path; one that is gone is no error.
+
+    systemd learns of a name only from udev, and udev evaluates its rules only at events.
+    """
+    with suppress(OSError), open(f"{path}/uevent", "w", encoding="ascii") as uevent:
+        uevent.write("change")
