@@ -23,8 +23,6 @@ class BindingsFile:
         self._path = path
         self._stamp: Stamp | None = None
         """Of the file as we last read or wrote it."""
-        self._copied: Stamp | None = None
-        """Of the last file of which a copy was kept."""
 
     def read(self) -> BindingsRead | BindingsNotRead:
         """Read the file as it is now."""
@@ -49,9 +47,9 @@ class BindingsFile:
             with Replacement.of(self._path) as replacement:
                 if replacement.stamp() != self._stamp:
                     return self.read()
-                if keep_copy and self._stamp not in (None, self._copied):
+                if keep_copy and self._stamp is not None:
                     replacement.keep_copy("damaged")
-                    self._stamp = self._copied = replacement.stamp()
+                    self._stamp = replacement.stamp()
                 self._stamp = replacement.write(text.encode("utf-8", "surrogateescape"))
         except BlockingIOError:
             return BindingsNotSaved(f"{self._path}: another process is writing it")

@@ -52,11 +52,14 @@ def read(path: str, longest: int) -> Contents:
         return Contents()
     except OSError as error:
         raise _wording(error, path) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", path)
-        return Contents(file.read(longest), Stamp.of(status))
+        with open(descriptor, "rb", closefd=False) as file:
+            return Contents(file.read(longest), Stamp.of(status))
+    finally:
+        os.close(descriptor)
 
 
 class Replacement:
@@ -97,12 +100,18 @@ class Replacement:
         return None if status is None else Stamp.of(status)
 
     def keep_copy(self, suffix: str) -> str:
-        """Give what is there now a second name that the replacement leaves alone; return it."""
+        """Give what is there now a second name that the replacement leaves alone; return it.
+
+        It changes the file's stamp. A copy that was kept already is not kept again.
+        """
         for number in range(1, MOST_COPIES):
             copy = f"{self._name}.{suffix}-{number}"
-            with suppress(FileExistsError):
+            try:
                 self._link(copy)
-                return copy
+            except FileExistsError:
+                if not self._is_copy(copy):
+                    continue
+            return copy
         raise OSError(errno.EEXIST, f"there are {MOST_COPIES - 1} copies already", self._name)
 
     def write(self, octets: bytes, default_mode: int = 0o644) -> Stamp:
@@ -143,6 +152,11 @@ class Replacement:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", self._name)
         return status
+
+    def _is_copy(self, name: str) -> bool:
+        status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        current = self._status()
+        return current is not None and os.path.samestat(status, current)
 
     def _link(self, copy: str) -> None:
         """Hard link: needs no space, and is all there or not at all."""
