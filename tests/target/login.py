@@ -172,6 +172,7 @@ class TargetLogin:
         answers = self.negotiator.receive(others)
         if "AuthMethod" in keys:
             answers += self._method(keys["AuthMethod"].split(","))
+            answers += self.negotiator.offer(self._script.originates_early)
         else:
             answers += self.chap.receive(keys)
         is_done = not self._script.accounts or self.chap.is_complete

@@ -92,6 +92,8 @@ class Script:
     """Said in the first response of the operational stage."""
     originates: Pairs | None = None
     """Offers of its own; ``None`` is the profile's."""
+    originates_early: Pairs = ()
+    """Offers in its first response in the security stage, where they do not belong."""
     security_rounds: int = 0
     """Responses with T=0 before a transit that could be granted is."""
     operational_rounds: int = 0
