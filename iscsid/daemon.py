@@ -26,6 +26,7 @@ from iscsid.system.journal import Journal
 from iscsid.system.kernel import Kernel
 from iscsid.system.links import LinkTree
 from iscsid.system.loop import Loop
+from iscsid.system.network import Network
 from iscsid.system.notify import Notifier
 from iscsid.system.pidfile import PidFile
 from iscsid.system.protection import protect
@@ -66,6 +67,8 @@ class Daemon:
         kernel = Kernel.open()
         stack.callback(kernel.close)
         udev = Udev()
+        network = Network()
+        stack.callback(network.close)
         signals = Signals()
         stack.callback(signals.close)
         self._keeper = Keeper(
@@ -79,6 +82,7 @@ class Daemon:
         self._loop.add(kernel.fileno(), kernel.read_events, "the kernel's events")
         self._loop.add(udev.fileno(), udev.read_events, "udev")
         self._loop.add(signals.fileno(), signals.read, "signals")
+        self._loop.add(network.fileno(), network.read, "the network")
         self._loop.add_deadline(self._keeper.next_deadline, self._keeper.enforce_deadlines)
         self._loop.add_deadline(self._journal.deadline, self._journal.flush)
         links = LinkTree(options.basedir, options.mode)

@@ -105,17 +105,19 @@ class InterruptReceived:
     """SIGINT: end, after all sessions have been logged out."""
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """A link, an address or a route has come."""
+
+
 class TimerPurpose(Enum):
     RETRY_DISCOVERY = "retry discovery"
     RETRY_LOGIN = "retry login"
-    RESCAN = "rescan"
-    POLL = "poll"
     LOGOUT = "logout"
-    TIME2WAIT = "time to wait"
-    STABLE = "stable"
     CHECK_KERNEL = "check the kernel"
     SAVE_BINDINGS = "save the bindings"
     SUMMARY = "summary"
+    NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +364,7 @@ Fact = (
     | HangupReceived
     | TerminateReceived
     | InterruptReceived
+    | NetworkChanged
     | TimerExpired
     | TargetDiscovered
     | DiscoveryCompleted

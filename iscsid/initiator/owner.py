@@ -8,8 +8,9 @@ things, are heard here. Pure.
 from __future__ import annotations
 
 from iscsid import facts
+from iscsid.errors import Decision, Failure
 from iscsid.exit_status import ExitStatus
-from iscsid.facts import Fact, TimerPurpose
+from iscsid.facts import Fact, Timer, TimerPurpose
 from iscsid.initiator.hear_files import FilesHeard
 from iscsid.initiator.hear_kernel import KernelHeard
 from iscsid.initiator.hear_workers import WorkersHeard
@@ -18,6 +19,12 @@ from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.session_table import Event
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
+
+NETWORK = Timer(TimerPurpose.NETWORK)
+NETWORK_SETTLES = 1.0
+"""Seconds: an address comes before its route, and duplicate address detection takes its time."""
+NETWORK_REST = 10.0
+"""Seconds at least between two rounds of attempts that the network's changes bring about."""
 
 
 class Initiator:
@@ -32,10 +39,13 @@ class Initiator:
         self._inventory = inventory = Inventory(self._outbox)
         self._kernel = KernelHeard(inventory)
         files = FilesHeard(inventory, login_timeout=login_timeout, bindings_file=bindings_file)
+        self._network_settles = False
+        self._network_tried_at = -NETWORK_REST
         self._handlers: Handlers = {
             facts.HangupReceived: self._hangup_received,
             facts.TerminateReceived: self._terminate_received,
             facts.InterruptReceived: self._interrupt_received,
+            facts.NetworkChanged: self._network_changed,
             facts.TimerExpired: self._timer_expired,
             **files.handlers,
             **WorkersHeard(inventory).handlers,
@@ -89,6 +99,8 @@ class Initiator:
         purpose, subject = fact.timer.purpose, fact.timer.subject
         if purpose is TimerPurpose.CHECK_KERNEL:
             self._kernel.look()
+        elif purpose is TimerPurpose.NETWORK:
+            self._try_what_was_unreachable()
         elif purpose is TimerPurpose.SUMMARY:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:
@@ -103,3 +115,25 @@ class Initiator:
                 session.attempt_now()
             elif session is not None:
                 self._inventory.fire(session, Event.PATIENCE_ENDED)
+
+    # --- the network ----------------------------------------------------------------------------
+
+    def _network_changed(self, _: facts.NetworkChanged) -> None:
+        """Let the network settle, then try; however often it changes, not more than that often."""
+        if not self._network_settles:
+            self._network_settles = True
+            quiet = self._network_tried_at + NETWORK_REST - self._outbox.now
+            self._outbox.set_timer(NETWORK, max(NETWORK_SETTLES, quiet))
+
+    def _try_what_was_unreachable(self) -> None:
+        self._network_settles, self._network_tried_at = False, self._outbox.now
+        for discovery in self._inventory.targets.discoveries.values():
+            if _was_unreachable(discovery.last_failure):
+                discovery.ask()
+        for session in self._inventory.sessions:
+            if _was_unreachable(session.last_failure):
+                session.attempt_now()
+
+
+def _was_unreachable(failure: Failure | None) -> bool:
+    return failure is not None and failure.decision is Decision.RETRY

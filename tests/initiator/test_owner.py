@@ -463,3 +463,42 @@ def test_a_fact_about_nobody_changes_nothing(stray: Fact) -> None:
     stage = Stage()
     stage.up()
     assert stage.tell(stray) == []
+
+
+def test_a_network_that_comes_up_ends_all_pauses_of_what_was_unreachable() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    for _ in range(8):
+        stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    began = stage.now
+    assert stage.tell(facts.NetworkChanged()) == []
+    assert kinds(stage.wait(TimerPurpose.NETWORK)) == ["LoginJob"]
+    assert stage.now == began + 1
+
+
+def test_a_network_that_flaps_does_not_hurry_more_than_every_ten_seconds() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    expired: list[float] = []
+    for _ in range(600):
+        stage.now += 0.1
+        stage.tell(facts.NetworkChanged())
+        due = [t for t in stage.timers if t.purpose is TimerPurpose.NETWORK]
+        if due and stage.timers[due[0]] <= stage.now:
+            stage.wait(TimerPurpose.NETWORK)
+            expired.append(stage.now)
+    gaps = [after - before for before, after in zip(expired, expired[1:], strict=False)]
+    assert 5 <= len(expired) <= 7 and min(gaps) >= 9.9
+
+
+def test_what_was_refused_for_another_reason_does_not_hurry_with_the_network() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    slow = Failure(Decision.RETRY_SLOWLY, "authentication failed")
+    stage.tell(facts.LoginFailed(stage.job, slow), facts.WorkerEnded(stage.job))
+    stage.tell(facts.NetworkChanged())
+    assert stage.wait(TimerPurpose.NETWORK) == []
