@@ -107,17 +107,17 @@ class DeviceTree:
             case DeviceVanished(path):
                 gone = self._devices.get(path)
                 return [] if gone is None else self._relink([self._forget(gone)])
-            case LinksFound(links, remarks):
+            case LinksFound(links):
                 self._links.found(links)
-                return [Log(Level.WARNING, "", remark) for remark in remarks]
+                return []
             case DevicesEnumerated():
                 return self._links.sweep()
-            case LinkNotMade(path, reason):
+            case LinkNotMade(path):
                 self._links.not_made(path)
-                return [Log(Level.ERROR, "", f"{path} is not made: {reason}")]
-            case LinkNotRemoved(path, reason):
+                return []
+            case LinkNotRemoved(path):
                 self._links.not_removed(path)
-                return [Log(Level.ERROR, "", f"{path} is not removed: {reason}")]
+                return []
 
     def accept(self) -> list[Order]:
         """Do what the administrator's SIGHUP asks for: link what so far could not be.

@@ -8,6 +8,7 @@ place in a process that forks. Touches udev and /sys.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -17,6 +18,8 @@ from iscsid.facts import DeviceAppeared, DeviceVanished
 from iscsid.system.device_paths import device_at, is_session_device
 
 _SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
+_SYSTEMD_RUNS = "/run/systemd/system"
+"""What sd_booted(3) looks for."""
 _BUFFER = 16 << 20
 """Octets; a thousand disks that come at once send some ten thousand events."""
 
@@ -99,7 +102,10 @@ def _identity(device: pyudev.Device) -> str:
 def announce(path: str) -> None:
     """Let udev look again at the device with this sysfs path; one that is gone is no error.
 
-    systemd learns of a name only from udev, and udev evaluates its rules only at events.
+    systemd learns of a name only from udev, and udev evaluates its rules only at events. Where
+    systemd does not run nobody waits for the name, and udev is spared the work.
     """
+    if not os.path.isdir(_SYSTEMD_RUNS):
+        return
     with suppress(OSError), open(f"{path}/uevent", "w", encoding="ascii") as uevent:
         uevent.write("change")

@@ -301,8 +301,7 @@ def test_wrong_link_of_an_earlier_life_is_replaced() -> None:
 def test_link_that_could_not_be_made_is_tried_at_the_next_occasion() -> None:
     tree = linked(SG0)
     failed = LinkNotMade("bus0/target0/lun0/generic", "a file is in the way")
-    (log,) = tree.handle(failed)
-    assert isinstance(log, Log) and "lun0/generic" in log.text and "in the way" in log.text
+    assert tree.handle(failed) == []
     assert tree.links_of(FIRST) == {0: {}}
     assert tree.accept() == made(SG0, "bus0/target0/lun0")
     tree.handle(failed)
@@ -318,7 +317,6 @@ def test_link_that_may_not_have_been_made_is_removed_all_the_same() -> None:
 def test_link_that_could_not_be_removed_is_tried_again() -> None:
     tree = linked(SG0)
     tree.handle(DeviceVanished(SG0.path))
-    (log,) = tree.handle(LinkNotRemoved("bus0/target0/lun0/generic", "read-only"))
-    assert isinstance(log, Log) and "read-only" in log.text
+    tree.handle(LinkNotRemoved("bus0/target0/lun0/generic", "read-only"))
     assert tree.accept() == [RemoveLink("bus0/target0/lun0/generic")]
     assert tree.accept() == []
