@@ -16,6 +16,7 @@ from iscsid.errors import Decision, IscsidError
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
 from iscsid.hands import Hands, Instruments
+from iscsid.initiator.once import outcome
 from iscsid.initiator.owner import Initiator
 from iscsid.options import Options
 from iscsid.orders import Level
@@ -96,8 +97,10 @@ class Daemon:
                 links=links,
                 bindings_file=bindings_file,
                 configuration_files=files,
-            )
+            ),
+            inline=options.once,
         )
+        self._once = options.once
         self._owner = Initiator(
             login_timeout=options.login_timeout,
             max_processes=options.max_processes,
@@ -149,3 +152,8 @@ class Daemon:
             fact = self._queue.popleft()
             for order in self._owner.handle(fact, time.monotonic()):
                 self._queue += self._hands.carry_out(order)
+            if self._once and (status := outcome(fact)) is not None:
+                self._hands.leave_with = status
+        if self._once and self._hands.leave_with is None:
+            # Everything has been done in line, and there was no session to be had.
+            self._hands.leave_with = ExitStatus.SUCCESS

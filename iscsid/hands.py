@@ -42,13 +42,15 @@ class Instruments:
 class Hands:
     """Carries out orders; ``leave_with`` is set once the order to leave has come."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, *, inline: bool = False) -> None:
+        """``inline``: children's work is done here, without a fork (``--once``)."""
         self._with = instruments
         self.leave_with: int | None = None
         links = instruments.links
+        start = instruments.keeper.run_inline if inline else instruments.keeper.start
         kernel, keeper, loop = instruments.kernel, instruments.keeper, instruments.loop
         self._calls: dict[type, Callable[[Any], Facts | Fact | None]] = {
-            orders.StartWorker: lambda order: keeper.start(order.job),
+            orders.StartWorker: lambda order: start(order.job),
             orders.StopWorker: lambda order: keeper.stop(order.job),
             orders.AskAgain: lambda order: keeper.ask_again(order.job),
             orders.CloseSocket: lambda order: keeper.close_socket(order.job),
