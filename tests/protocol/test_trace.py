@@ -1,0 +1,87 @@
+"""The trace reads like the login, is safe to show, and holds no secret."""
+
+from __future__ import annotations
+
+import hashlib
+
+from iscsid.protocol.login import LoginExchange
+from iscsid.protocol.parameters import Authentication, Credentials
+from iscsid.protocol.trace import MAX_ENTRIES, MAX_LINES_OF_PAIRS, Trace
+from iscsid.secret import Secret
+from tests.target.joined import RANDOM, carry, log_in, make_plan
+from tests.target.script import Script, add, say
+from tests.target.scripted import ScriptedTarget
+
+OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
+MUTUAL = make_plan(
+    authentication=Authentication(
+        Credentials("alice", Secret(OURS)), Credentials("bob", Secret(THEIRS))
+    )
+)
+
+
+def test_a_login_reads_like_what_was_said() -> None:
+    exchange, _ = log_in(Script(edit=say(1, ("MaxBurstLength", "65536"))))
+    lines = exchange.take_trace()
+    assert lines[0] == (
+        "> login request, security negotiation to operational negotiation, "
+        "ISID 00023d000001, TSIH 0x0000, CmdSN 1, ExpStatSN 0"
+    )
+    assert lines[1] == ">     InitiatorName=iqn.2024-01.org.example:initiator"
+    assert lines[5] == (
+        "< login response, status 0000 (success), security negotiation to operational "
+        "negotiation, ISID 00023d000001, TSIH 0x0000, StatSN 0, ExpCmdSN 1, MaxCmdSN 2"
+    )
+    assert lines[-1] == "<     MaxBurstLength=65536"
+
+
+def test_what_was_taken_is_forgotten() -> None:
+    exchange, _ = log_in()
+    assert exchange.take_trace()
+    assert exchange.take_trace() == ()
+
+
+def test_a_refusal_is_part_of_the_trace() -> None:
+    exchange, _ = log_in(Script(statuses={0: 0x0101}, moved_to=("10.0.0.1",)))
+    lines = exchange.take_trace()
+    assert "status 0101 (target moved temporarily)" in lines[-2]
+    assert lines[-1] == "<     TargetAddress=10.0.0.1"
+
+
+def test_the_trace_of_chap_holds_neither_secrets_nor_what_gives_them_away() -> None:
+    script = Script(accounts={"alice": OURS}, own_account=("bob", THEIRS))
+    exchange, target = log_in(script, MUTUAL)
+    text = "\n".join(exchange.take_trace())
+    response = hashlib.md5(bytes([7]) + OURS + script.challenge).hexdigest()
+    hidden = (OURS.decode(), THEIRS.decode(), response, script.challenge.hex(), RANDOM[1:].hex())
+    assert b"CHAP_R=0x" + response.encode() in b"".join(target.login_requests)
+    for each in hidden:
+        assert each not in text
+    assert text.count("CHAP_R=********") == text.count("CHAP_C=********") == 2
+    assert "CHAP_N=alice" in text and "CHAP_N=bob" in text
+
+
+def test_whatever_a_target_says_is_one_printable_line_of_bounded_length() -> None:
+    hostile = ("TargetAlias", "\x1b[2J\r\nroot:x:0:0\u202e" + "%s" * 100)
+    exchange, _ = log_in(Script(edit=add(0, hostile)))
+    lines = exchange.take_trace()
+    assert all(line.isprintable() and len(line) < 300 for line in lines)
+    assert any("TargetAlias=\\x1b[2J\\r\\nroot" in line for line in lines)
+
+
+def test_a_trace_is_bounded_and_says_how_much_it_left_out() -> None:
+    exchange = LoginExchange(make_plan(), RANDOM)
+    carry(exchange, ScriptedTarget(Script(operational_rounds=200)))
+    lines = exchange.take_trace()
+    assert len(lines) < 1000
+    assert lines[-1].startswith("... ")
+
+
+def test_a_flood_of_pairs_is_bounded_too() -> None:
+    trace = Trace()
+    trace.received(tuple((f"X-key{number}", "1") for number in range(10_000)))
+    assert len(trace.take()) == MAX_LINES_OF_PAIRS
+    for _ in range(MAX_ENTRIES + 5):
+        trace.sent((("X-key", "1"),))
+    assert trace.take()[-1] == "... 5 more"
+    assert trace.take() == ()
