@@ -103,12 +103,13 @@ class SendTargetsAnswer:
                 self._notes.add(f"skipped {target.name}: none of its portals can be used")
 
     def take_records(self) -> tuple[DiscoveryRecord, ...]:
-        """Return the targets that are new, or have got more addresses, since the last call.
+        """Return the targets that are new, or have become more, since the last call.
 
         A target may be listed more than once; its later record then replaces the earlier one, all
         of which it holds.
         """
-        records = tuple(target.record() for target in self._grown.values())
+        grown = self._grown.values()
+        records = tuple(target.record() for target in grown if target.addresses)
         self._grown.clear()
         return records
 
@@ -178,6 +179,7 @@ class SendTargetsAnswer:
         if target.spelling != listing.spelling:
             self._notes.add(f"{listing.name} is listed in more than one spelling")
             target.spelling = min(target.spelling, listing.spelling)
+            self._grown[target.name] = target
         before = len(target.addresses)
         for address in listing.addresses:
             if len(target.addresses) < MAX_ADDRESSES:
