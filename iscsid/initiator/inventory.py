@@ -62,6 +62,8 @@ class Inventory:
             path = paths.pop(session.path.binding, None)
             if path is not None:
                 session.wanted(path)
+                if session.sid is not None:
+                    self._link(session, session.sid)
             elif source is not None or not self.targets.is_undecided(session.path.found_at):
                 session.unwanted()
                 self.sessions.drop_if_gone(session)

@@ -502,3 +502,12 @@ def test_what_was_refused_for_another_reason_does_not_hurry_with_the_network() -
     stage.tell(facts.LoginFailed(stage.job, slow), facts.WorkerEnded(stage.job))
     stage.tell(facts.NetworkChanged())
     assert stage.wait(TimerPurpose.NETWORK) == []
+
+
+def test_a_lun_that_is_no_longer_allowed_loses_its_links_at_sighup() -> None:
+    stage = Stage()
+    stage.up()
+    disk = facts.Device(path="/sys/a/sda", sid=1, lun=3, link="disk", node="/dev/sda")
+    stage.tell(facts.DeviceAppeared(disk))
+    given = stage.reload(configuration(PORTAL, settings=settings(luns=frozenset({0}))))
+    assert orders.RemoveLink("bus0/target0/lun3/disk") in given
