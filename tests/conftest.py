@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import measured
 from tests.machine.boot import what_is_missing
@@ -19,6 +20,10 @@ from tests.machine.relay import Relay
 TESTS = Path(__file__).parent
 SUITES = ("live", "machine")
 """In the order in which they run, after all others."""
+
+# How long an example takes says something about the machine, and nothing about the daemon.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
