@@ -12,7 +12,8 @@ import os
 import socket
 from dataclasses import dataclass
 
-from iscsid.facts import LoginSucceeded
+from iscsid.errors import Decision, Failure
+from iscsid.facts import LoginFailed, LoginSucceeded
 from iscsid.jobs import Job
 from iscsid.orders import Level
 from iscsid.workers.messages import (
@@ -87,6 +88,13 @@ class Arrival:
             self.connection.close()
 
 
+_BROKE = Failure(
+    Decision.RETRY,
+    "the connection broke right after the login",
+    "look into the target's log",
+)
+
+
 class Ended(Exception):
     """The worker has closed its end: nothing more will come."""
 
@@ -151,8 +159,11 @@ class Listener:
             if connections:
                 raise Malformed("a descriptor came with a message that has none")
             return Arrival(message)
-        if len(connections) != 1 or not _is_tcp_connection(connections[0]):
-            raise Malformed("a login succeeded, and no TCP connection came with it that stands")
+        if len(connections) != 1 or not _is_tcp(connections[0]):
+            raise Malformed("a login succeeded without exactly one TCP connection")
+        if not _stands(connections[0]):
+            connections[0].close()
+            return Arrival(LoginFailed(message.job, _BROKE))
         return Arrival(message, connections[0])
 
 
@@ -177,13 +188,17 @@ def _sockets_in(ancillary: list[tuple[int, int, bytes]]) -> list[socket.socket]:
     return found
 
 
-def _is_tcp_connection(candidate: socket.socket) -> bool:
-    try:
-        candidate.getpeername()
-    except OSError:
-        return False
+def _is_tcp(candidate: socket.socket) -> bool:
     return (
         candidate.family in (socket.AF_INET, socket.AF_INET6)
         and candidate.type == socket.SOCK_STREAM
         and candidate.proto == socket.IPPROTO_TCP
     )
+
+
+def _stands(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True

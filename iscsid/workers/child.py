@@ -7,6 +7,7 @@ its description goes to the log. Runs inside a worker only.
 
 from __future__ import annotations
 
+import encodings.unicode_escape  # noqa: F401  printable() needs it, and a worker may have no disk
 import gc
 import os
 import signal

@@ -68,7 +68,7 @@ class _DiscoverySession:
     def stay(self) -> bool:
         """Live on until the target or the daemon has had enough of the session.
 
-        Return whether there is still a connection to log out on.
+        Return whether to log out: not if the connection or the daemon is gone.
         """
         self._reporter.doing("waiting for the target to report changes")
         patience = Patience(self._job.timeouts.login, Deadline.after(0))
@@ -77,8 +77,8 @@ class _DiscoverySession:
         while self._may_stay:
             allow_more_processor_time()
             readable = self._wait()
-            if self._reporter.fileno() in readable:
-                self._listen()
+            if self._reporter.fileno() in readable and not self._listen():
+                return False
             if self._connection.fileno() in readable:
                 try:
                     line.receive(Deadline.after(self._job.timeouts.login))
@@ -112,13 +112,11 @@ class _DiscoverySession:
         seconds = max(self._ask_at - time.monotonic(), 0.0)
         return [fd for fd, _ in poll.poll(None if seconds == math.inf else seconds * 1000)]
 
-    def _listen(self) -> None:
-        """Take the daemon's words; the same word several times is said once."""
-        while (heard := self._reporter.hear()) is not Heard.NOTHING:
-            if heard is Heard.GOODBYE:
-                self._may_stay = False
-                return
+    def _listen(self) -> bool:
+        """Take the daemon's words, of which several count as one; say whether it is there."""
+        while (heard := self._reporter.hear()) is Heard.ASK_AGAIN:
             self._ask_at = time.monotonic()
+        return heard is not Heard.GOODBYE
 
     def _note_events(self) -> None:
         """Draw the conclusions from what the target has reported."""

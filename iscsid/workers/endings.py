@@ -15,7 +15,7 @@ _BY_SIGNAL: dict[int, tuple[str, str]] = {
         "was killed",
         "if nobody did it by hand, the machine ran out of memory: see the kernel's log",
     ),
-    signal.SIGTERM: ("was told to end by another process", ""),
+    signal.SIGTERM: ("was told to end", ""),
     signal.SIGXCPU: ("used up the processor time it may have", "report this as a bug"),
     signal.SIGSEGV: ("crashed", "report this as a bug"),
     signal.SIGBUS: ("crashed", "report this as a bug"),

@@ -49,7 +49,7 @@ from iscsid.workers.shapes import (
 
 LONGEST = 128 * 1024
 """Octets of one message. The kernel's default socket buffer takes no more than about 200 kB."""
-ADDRESSES = 512
+ADDRESSES = 256
 """The most addresses of one target that are told."""
 NOTES = 60
 """The most notes of one discovery that are told."""

@@ -102,5 +102,6 @@ def _lower(limit: int, value: int) -> None:
 
 
 def _address_space() -> int:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    # As octets: a codec that was not used before would be loaded from the disk.
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     return pages * resource.getpagesize()

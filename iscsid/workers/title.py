@@ -22,7 +22,7 @@ def set_title(title: str) -> None:
     """Show ``title`` as this process's command line, cut to the room there is."""
     try:
         set_name(title)
-        start, room = _find_room(_STAT.read_text("ascii", "replace"))
+        start, room = _find_room(_STAT.read_bytes())
     except (OSError, ValueError, IndexError):
         return
     if room > 1:
@@ -35,9 +35,9 @@ def set_title(title: str) -> None:
         os.environ.update(environment)
 
 
-def _find_room(stat: str) -> tuple[int, int]:
+def _find_room(stat: bytes) -> tuple[int, int]:
     """Return where the command line starts, and how many bytes may be written there."""
-    fields = stat.rpartition(")")[2].split()
+    fields = stat.rpartition(b")")[2].split()
     start, end = int(fields[_ARG_START]), int(fields[_ARG_END])
     if end == int(fields[_ENV_START]):
         end = int(fields[_ENV_END])

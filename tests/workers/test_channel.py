@@ -1,0 +1,244 @@
+"""The line between daemon and worker: borders of messages, descriptors, ends; real socket pairs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from iscsid.facts import LoginFailed, LoginSucceeded, ScanFinished
+from iscsid.orders import Level
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import LoginResult
+from iscsid.workers.channel import Arrival, Ended, Listener, Speaker
+from iscsid.workers.messages import LONGEST, Doing, Said, encode
+from iscsid.workers.reporter import Heard
+from iscsid.workers.shapes import Malformed
+from tests.workers.jobs import ISID, discovery_job, login_job
+from tests.workers.ring import open_descriptors
+
+JOB = login_job()
+SUCCESS = LoginSucceeded(
+    JOB.job, LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1), Portal("127.0.0.1")
+)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def listener(ends: tuple[socket.socket, socket.socket]) -> Listener:
+    return Listener(JOB, ends[0])
+
+
+@pytest.fixture
+def speaker(ends: tuple[socket.socket, socket.socket]) -> Speaker:
+    return Speaker(JOB, ends[1], Level.INFO)
+
+
+@pytest.fixture
+def connection() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as portal:
+        with socket.create_connection(portal.getsockname()) as near, portal.accept()[0]:
+            yield near
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+def test_messages_arrive_whole_and_in_order(listener: Listener, speaker: Speaker) -> None:
+    speaker.doing("first")
+    speaker.say(Level.WARNING, "second\nof two lines")
+    assert listener.receive() == Arrival(Doing(JOB.job, "first"))
+    assert listener.receive() == Arrival(Said(JOB.job, Level.WARNING, "second\nof two lines"))
+    assert listener.receive() is None
+
+
+def test_lines_nobody_wants_are_not_sent(listener: Listener, speaker: Speaker) -> None:
+    speaker.say(Level.DEBUG, "> login request")
+    assert not speaker.wants(Level.DEBUG)
+    assert listener.receive() is None
+
+
+def test_what_was_said_before_the_end_is_heard_before_the_end(
+    listener: Listener, speaker: Speaker
+) -> None:
+    speaker.doing("leaving")
+    speaker.close()
+    assert listener.receive() == Arrival(Doing(JOB.job, "leaving"))
+    with pytest.raises(Ended):
+        listener.receive()
+
+
+def test_a_worker_that_leaves_without_listening_is_still_heard(
+    listener: Listener, speaker: Speaker
+) -> None:
+    """The kernel reports an error first where something of ours was left unread."""
+    speaker.doing("leaving")
+    listener.ask_again()
+    speaker.close()
+    assert listener.receive() == Arrival(Doing(JOB.job, "leaving"))
+    with pytest.raises(Ended):
+        listener.receive()
+
+
+@pytest.mark.parametrize("octets", [b"{}", b"\xff", b"x" * (LONGEST + 1), b"x" * 190_000])
+def test_nonsense_and_oversize_are_refused(
+    listener: Listener, ends: tuple[socket.socket, socket.socket], octets: bytes
+) -> None:
+    ends[1].send(octets)
+    with pytest.raises(Malformed):
+        listener.receive()
+
+
+# --- descriptors --------------------------------------------------------------------------------
+
+
+def test_a_socket_comes_with_a_login_and_is_not_inherited(
+    listener: Listener, speaker: Speaker, connection: socket.socket
+) -> None:
+    speaker.report(SUCCESS, connection)
+    arrival = listener.receive()
+    assert arrival is not None and arrival.connection is not None
+    with arrival.connection as received:
+        assert arrival.message == SUCCESS
+        assert received.fileno() != connection.fileno()
+        assert received.getsockname() == connection.getsockname()
+        assert fcntl.fcntl(received, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_a_login_without_a_socket_is_refused(listener: Listener, speaker: Speaker) -> None:
+    speaker.report(SUCCESS)
+    with pytest.raises(Malformed, match="without exactly one TCP connection"):
+        listener.receive()
+
+
+def test_a_connection_that_broke_on_the_way_is_a_failed_login(
+    listener: Listener, speaker: Speaker
+) -> None:
+    before = open_descriptors()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as unconnected:
+        speaker.report(SUCCESS, unconnected)
+    arrival = listener.receive()
+    assert arrival is not None and isinstance(arrival.message, LoginFailed)
+    assert "broke right after the login" in arrival.message.failure.what
+    assert arrival.connection is None
+    assert open_descriptors() == before
+
+
+@contextmanager
+def _datagrams() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near:
+        near.connect(("127.0.0.1", 9))
+        yield near
+
+
+@contextmanager
+def _local() -> Iterator[socket.socket]:
+    near, far = socket.socketpair()
+    with near, far:
+        yield near
+
+
+@pytest.mark.parametrize("make", [_datagrams, _local])
+def test_a_socket_that_is_no_tcp_connection_is_refused_and_closed(
+    listener: Listener,
+    speaker: Speaker,
+    make: Callable[[], AbstractContextManager[socket.socket]],
+) -> None:
+    with make() as wrong:
+        before = open_descriptors()
+        speaker.report(SUCCESS, wrong)
+        with pytest.raises(Malformed, match="without exactly one TCP connection"):
+            listener.receive()
+        assert open_descriptors() == before
+
+
+def test_a_descriptor_that_is_no_socket_is_refused_and_closed(
+    listener: Listener, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    with open(os.devnull) as null:
+        before = open_descriptors()
+        socket.send_fds(ends[1], [encode(SUCCESS)], [null.fileno()])
+        with pytest.raises(Malformed, match="without exactly one TCP connection"):
+            listener.receive()
+        assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("number", [2, 4, 30])
+def test_more_descriptors_than_one_are_refused_and_all_closed(
+    listener: Listener,
+    ends: tuple[socket.socket, socket.socket],
+    connection: socket.socket,
+    number: int,
+) -> None:
+    before = open_descriptors()
+    socket.send_fds(ends[1], [encode(SUCCESS)], [connection.fileno()] * number)
+    with pytest.raises(Malformed):
+        listener.receive()
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("octets", [encode(Doing(JOB.job, "x")), b"nonsense", b"x" * (LONGEST + 1)])
+def test_a_descriptor_beside_another_message_is_refused_and_closed(
+    listener: Listener,
+    ends: tuple[socket.socket, socket.socket],
+    connection: socket.socket,
+    octets: bytes,
+) -> None:
+    before = open_descriptors()
+    socket.send_fds(ends[1], [octets], [connection.fileno()])
+    with pytest.raises(Malformed):
+        listener.receive()
+    assert open_descriptors() == before
+
+
+# --- the other way ------------------------------------------------------------------------------
+
+
+def test_the_daemon_can_ask_again(listener: Listener, speaker: Speaker) -> None:
+    assert speaker.hear() is Heard.NOTHING
+    listener.ask_again()
+    assert speaker.hear() is Heard.ASK_AGAIN
+    assert speaker.hear() is Heard.NOTHING
+
+
+def test_asking_a_worker_that_does_not_listen_never_blocks(
+    listener: Listener, speaker: Speaker
+) -> None:
+    for _ in range(5000):
+        listener.ask_again()
+    assert speaker.hear() is Heard.ASK_AGAIN
+
+
+def test_asking_a_worker_that_is_gone_is_no_error(listener: Listener, speaker: Speaker) -> None:
+    speaker.close()
+    listener.ask_again()
+
+
+def test_a_worker_hears_that_the_daemon_is_gone(listener: Listener, speaker: Speaker) -> None:
+    listener.close()
+    assert speaker.hear() is Heard.GOODBYE
+
+
+def test_a_worker_hears_that_the_daemon_left_with_its_words_unread(
+    listener: Listener, speaker: Speaker
+) -> None:
+    speaker.doing("nothing")
+    listener.close()
+    assert speaker.hear() is Heard.GOODBYE
+
+
+def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.socket]) -> None:
+    listener = Listener(discovery_job(), ends[0])
+    Speaker(JOB, ends[1], Level.INFO).report(ScanFinished(JOB.job))
+    with pytest.raises(Malformed):
+        listener.receive()
