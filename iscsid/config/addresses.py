@@ -127,7 +127,9 @@ def _parse_preferred_subnet(text: str) -> Network | None:
 def _parse_preferred_portal(text: str) -> str | None:
     if text.lower() == "none":
         return None
-    portal = _checked(parse_portal)(text)
+    # Without a port there is nothing that brackets would have to keep apart.
+    is_bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+    portal = _checked(parse_portal)(f"[{text}]" if is_bare_ipv6 else text)
     if portal.port != DEFAULT_PORT:
         raise Misfit(f"{quoted(text)} has a port")
     return portal.host

@@ -18,8 +18,12 @@ INCOMING = ("incoming_username", "incoming_password")
 def check(contents: Contents) -> list[Complaint]:
     """Return what is wrong with a file whose every line is right by itself."""
     checks = (_doubled_entries, _burst_lengths, _credentials, _shared_secrets)
-    found = (complaint for each in checks for complaint in each(contents))
-    return list(dict.fromkeys(found))  # Many entries may inherit one mistake.
+    # Many entries may inherit one mistake: it is told once, for the first of them.
+    found: dict[tuple[int, int, str], Complaint] = {}
+    for each in checks:
+        for complaint in each(contents):
+            found.setdefault((complaint.line, complaint.column, complaint.expected), complaint)
+    return list(found.values())
 
 
 def notes(contents: Contents) -> list[Complaint]:
