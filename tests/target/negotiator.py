@@ -35,6 +35,7 @@ SMALLER = {
 }
 LISTS = {"HeaderDigest", "DataDigest"}
 YES_WINS = {"InitialR2T", "DataPDUInOrder", "DataSequenceInOrder"}
+NO_VALUES = {"Reject", "Irrelevant", "NotUnderstood"}
 DECLARED = {
     "InitiatorName",
     "InitiatorAlias",
@@ -60,6 +61,8 @@ class Negotiator:
             if name in DECLARED:
                 self.declared[name] = value
             elif self.offered.pop(name, None) is not None:
+                self.agreed[name] = value
+            elif value in NO_VALUES:
                 self.agreed[name] = value
             elif name in DEFAULTS:
                 self.agreed[name] = self.result(name, value)
@@ -91,4 +94,4 @@ class Negotiator:
     def value(self, name: str) -> str:
         """Return what holds for a key as the target sees it."""
         agreed = self.agreed.get(name, DEFAULTS[name])
-        return DEFAULTS[name] if agreed in ("Reject", "Irrelevant", "NotUnderstood") else agreed
+        return DEFAULTS[name] if agreed in NO_VALUES else agreed
