@@ -152,10 +152,9 @@ class DiscoveryExchange:
 
     def _receive_pdu(self, pdu: Pdu) -> None:
         row = _ROWS[self._phase].get(type(pdu))
-        if row is None:
+        if row is None or not isinstance(pdu, Response):
             raise ProtocolError(f"a PDU ({pdu.opcode}) came {self._phase.value}")
-        if isinstance(pdu, Response):
-            self._acknowledge(pdu)
+        self._acknowledge(pdu)
         row(self, pdu)
 
     def _acknowledge(self, pdu: Response) -> None:

@@ -8,6 +8,7 @@ PDU may come *now* is the business of the exchanges.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self, get_args, get_type_hints
 
@@ -37,15 +38,16 @@ NO_LUN = bytes(8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pdu:
+class Pdu(ABC):
     """What every PDU has: a header, and a data segment, perhaps an empty one."""
 
     data: bytes = field(default=b"", repr=False)
     """Left out of ``repr``: it may be long, and hold what is nobody else's business."""
 
     @property
+    @abstractmethod
     def opcode(self) -> Opcode:
-        raise NotImplementedError
+        """What kind of PDU this is."""
 
     def encode(self) -> bytes:
         """Return header, data segment and zero padding; no digests."""
@@ -53,8 +55,9 @@ class Pdu:
             raise ValueError(f"{len(self.data)} octets of data do not fit into one PDU")
         return self._encode_header() + self.data + bytes(padding(len(self.data)))
 
+    @abstractmethod
     def _encode_header(self) -> bytes:
-        raise NotImplementedError
+        """Return the 48 octets of the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

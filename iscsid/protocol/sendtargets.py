@@ -43,12 +43,10 @@ _MAX_REMEMBERED = 1024
 
 @dataclass(slots=True)
 class _Target:
-    """What has been said of one target: in one listing, or in all of the answer."""
+    """What the answer has said of one target so far."""
 
     name: IscsiName
     spelling: str
-    has_address: bool = False
-    """Whether an address was given, be it one that can be used or not."""
     addresses: dict[TargetAddress, None] = field(default_factory=dict)
 
     def record(self) -> DiscoveryRecord:
@@ -60,6 +58,17 @@ class _Target:
         )
         spelling = "" if self.spelling == self.name else self.spelling
         return DiscoveryRecord(self.name, addresses, spelling)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """From one TargetName to the next."""
+
+    target: _Target
+    known_addresses: int
+    """How many the target had before."""
+    has_address: bool = False
+    """Whether one was given, be it one that can be used or not."""
 
 
 class SendTargetsAnswer:
@@ -76,7 +85,7 @@ class SendTargetsAnswer:
         self._empty_pieces = 0
         self._targets: dict[IscsiName, _Target] = {}
         self._grown: dict[IscsiName, _Target] = {}
-        self._listing: _Target | None = None
+        self._listing: _Listing | None = None
         self._is_skipping = False
         self._remembered: dict[str, TargetAddress | None] = {}
 
@@ -117,39 +126,54 @@ class SendTargetsAnswer:
         key = pair.partition(b"=")[0]
         try:
             if key == b"TargetName":
-                self._end_listing()
-                self._is_skipping = True
-                self._begin_listing(_value(pair))
+                self._begin_listing(pair)
             elif key == b"TargetAddress":
-                self._add_address(_value(pair))
+                self._add_address(pair)
             else:
                 self._notes.add(f"ignored in the answer: {printable(pair, 60)}")
         except ProtocolError as error:
-            self._notes.add(f"skipped a {printable(key, 60)}: {error.what}")
+            self._notes.add(f"skipped a {key.decode()}: {error.what}")
 
-    def _begin_listing(self, spelling: str) -> None:
-        name = parse_iscsi_name(spelling)
-        if name not in self._targets and len(self._targets) == MAX_TARGETS:
-            raise ProtocolError(f"{name} comes after {MAX_TARGETS} others")
-        self._listing = _Target(name, spelling)
+    def _begin_listing(self, pair: bytes) -> None:
+        self._end_listing()
+        self._is_skipping = True
+        spelling = _value(pair)
+        target = self._find_target(parse_iscsi_name(spelling), spelling)
         self._is_skipping = False
+        self._listing = _Listing(target, len(target.addresses))
 
-    def _add_address(self, text: str) -> None:
-        if self._listing is None:
+    def _find_target(self, name: IscsiName, spelling: str) -> _Target:
+        target = self._targets.get(name)
+        if target is None:
+            if len(self._targets) == MAX_TARGETS:
+                raise ProtocolError(f"{name} comes after {MAX_TARGETS} others")
+            target = self._targets[name] = _Target(name, spelling)
+        elif target.spelling != spelling:
+            self._notes.add(f"{name} is listed in more than one spelling")
+            target.spelling = min(target.spelling, spelling)
+            self._grown[name] = target
+        return target
+
+    def _add_address(self, pair: bytes) -> None:
+        listing = self._listing
+        if listing is None:
             if not self._is_skipping:
-                self._notes.add(f"ignored an address without a target: {printable(text, 60)}")
+                self._notes.add(f"ignored without a target: {printable(pair, 60)}")
             return
-        self._listing.has_address = True
-        address = self._parse_address(text)
+        listing.has_address = True
+        address = self._parse_address(_value(pair))
         if address is None:
             return
-        if len(self._listing.addresses) == MAX_ADDRESSES:
-            raise ProtocolError(f"{self._listing.name} has more than {MAX_ADDRESSES} of them")
-        self._listing.addresses[address] = None
+        known = listing.target.addresses
+        if len(known) >= MAX_ADDRESSES and address not in known:
+            raise ProtocolError(f"{listing.target.name} has more than {MAX_ADDRESSES} of them")
+        known[address] = None
 
     def _parse_address(self, text: str) -> TargetAddress | None:
-        """Return what ``text`` says, ``None`` where that is of no use; remember it, for most
-        targets of an answer have the same few addresses."""
+        """Return what ``text`` says; ``None`` where it is known to be of no use.
+
+        It is remembered, for most targets of an answer have the same few addresses.
+        """
         if text in self._remembered:
             return self._remembered[text]
         if len(self._remembered) == _MAX_REMEMBERED:
@@ -173,18 +197,10 @@ class SendTargetsAnswer:
         listing, self._listing = self._listing, None
         if listing is None:
             return
+        target = listing.target
         if not listing.has_address:
-            listing.addresses[TargetAddress(self._portal)] = None
-        target = self._targets.setdefault(listing.name, _Target(listing.name, listing.spelling))
-        if target.spelling != listing.spelling:
-            self._notes.add(f"{listing.name} is listed in more than one spelling")
-            target.spelling = min(target.spelling, listing.spelling)
-            self._grown[target.name] = target
-        before = len(target.addresses)
-        for address in listing.addresses:
-            if len(target.addresses) < MAX_ADDRESSES:
-                target.addresses[address] = None
-        if len(target.addresses) > before:
+            target.addresses[TargetAddress(self._portal)] = None
+        if len(target.addresses) > listing.known_addresses:
             self._grown[target.name] = target
 
 

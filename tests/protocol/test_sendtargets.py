@@ -199,7 +199,7 @@ def test_a_bad_portal_of_many_targets_is_noted_once() -> None:
 def test_an_address_before_any_name_is_ignored_with_a_note() -> None:
     records, notes = read(text("TargetAddress=10.0.0.1,1", f"TargetName={A}"))
     assert records[A].addresses == (TargetAddress(PORTAL),)
-    assert notes == ("ignored an address without a target: 10.0.0.1,1",)
+    assert notes == ("ignored without a target: TargetAddress=10.0.0.1,1",)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +233,36 @@ def test_more_addresses_than_a_target_may_have_are_skipped_with_a_note() -> None
     assert len(records[A].addresses) == MAX_ADDRESSES
     assert B in records
     assert f"more than {MAX_ADDRESSES}" in notes[0]
+
+
+def test_listing_a_target_again_and_again_does_not_give_it_more_addresses() -> None:
+    records, _ = read(
+        *(
+            text(f"TargetName={A}", f"TargetAddress=10.0.{number // 200}.{number % 200 + 1},1")
+            for number in range(300)
+        )
+    )
+    assert len(records[A].addresses) == MAX_ADDRESSES
+
+
+def test_a_target_whose_only_address_is_too_long_is_not_believed_to_have_none() -> None:
+    records, notes = read(text(f"TargetName={A}", "TargetAddress=" + "h" * 9000))
+    assert records == {}
+    assert f"skipped {A}: none of its portals can be used" in notes
+
+
+def test_thousands_of_different_addresses_are_read_all_the_same() -> None:
+    numbers = range(3000)
+    records, notes = read(
+        *(
+            text(
+                f"TargetName={A}{number}", f"TargetAddress=10.1.{number // 250}.{number % 250 + 1}"
+            )
+            for number in numbers
+        )
+    )
+    assert len({record.addresses for record in records.values()}) == len(numbers)
+    assert notes == ()
 
 
 def test_more_targets_than_can_be_numbered_are_skipped_with_a_note(
