@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Self
 
 RESERVED_TAG = 0xFFFFFFFF
-"""A task tag that names no task (RFC 7143, section 11.2.1.8 and every Target Transfer Tag)."""
+"""The Initiator Task Tag or Target Transfer Tag that stands for none."""
 
 
 class OpenIntEnum(IntEnum):

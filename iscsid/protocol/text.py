@@ -23,8 +23,10 @@ MAX_BINARY_LENGTH = 1024
 
 _MAX_BINARY_TEXT = len("0x") + 2 * MAX_BINARY_LENGTH
 
+_MAX_ADDRESS = len("[]:65535,65535") + MAX_VALUE_LENGTH
+
 VALUE_LIMITS: Mapping[str, int] = MappingProxyType(
-    {"CHAP_C": _MAX_BINARY_TEXT, "CHAP_R": _MAX_BINARY_TEXT}
+    {"CHAP_C": _MAX_BINARY_TEXT, "CHAP_R": _MAX_BINARY_TEXT, "TargetAddress": _MAX_ADDRESS}
 )
 """Keys whose values may be longer than ``MAX_VALUE_LENGTH`` octets."""
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.errors import ProtocolError
+from iscsid.protocol.names import parse_target_address
 from iscsid.protocol.text import (
     MAX_BINARY_LENGTH,
     MAX_TEXT_LENGTH,
@@ -103,6 +104,12 @@ def test_a_chap_challenge_of_1024_octets_has_room_in_either_encoding() -> None:
         parse_pairs(format_pairs([("CHAP_C", format_binary(octets) + "0")]))
     with pytest.raises(ProtocolError):
         parse_pairs(format_pairs([("CHAP_N", format_binary(octets))]))
+
+
+def test_a_target_address_has_room_for_the_longest_host_name_a_port_and_a_tag() -> None:
+    address = ".".join(["h" * 63] * 3 + ["h" * 61]) + ":65535,65535"
+    assert parse_pair(f"TargetAddress={address}".encode()) == ("TargetAddress", address)
+    assert str(parse_target_address(address)) == address
 
 
 def test_the_caller_may_set_other_limits() -> None:
