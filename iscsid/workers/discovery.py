@@ -77,16 +77,10 @@ class _DiscoverySession:
         while self._may_stay:
             allow_more_processor_time()
             readable = self._wait()
-            if self._reporter.fileno() in readable and not self._listen():
+            if self._reporter.fileno() in readable and not self._hear_daemon():
                 return False
-            if self._connection.fileno() in readable:
-                try:
-                    line.receive(Deadline.after(self._job.timeouts.login))
-                except StreamEnded as error:
-                    self._reporter.say(Level.INFO, error.what)
-                    return False
-                line.send()
-                self._note_events()
+            if self._connection.fileno() in readable and not self._hear_target(line):
+                return False
             if self._may_stay and self._ask_at <= time.monotonic():
                 self._ask_again()
         return True
@@ -112,11 +106,22 @@ class _DiscoverySession:
         seconds = max(self._ask_at - time.monotonic(), 0.0)
         return [fd for fd, _ in poll.poll(None if seconds == math.inf else seconds * 1000)]
 
-    def _listen(self) -> bool:
+    def _hear_daemon(self) -> bool:
         """Take the daemon's words, of which several count as one; say whether it is there."""
         while (heard := self._reporter.hear()) is Heard.ASK_AGAIN:
             self._ask_at = time.monotonic()
         return heard is not Heard.GOODBYE
+
+    def _hear_target(self, line: Line) -> bool:
+        """Take what has come, and answer it; say whether the target is there."""
+        try:
+            line.receive(Deadline.after(self._job.timeouts.login))
+        except StreamEnded as error:
+            self._reporter.say(Level.INFO, error.what)
+            return False
+        line.send()
+        self._note_events()
+        return True
 
     def _note_events(self) -> None:
         """Draw the conclusions from what the target has reported."""
