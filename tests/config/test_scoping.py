@@ -221,6 +221,16 @@ def test_lines_below_a_broken_entry_are_judged_all_the_same() -> None:
     assert [complaint.split(":")[1] for complaint in complaints] == ["1", "2", "3", "4"]
 
 
+def test_a_mistyped_keyword_in_the_wrong_place_is_one_mistake() -> None:
+    _, complaints, notes = read("DiscoveryAddress=10.0.0.1\n HeaderDiges=never\n  Luns=0\n")
+    assert complaints == [
+        "f:2:2: unknown keyword 'HeaderDiges'; did you mean HeaderDigest?",
+        "f:3:3: LUNs cannot stand below DiscoveryAddress (line 1); "
+        "expected outside of entries or below TargetName",
+    ]
+    assert notes == []
+
+
 def test_an_unknown_keyword_within_an_entry_does_not_end_it() -> None:
     contents, complaints, _ = read(f"TargetName={NAME}\n  Foo=1\n  LoginTimeout=1\n")
     assert len(complaints) == 1 and login(contents) == [[1], [15], 15]

@@ -1,0 +1,34 @@
+"""The configuration as a value."""
+
+from __future__ import annotations
+
+from iscsid.config.complaints import Complaint
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import SessionSettings, StaticTarget
+from iscsid.protocol.names import IscsiName, Portal
+
+NAME = IscsiName("iqn.2001-04.com.example:disk")
+
+
+def test_a_configuration_that_nobody_read_answers_with_defaults() -> None:
+    assert Configuration().session_settings(NAME, Portal("h"), None) == SessionSettings()
+
+
+def test_the_owner_s_question_is_passed_on_whole() -> None:
+    special = SessionSettings(enabled=False)
+    questions: list[object] = []
+
+    def resolver(*question: object) -> SessionSettings:
+        questions.append(question)
+        return special
+
+    found_at = Portal("discovery")
+    configuration = Configuration(resolver=resolver)
+    assert configuration.session_settings(NAME, Portal("h"), found_at) is special
+    assert questions == [(NAME, Portal("h"), found_at)]
+
+
+def test_what_is_said_counts_in_comparisons_and_what_is_noted_does_not() -> None:
+    noted = Configuration(notes=(Complaint("f", 1, 1, "note"),), has_secrets=True)
+    assert noted == Configuration()
+    assert Configuration(static_targets=(StaticTarget(NAME, ()),)) != Configuration()

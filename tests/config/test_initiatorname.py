@@ -1,0 +1,118 @@
+"""/etc/initiatorname.iscsi: who we are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iscsid.config.complaints import ConfigurationErrors
+from iscsid.config.initiatorname import (
+    InitiatorIdentity,
+    missing_initiator_name,
+    parse_initiator_name,
+)
+from iscsid.protocol.names import IscsiName
+
+NAME = "iqn.1987-05.com.cisco:01.c82dc85b33"
+FILE = "/etc/initiatorname.iscsi"
+COMMAND = f'echo "InitiatorName=$(iscsi-iname)" > {FILE}'
+
+
+def complaints(text: str | bytes) -> list[str]:
+    with pytest.raises(ConfigurationErrors) as caught:
+        parse_initiator_name(text, FILE)
+    return list(caught.value.lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"InitiatorName={NAME}",
+        f"InitiatorName={NAME}\n",
+        f"InitiatorName={NAME}\r\n",
+        f"  InitiatorName = {NAME}  # mine\n",
+        f'initiatorname="{NAME}"',
+        f"## made by a script\n\nInitiatorName={NAME.upper()}\n".replace("IQN", "iqn"),
+        f"\ufeffInitiatorName={NAME}\n",
+    ],
+)
+def test_a_name_may_be_written_in_many_ways(text: str) -> None:
+    assert parse_initiator_name(text, FILE) == InitiatorIdentity(IscsiName(NAME), "")
+    assert parse_initiator_name(text.encode(), FILE).name == NAME
+
+
+def test_the_last_name_counts() -> None:
+    text = f"InitiatorName=iqn.2001-04.com.example:first\nInitiatorName={NAME}\n"
+    assert parse_initiator_name(text, FILE).name == NAME
+
+
+def test_an_alias_may_have_blanks_and_any_letters() -> None:
+    text = f"InitiatorAlias = Büro, 2. Stock\nInitiatorName={NAME}\n"
+    assert parse_initiator_name(text, FILE).alias == "Büro, 2. Stock"
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# InitiatorName=x\n", "InitiatorAlias=here\n"])
+def test_a_file_without_a_name_is_refused_with_the_command_that_makes_one(text: str) -> None:
+    expected = f"{FILE}: an InitiatorName is required; expected one line: {COMMAND}"
+    assert complaints(text) == [expected]
+    assert str(missing_initiator_name(FILE)) == expected
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("InitiatorName=", f"{FILE}:1:15: no value after '='; expected Keyword=value"),
+        (
+            "InitiatorName=me",
+            f"{FILE}:1:15: InitiatorName: 'me' is no iSCSI name: "
+            "it begins with none of iqn., eui. and naa.",
+        ),
+        (
+            f"InitiatorName={NAME}\nInitiatorNane=x",
+            f"{FILE}:2:1: unknown keyword 'InitiatorNane'; did you mean InitiatorName?",
+        ),
+        (
+            f"InitiatorName={NAME}\nLoginTimeout=1",
+            f"{FILE}:2:1: unknown keyword 'LoginTimeout'; expected InitiatorName or InitiatorAlias",
+        ),
+        (
+            "GenerateName=yes",
+            f"{FILE}:1:1: GenerateName is no longer replaced at the start; expected {COMMAND}",
+        ),
+        (
+            f"InitiatorName={NAME}\nInitiatorAlias=" + "x" * 256,
+            f"{FILE}:2:16: InitiatorAlias: the alias has 256 octets, more than 255",
+        ),
+        (
+            b"InitiatorName=iqn.2001-04.com.example:a\nInitiatorAlias=B\xfcro",
+            f"{FILE}:2:16: InitiatorAlias: the alias is not written in UTF-8",
+        ),
+        (
+            f"InitiatorName={NAME}\n".encode("utf-16"),
+            f"{FILE}:1:1: the file is written in UTF-16; "
+            f"expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {FILE}",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str | bytes, complaint: str) -> None:
+    assert complaints(text) == [complaint]
+
+
+def test_a_name_with_a_blank_in_it_is_no_name() -> None:
+    (complaint,) = complaints(f"InitiatorName={NAME} and more")
+    assert complaint.startswith(f"{FILE}:1:15: InitiatorName: '{NAME} and more' is no iSCSI name: ")
+
+
+def test_all_complaints_come_at_once() -> None:
+    assert len(complaints("Foo\nInitiatorName=x\nBar=1\n")) == 3
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_are_an_identity_or_complaints(octets: bytes) -> None:
+    try:
+        identity = parse_initiator_name(octets, FILE)
+    except ConfigurationErrors as errors:
+        assert errors.complaints
+    else:
+        assert identity.name
