@@ -13,7 +13,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -26,6 +26,8 @@ TEST_LIMIT = 300.0
 """Seconds for one test; ``@pytest.mark.machine(seconds=...)`` says otherwise."""
 QUOTED = 60
 """So many of the console's last lines go into a failure."""
+
+Phase = Literal["setup", "call", "teardown"]
 
 SCRIPT = """\
 exec 3>&1 1>&2
@@ -50,16 +52,16 @@ class Relay:
         """Wait until ``item`` has run inside, and return its reports."""
         start = self._console.stat().st_size
         if self._hopeless:
-            return [self._blame(item, self._hopeless, start)]
+            return [self._blame(item, "setup", self._hopeless, start)]
         try:
             reports = self._read_reports(item)
         except MachineSilent as end:
-            reports = [self._blame(item, str(end), start)]
+            reports = [self._blame(item, "call", str(end), start)]
             self._stop_machine()
         del self._waiting[item.nodeid]
         oops = find_oops(self._console_text(start))
         if oops and not any(report.failed for report in reports):
-            reports.append(self._blame(item, f"the kernel stumbled:\n{oops}", start))
+            reports.append(self._blame(item, "teardown", f"the kernel stumbled:\n{oops}", start))
         return reports
 
     def _boot(self) -> Machine:
@@ -115,7 +117,7 @@ class Relay:
         marker = item.get_closest_marker("machine")
         return float(marker.kwargs.get("seconds", TEST_LIMIT)) if marker else TEST_LIMIT
 
-    def _blame(self, item: pytest.Item, why: str, start: int) -> pytest.TestReport:
+    def _blame(self, item: pytest.Item, when: Phase, why: str, start: int) -> pytest.TestReport:
         console = "\n".join(self._console_text(start).splitlines()[-QUOTED:])
         return pytest.TestReport(
             nodeid=item.nodeid,
@@ -123,7 +125,7 @@ class Relay:
             keywords={},
             outcome="failed",
             longrepr=why,
-            when="teardown",
+            when=when,
             sections=[("end of the virtual machine's console", console)],
         )
 
