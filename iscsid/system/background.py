@@ -65,12 +65,14 @@ class Background:
     def __enter__(self) -> Background:
         """Become the daemon. Raises what ``PidFile.lock`` raises, before detaching."""
         open_standard_streams()
+        # Imported first: between the lock and the name in the file there should be little time.
+        context = _import_daemon_context()
         self._pidfile.lock()
         if not self._foreground:
             self._word = _fork_behind_a_waiting_process()
         try:
             signals.hold()
-            self._life.enter_context(self._make_context())
+            self._life.enter_context(self._make(context))
         except BaseException as error:
             self._report(error)
             raise
@@ -96,8 +98,8 @@ class Background:
         if error is not None:
             self._report(error)
 
-    def _make_context(self) -> DaemonContext:
-        return _import_daemon_context()(
+    def _make(self, context: type[DaemonContext]) -> DaemonContext:
+        return context(
             umask=UMASK,
             working_directory="/",
             detach_process=not self._foreground,

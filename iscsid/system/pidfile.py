@@ -22,7 +22,7 @@ from iscsid.errors import AlreadyRunning, Decision, IscsidError
 MODE = 0o644
 LONGEST = 64
 """Bytes. A file with more in it is no pid file, and is not overwritten."""
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds for another daemon to write its pid, or for somebody to end a glance at the lock."""
 
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -65,6 +65,7 @@ class PidFile(LockBase):
             return
         try:
             self._fd = self._open_locked()
+            os.fchmod(self._fd, MODE)  # whatever the umask, or who made the file, left of it
             os.ftruncate(self._fd, 0)
         except OSError as error:
             self.close()

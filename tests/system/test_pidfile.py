@@ -82,6 +82,22 @@ def test_the_file_holds_the_pid_of_the_daemon(files: Files) -> None:
     assert not files.path.exists()
 
 
+@pytest.mark.parametrize("umask", [0o077, 0])
+@pytest.mark.parametrize("mode", [None, 0o600, 0o666])
+def test_its_mode_is_the_same_whatever_was_there(
+    files: Files, umask: int, mode: int | None
+) -> None:
+    if mode is not None:
+        files.path.touch()
+        files.path.chmod(mode)
+    before = os.umask(umask)
+    try:
+        files().lock()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(files.path.stat().st_mode) == 0o644
+
+
 def test_it_is_locked_before_it_names_anybody(files: Files) -> None:
     pidfile = files()
     pidfile.lock()
