@@ -186,19 +186,28 @@ class OperationalNegotiation:
             return IRRELEVANT
         if key.rule is Rule.LIST:
             result: Value = key.choose(text, self._our_list(key))
+            if result == REJECT and key.attribute:
+                raise self._no_common_digest(key, text)
         else:
             try:
                 result = key.combine(self._ours(key), key.parse(text))
             except ProtocolError:
                 return REJECT
-        if key.attribute and result != REJECT:
+        if key.attribute:
             self._agreed[key.attribute] = result
         return format_value(result)
 
     def _keep_default(self, key: Key, answered: str) -> None:
         """Let the default of ``key`` stand, unless it is a digest the plan rules out."""
-        if key.rule is Rule.LIST and key.default not in self._our_list(key):
-            raise self._illegal(key.name, answered, f"{key.default} is not allowed here", "13.1")
+        # istgt rejects our None where it requires a digest, ends the login all the same, and is
+        # deaf from then on to a session without one.
+        is_digest = key.rule is Rule.LIST
+        if is_digest and (answered == REJECT or key.default not in self._our_list(key)):
+            raise self._no_common_digest(key, answered)
+
+    def _no_common_digest(self, key: Key, text: str) -> NegotiationError:
+        why = f"there is none that both sides allow; see {key.name} in /etc/iscsi.conf"
+        return self._illegal(key.name, text, why, key.section)
 
     def _parse(self, key: Key, text: str) -> Value:
         try:

@@ -221,7 +221,7 @@ def test_an_illegal_answer_ends_the_login_and_names_key_offer_and_answer() -> No
         ((Digest.CRC32C,), "CRC32C,None", Digest.CRC32C),
         ((Digest.NONE,), "CRC32C,None", Digest.NONE),
         ((Digest.CRC32C,), "None", None),
-        ((Digest.NONE,), "CRC32C", Digest.NONE),
+        ((Digest.NONE,), "CRC32C", None),
     ],
     ids=["prefer-on", "prefer-off", "on but not there", "off but required", "always", "never",
          "always but not there", "never but required"],

@@ -194,12 +194,19 @@ def test_first_burst_never_exceeds_the_whole_burst_in_the_end() -> None:
     assert made.agreed().first_burst_length == 1024
 
 
-@pytest.mark.parametrize("answer", ["Reject", "NotUnderstood", "Irrelevant"])
-@pytest.mark.parametrize("name", [name for name, key in KEYS.items() if key.attribute])
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        (name, answer)
+        for name, key in KEYS.items()
+        for answer in ("Reject", "NotUnderstood", "Irrelevant")
+        if key.attribute and (key.rule is not Rule.LIST or answer != "Reject")
+    ],
+)
 def test_a_key_the_target_does_not_settle_keeps_its_default(name: str, answer: str) -> None:
     made = negotiation(Offer(initial_r2t=False, max_burst_length=524288))
-    made.receive(((name, answer),))
     key = KEYS[name]
+    made.receive(((name, answer),))
     agreed = getattr(made.agreed(), key.attribute)
     assert agreed == (Digest.NONE if key.rule is Rule.LIST else key.default)
 
@@ -208,6 +215,18 @@ def test_a_key_the_target_does_not_settle_keeps_its_default(name: str, answer: s
 def test_a_required_digest_the_target_does_not_take_ends_the_login(answer: str) -> None:
     with pytest.raises(NegotiationError, match="HeaderDigest"):
         negotiation(Offer(header_digest=(Digest.CRC32C,))).receive((("HeaderDigest", answer),))
+
+
+@pytest.mark.parametrize("offer", [(Digest.NONE,), (Digest.NONE, Digest.CRC32C)])
+def test_a_digest_the_target_rejects_ends_the_login(offer: tuple[Digest, ...]) -> None:
+    """istgt ends the login with success and is then deaf to us."""
+    with pytest.raises(NegotiationError, match="HeaderDigest in /etc/iscsi.conf"):
+        negotiation(Offer(header_digest=offer)).receive((("HeaderDigest", "Reject"),))
+
+
+def test_a_digest_only_the_target_wants_ends_the_login() -> None:
+    with pytest.raises(NegotiationError, match="none that both sides allow"):
+        unmade().receive((("DataDigest", "CRC32C"),))
 
 
 def test_a_required_digest_left_without_an_answer_ends_the_login() -> None:
@@ -297,7 +316,6 @@ def test_a_key_that_comes_twice_is_refused(name: str) -> None:
     ("name", "offered", "answered"),
     [
         ("HeaderDigest", "CRC32C,None", "None"),
-        ("DataDigest", "CRC32C", "Reject"),
         ("MaxConnections", "8", "1"),
         ("InitialR2T", "Yes", "Yes"),
         ("InitialR2T", "No", "No"),
@@ -337,7 +355,8 @@ def test_an_offer_of_the_target_gets_the_answer_it_is_owed(
 @pytest.mark.parametrize("name", [name for name, key in KEYS.items() if key.attribute])
 def test_what_the_target_offered_we_do_not_offer_again(name: str) -> None:
     made = unmade()
-    made.receive(((name, "No" if KEYS[name].rule in (Rule.OR, Rule.AND) else "1024"),))
+    offers = {Rule.OR: "No", Rule.AND: "No", Rule.LIST: "None"}
+    made.receive(((name, offers.get(KEYS[name].rule, "1024")),))
     assert name not in dict(made.offers())
 
 
