@@ -27,7 +27,7 @@ from iscsid.system import loop as module
 from iscsid.system.loop import Loop
 
 LOGIN = Timer(TimerPurpose.RETRY_LOGIN, Binding(0, 1))
-POLL = Timer(TimerPurpose.POLL)
+SUMMARY = Timer(TimerPurpose.SUMMARY)
 PAST = -1000.0
 """Before every moment of this machine's life."""
 
@@ -172,7 +172,7 @@ def test_a_resting_ear_can_be_removed(loop: Loop, ears: list[Ear]) -> None:
 
 def test_wait_sleeps_until_the_nearest_timer_and_not_less(loop: Loop) -> None:
     at = time.monotonic() + 0.05
-    loop.set_timer(POLL, at + 1000)
+    loop.set_timer(SUMMARY, at + 1000)
     loop.set_timer(LOGIN, at)
     assert loop.wait() == [TimerExpired(LOGIN)]
     assert time.monotonic() >= at
@@ -180,32 +180,32 @@ def test_wait_sleeps_until_the_nearest_timer_and_not_less(loop: Loop) -> None:
 
 def test_timers_that_are_due_expire_in_the_order_of_their_times(loop: Loop) -> None:
     loop.set_timer(LOGIN, PAST + 1)
-    loop.set_timer(POLL, PAST)
-    assert loop.wait() == [TimerExpired(POLL), TimerExpired(LOGIN)]
+    loop.set_timer(SUMMARY, PAST)
+    assert loop.wait() == [TimerExpired(SUMMARY), TimerExpired(LOGIN)]
 
 
 def test_descriptors_come_before_timers(loop: Loop, ears: list[Ear]) -> None:
-    loop.set_timer(POLL, PAST)
+    loop.set_timer(SUMMARY, PAST)
     loop.add(ears[0].fileno(), ears[0].read)
     ears[0].far.send(b"x")
-    assert loop.wait() == [EventsLost(), TimerExpired(POLL)]
+    assert loop.wait() == [EventsLost(), TimerExpired(SUMMARY)]
 
 
 def test_a_timer_set_again_is_moved_and_expires_once(loop: Loop) -> None:
     loop.set_timer(LOGIN, PAST)
     loop.set_timer(LOGIN, PAST + 2)
-    loop.set_timer(POLL, PAST + 1)
-    assert loop.wait() == [TimerExpired(POLL), TimerExpired(LOGIN)]
-    loop.set_timer(POLL, PAST)
-    assert loop.wait() == [TimerExpired(POLL)]
+    loop.set_timer(SUMMARY, PAST + 1)
+    assert loop.wait() == [TimerExpired(SUMMARY), TimerExpired(LOGIN)]
+    loop.set_timer(SUMMARY, PAST)
+    assert loop.wait() == [TimerExpired(SUMMARY)]
 
 
 def test_a_cancelled_timer_never_expires(loop: Loop) -> None:
     loop.set_timer(LOGIN, PAST)
-    loop.set_timer(POLL, PAST)
+    loop.set_timer(SUMMARY, PAST)
     loop.cancel_timer(LOGIN)
     loop.cancel_timer(LOGIN)
-    assert loop.wait() == [TimerExpired(POLL)]
+    assert loop.wait() == [TimerExpired(SUMMARY)]
 
 
 @given(
@@ -230,26 +230,26 @@ def test_timers_behave_like_a_dictionary_of_times(
             loop.set_timer(timer, at)
             model.pop(timer, None)
             model[timer] = at
-    loop.set_timer(POLL, PAST + 1)
+    loop.set_timer(SUMMARY, PAST + 1)
     # Equal times expire in the order in which they were set.
     expected = sorted(model, key=lambda timer: model[timer])
-    assert loop.wait() == [TimerExpired(timer) for timer in [*expected, POLL]]
+    assert loop.wait() == [TimerExpired(timer) for timer in [*expected, SUMMARY]]
     loop.close()
 
 
 def test_moving_timers_thousands_of_times_does_not_pile_up(loop: Loop) -> None:
     for step in range(10_000):
         loop.set_timer(LOGIN, PAST + step / 100)
-        loop.set_timer(POLL, PAST - step)
+        loop.set_timer(SUMMARY, PAST - step)
     assert len(loop._timers.heap) < 100
-    assert loop.wait() == [TimerExpired(POLL), TimerExpired(LOGIN)]
+    assert loop.wait() == [TimerExpired(SUMMARY), TimerExpired(LOGIN)]
 
 
 @pytest.mark.parametrize("far", [math.inf, time.monotonic() + 1e9])
 def test_a_timer_in_the_far_future_does_not_overflow_the_kernels_counter(
     loop: Loop, ears: list[Ear], far: float
 ) -> None:
-    loop.set_timer(POLL, far)
+    loop.set_timer(SUMMARY, far)
     loop.add(ears[0].fileno(), ears[0].read)
     ears[0].far.send(b"x")
     assert loop.wait() == [EventsLost()]
@@ -259,7 +259,7 @@ def test_somebody_elses_deadline_wakes_the_loop(loop: Loop) -> None:
     """The workers' keeper keeps his own time."""
     due: list[float] = [time.monotonic() + 0.03]
     calls: list[bool] = []
-    loop.set_timer(POLL, due[0] + 1000)
+    loop.set_timer(SUMMARY, due[0] + 1000)
     loop.add_deadline(lambda: due[0] if due else None, lambda now: calls.append(now >= due.pop()))
     assert loop.wait() == []
     assert calls == [True]
