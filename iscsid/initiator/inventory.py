@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from iscsid.errors import BindingsFull
+from iscsid.errors import BindingsFull, InvalidName
 from iscsid.facts import KernelSession, SessionStarted
 from iscsid.initiator.adoption import compare, state_at_start
 from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import Marker, parse_marker
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.paths import Path, Way, plan_paths
+from iscsid.initiator.paths import Path, Source, Way, plan_paths
 from iscsid.initiator.session import Identity, Session
 from iscsid.initiator.session_table import Event
 from iscsid.initiator.sessions import Sessions
-from iscsid.initiator.targets import Source, Targets
+from iscsid.initiator.targets import Targets
 from iscsid.orders import AdoptSession, SaveBindings
-from iscsid.protocol.names import IscsiName
+from iscsid.protocol.names import IscsiName, parse_iscsi_name
 
 Handlers = dict[type, Callable[[Any], None]]
 """Which method is told which kind of fact."""
@@ -75,9 +75,7 @@ class Inventory:
     def _paths(self, name: IscsiName, source: Source) -> dict[object, Path]:
         configuration = self.targets.configuration
         try:
-            paths = plan_paths(
-                name, source.addresses, source.found_at, configuration, self.bindings
-            )
+            paths = plan_paths(name, source, configuration, self.bindings)
         except BindingsFull as error:
             self.outbox.error(name, str(error))
             return {}
@@ -112,18 +110,19 @@ class Inventory:
         self.save_bindings()
 
     def _adopt(self, seen: KernelSession, marker: Marker) -> None:
-        name = IscsiName(seen.target_name)
-        if seen.persistent_portal is None or not self.bindings.adopt(name, marker.binding):
+        name = _normalised(seen.target_name)
+        portal = seen.persistent_portal
+        if name is None or portal is None or not self.bindings.adopt(name, marker.binding):
             self.outbox.error(
                 seen.target_name,
                 f"session {seen.sid} says it is {marker.binding}, the bindings file disagrees: "
                 "it is left alone",
             )
             return
-        portal = seen.persistent_portal
         settings = self.targets.configuration.session_settings(name, portal, marker.found_at)
         way = Way(portal, seen.portal_group_tag, settings)
-        path = Path(marker.binding, name, marker.found_at, (way,))
+        spelling = "" if seen.target_name == name else seen.target_name
+        path = Path(marker.binding, name, marker.found_at, (way,), spelling)
         session = Session(path, self.identity, self.outbox, self.tree)
         session.isid = marker.isid
         session.adopt(seen.sid, seen.host_no, state_at_start(seen))
@@ -144,3 +143,10 @@ class Inventory:
         luns = session.settings.luns
         orders = self.tree.session_started(sid, session.path.binding, luns, session.who)
         self.outbox.order(*orders)
+
+
+def _normalised(target_name: str) -> IscsiName | None:
+    try:
+        return parse_iscsi_name(target_name)
+    except InvalidName:
+        return None

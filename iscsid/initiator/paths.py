@@ -6,7 +6,6 @@ one portal or one portal group of it. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -36,23 +35,36 @@ class Path:
     """The DiscoveryAddress that reported the target; ``None``: the file names it."""
     ways: tuple[Way, ...]
     """In the order in which they are tried; at least one."""
+    spelling: str = ""
+    """The name as the target itself writes it, where that is not the normalised one."""
+
+    @property
+    def name_to_send(self) -> IscsiName:
+        """The TargetName of a Login Request: some targets know only their own spelling."""
+        return IscsiName(self.spelling) if self.spelling else self.target_name
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is known of one target: its addresses, and which DiscoveryAddress named it first."""
+
+    found_at: Portal | None
+    addresses: tuple[TargetAddress, ...]
+    spelling: str = ""
 
 
 def plan_paths(
-    target_name: IscsiName,
-    addresses: Iterable[TargetAddress],
-    found_at: Portal | None,
-    configuration: Configuration,
-    bindings: Bindings,
+    target_name: IscsiName, source: Source, configuration: Configuration, bindings: Bindings
 ) -> list[Path]:
     """Return the paths of one target; none where it is not enabled. Assigns missing bindings."""
+    found_at = source.found_at
     ways = [
         Way(
             address.portal,
             address.portal_group_tag,
             configuration.session_settings(target_name, address.portal, found_at),
         )
-        for address in addresses
+        for address in source.addresses
     ]
     ways = [way for way in ways if way.settings.enabled]
     return [
@@ -61,6 +73,7 @@ def plan_paths(
             target_name,
             found_at,
             tuple(sorted(group, key=lambda way: _preference(way, found_at))),
+            source.spelling,
         )
         for name, group in _groups(ways).items()
     ]

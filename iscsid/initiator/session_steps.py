@@ -41,7 +41,7 @@ def start_login(session: Session) -> None:
     plan = LoginPlan(
         initiator_name=session.identity.initiator_name,
         initiator_alias=session.identity.initiator_alias,
-        target_name=session.path.target_name,
+        target_name=session.path.name_to_send,
         isid=session.isid,
         cmd_sn=session.cmd_sn,
         authentication=session.settings.authentication,
@@ -76,7 +76,7 @@ def retry_later(session: Session) -> None:
 
 def _description(session: Session, login: LoginSucceeded) -> SessionDescription:
     return SessionDescription(
-        target_name=session.path.target_name,
+        target_name=session.path.name_to_send,
         initiator_name=session.identity.initiator_name,
         portal=session.attempts.way.portal,
         portal_group_tag=login.result.target_portal_group_tag,

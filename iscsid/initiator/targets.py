@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iscsid.config.configuration import Configuration
+from iscsid.config.settings import StaticTarget
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.outbox import Outbox
+from iscsid.initiator.paths import Source
 from iscsid.initiator.session import Identity
-from iscsid.protocol.names import IscsiName, Portal, TargetAddress
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """All addresses of one target, and which DiscoveryAddress named it first."""
-
-    found_at: Portal | None
-    addresses: tuple[TargetAddress, ...]
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 
 
 @dataclass
@@ -25,7 +19,7 @@ class Targets:
 
     configuration: Configuration = field(default_factory=Configuration)
     discoveries: dict[Portal, Discovery] = field(default_factory=dict)
-    static: dict[IscsiName, tuple[TargetAddress, ...]] = field(default_factory=dict)
+    static: dict[IscsiName, StaticTarget] = field(default_factory=dict)
 
     def configure(
         self, configuration: Configuration, identity: Identity, outbox: Outbox
@@ -33,7 +27,7 @@ class Targets:
         """Take over a new configuration; return the names whose fate may have changed."""
         affected = set(self.static)
         self.configuration = configuration
-        self.static = {t.target_name: t.addresses for t in configuration.static_targets}
+        self.static = {target.target_name: target for target in configuration.static_targets}
         wanted = {d.portal: d for d in configuration.discoveries if d.enabled}
         for portal in self.discoveries.keys() - wanted.keys():
             discovery = self.discoveries.pop(portal)
@@ -51,18 +45,20 @@ class Targets:
     def source(self, target_name: IscsiName) -> Source | None:
         """Return where ``target_name`` is known from, addresses merged; ``None`` if nowhere."""
         found_at: Portal | None = None
+        spelling = ""
         addresses: dict[Portal, TargetAddress] = {}
-        for address in self.static.get(target_name, ()):
-            addresses.setdefault(address.portal, address)
-        for portal, discovery in self.discoveries.items():
-            record = discovery.targets.get(target_name)
-            if record is None:
+        known: list[tuple[Portal | None, StaticTarget | DiscoveryRecord | None]] = [
+            (None, self.static.get(target_name)),
+            *((portal, d.targets.get(target_name)) for portal, d in self.discoveries.items()),
+        ]
+        for portal, target in known:
+            if target is None:
                 continue
             if not addresses:
-                found_at = portal
-            for address in record.addresses:
+                found_at, spelling = portal, target.spelling
+            for address in target.addresses:
                 addresses.setdefault(address.portal, address)
-        return Source(found_at, tuple(addresses.values())) if addresses else None
+        return Source(found_at, tuple(addresses.values()), spelling) if addresses else None
 
     def is_undecided(self, found_at: Portal | None) -> bool:
         """Whether a DiscoveryAddress has yet to say if a target it once reported still exists."""

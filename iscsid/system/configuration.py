@@ -7,6 +7,7 @@ their modes; what they mean is the business of ``config``. Writes nothing.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 
 from iscsid.config.complaints import Complaint, ConfigurationErrors
@@ -72,15 +73,20 @@ def read_identity(filename: str) -> InitiatorIdentity:
 
 
 def _read(filename: str) -> tuple[bytes, os.stat_result]:
+    """Return the octets of a regular file, and the status of that very file."""
     try:
-        with open(filename, "rb") as file:
+        # Without O_NONBLOCK, opening a FIFO would wait for somebody to write into it.
+        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationErrors([Complaint(filename, 0, 0, "this is no regular file")])
             text = file.read(LONGEST + 1)
-            status = os.fstat(file.fileno())
     except OSError as error:
-        what = f"cannot be read: {error.strerror}"
+        what = f"the file cannot be read: {error.strerror}"
         raise ConfigurationErrors([Complaint(filename, 0, 0, what)]) from None
     if len(text) > LONGEST:
-        what = f"is longer than {LONGEST >> 20} MiB"
+        what = f"the file is longer than {LONGEST >> 20} MiB"
         raise ConfigurationErrors([Complaint(filename, 0, 0, what)])
     return text, status
 

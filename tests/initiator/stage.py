@@ -11,7 +11,7 @@ from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTar
 from iscsid.facts import Fact, KernelSession, Timer, TimerPurpose
 from iscsid.initiator.owner import Initiator
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
-from iscsid.orders import Log, Order
+from iscsid.orders import Log, Order, StartWorker
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import AgreedParameters, LoginResult
 
@@ -172,3 +172,8 @@ class Stage:
 
 def settings(**changes: object) -> SessionSettings:
     return replace(SessionSettings(), **changes)  # type: ignore[arg-type]
+
+
+def kinds(given: list[Order]) -> list[str]:
+    """Return the kinds of orders; of a StartWorker, the kind of job."""
+    return [type(o.job if isinstance(o, StartWorker) else o).__name__ for o in given]

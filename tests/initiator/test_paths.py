@@ -11,7 +11,7 @@ from iscsid.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, SessionSettings
 from iscsid.initiator.bindings import Bindings
-from iscsid.initiator.paths import Path, plan_paths
+from iscsid.initiator.paths import Path, Source, plan_paths
 from iscsid.protocol.names import IscsiName, Portal, TargetAddress
 from tests.initiator.stage import DISK
 
@@ -30,7 +30,7 @@ def plan(settings: SessionSettings, bindings: Bindings | None = None) -> list[Pa
         return settings
 
     configuration = Configuration(resolver=resolve)
-    return plan_paths(DISK, ADDRESSES, B, configuration, bindings or Bindings())
+    return plan_paths(DISK, Source(B, ADDRESSES), configuration, bindings or Bindings())
 
 
 def portals(path: Path) -> list[Portal]:

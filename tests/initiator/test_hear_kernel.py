@@ -1,0 +1,153 @@
+"""Stories of what the kernel says: sessions start, break, are adopted, and go."""
+
+from __future__ import annotations
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.errors import Decision, Failure
+from iscsid.facts import TimerPurpose
+from iscsid.jobs import LoginJob, ScanJob
+from iscsid.orders import StartWorker
+from tests.initiator.stage import (
+    DISK,
+    OTHER,
+    PORTAL,
+    ZERO,
+    Stage,
+    configuration,
+    kernel_session,
+    kinds,
+    record,
+)
+
+REFUSED = Failure(Decision.RETRY, "connection refused")
+FINAL = Failure(Decision.GIVE_UP, "the target was removed")
+
+
+def test_recovery_learns_the_cmd_sn_logs_in_with_it_and_resumes() -> None:
+    stage = Stage()
+    stage.up()
+    stage.now += 100
+    stage.tell(facts.ConnectionBroke(1, "the target closed the connection"))
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    (order,) = stage.tell(facts.CmdSnLearned(1, 0xFFFFFFF0))
+    assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
+    assert order.job.login.cmd_sn == 0xFFFFFFF0
+    (resume,) = stage.logged_in()
+    assert isinstance(resume, orders.ResumeSession) and resume.sid == 1
+    assert resume.description.cmd_sn == 0xFFFFFFF0
+    assert kinds(stage.tell(facts.SessionStarted(ZERO, 1, 2))) == ["ScanJob"]
+
+
+def test_every_attempt_of_a_recovery_learns_the_cmd_sn_anew() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    for _ in range(5):
+        assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+        stage.tell(facts.CmdSnLearned(1, 9))
+        stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+
+
+def test_the_same_isid_is_used_for_every_login_of_a_session() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    isids = {job.login.isid for job in stage.jobs if isinstance(job, LoginJob)}
+    assert len(isids) == 1
+
+
+def test_healthy_sessions_are_adopted_without_an_order_that_sends() -> None:
+    stage = Stage()
+    given = stage.begin(configuration(PORTAL), kernel_session())
+    assert kinds(given) == ["AdoptSession", "DiscoveryJob"]
+    assert stage.discovered(record()) == []
+    assert stage.said(DISK, "adopted")
+
+
+def test_failed_sessions_are_recovered_after_a_restart() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL), kernel_session(state="FAILED", connection_state="failed"))
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+
+
+def test_a_logout_that_a_killed_daemon_began_is_finished() -> None:
+    stage = Stage()
+    stage.begin(configuration(), kernel_session(target_state="UNBOUND"))
+    (look,) = stage.wait(TimerPurpose.CHECK_KERNEL)
+    assert look == orders.LookAtKernel()
+    given = stage.tell(facts.SessionsFound((kernel_session(target_state="UNBOUND"),)))
+    assert kinds(given) == ["SendLogout"]
+
+
+@pytest.mark.parametrize("marker", ["default", "", "iscsid:0:0:nonsense"])
+def test_sessions_of_other_programs_are_left_alone(marker: str) -> None:
+    stage = Stage()
+    assert stage.begin(configuration(), kernel_session(marker=marker)) == []
+    assert stage.said("belongs to another program")
+    assert stage.tell(facts.ConnectionBroke(1, "reset")) == []
+    stage.tell(facts.InterruptReceived())
+    assert not any("DestroySession" in line for line in stage.log)
+
+
+def test_a_session_whose_number_belongs_to_another_target_is_left_alone() -> None:
+    stage = Stage()
+    bindings = f"0 0 {OTHER}\n# end\n"
+    given = stage.begin(configuration(), kernel_session(), bindings=bindings)
+    assert given == [] and stage.said("the bindings file disagrees")
+
+
+def test_events_that_were_lost_are_made_up_for_from_sysfs() -> None:
+    stage = Stage()
+    stage.up()
+    assert stage.tell(facts.EventsLost()) == [orders.LookAtKernel()]
+    failed = kernel_session(state="FAILED", connection_state="failed")
+    stage.tell(facts.SessionsFound((failed,)))
+    assert stage.said(DISK, "session is down")
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+
+
+def test_a_look_that_is_older_than_a_recovery_does_not_undo_it() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    stage.logged_in()
+    stage.tell(facts.EventsLost())
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    assert stage.tell(facts.SessionsFound(())) == []
+    assert not stage.said("lost the session")
+
+
+def test_a_session_somebody_else_destroyed_is_made_afresh() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.SessionDestroyed(1))
+    given = stage.wait(TimerPurpose.RETRY_LOGIN)
+    (order,) = given
+    assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
+    assert kinds(stage.logged_in()) == ["StartSession"]
+
+
+def test_the_target_may_ask_for_a_logout_and_gets_a_login_after_it() -> None:
+    stage = Stage()
+    stage.up()
+    header = bytearray(48)
+    header[0], header[1], header[36] = 0x32, 0x80, 1
+    assert kinds(stage.tell(facts.PduReceived(1, bytes(header), b""))) == ["SendLogout"]
+    stage.tell(facts.PduReceived(1, bytes([0x26, 0x80]) + bytes(46), b""))
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+
+
+def test_reported_luns_changed_is_answered_with_a_scan() -> None:
+    stage = Stage()
+    stage.up()
+    header = bytearray(48)
+    header[0], header[1], header[36] = 0x32, 0x80, 0
+    sense = bytes(12) + b"\x3f\x0e" + bytes(4)
+    data = len(sense).to_bytes(2, "big") + sense
+    header[5:8] = len(data).to_bytes(3, "big")
+    (order,) = stage.tell(facts.PduReceived(1, bytes(header), data))
+    assert isinstance(order, StartWorker) and isinstance(order.job, ScanJob)

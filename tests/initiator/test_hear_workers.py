@@ -1,0 +1,138 @@
+"""Stories of what the children say: answers, logins, failures."""
+
+from __future__ import annotations
+
+from iscsid import facts, orders
+from iscsid.errors import Decision, Failure
+from iscsid.facts import TimerPurpose
+from iscsid.jobs import DiscoveryJob, LoginJob
+from iscsid.orders import StartWorker
+from tests.initiator.stage import (
+    DISK,
+    OTHER,
+    PORTAL,
+    SECOND,
+    ZERO,
+    Stage,
+    configuration,
+    kinds,
+    record,
+)
+
+REFUSED = Failure(Decision.RETRY, "connection refused")
+FINAL = Failure(Decision.GIVE_UP, "the target was removed")
+
+
+def test_a_login_that_fails_makes_nothing_in_the_kernel_and_is_tried_again() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    assert stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job)) == []
+    assert stage.said(DISK, str(PORTAL), "connection refused")
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
+
+
+def test_a_child_that_dies_is_one_failed_attempt_of_one_target() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    given = stage.discovered(record(), record(OTHER))
+    assert kinds(given) == ["LoginJob", "LoginJob"]
+    killed = Failure(Decision.RETRY, "the child was killed by SIGSEGV")
+    first = given[0]
+    assert isinstance(first, StartWorker)
+    assert stage.tell(facts.WorkerEnded(first.job.job, killed)) == []
+    assert stage.said(DISK, "SIGSEGV") and not stage.said(OTHER, "SIGSEGV")
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
+
+
+def test_a_final_refusal_waits_for_sighup() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    stage.tell(facts.LoginFailed(stage.job, FINAL))
+    assert not [t for t in stage.timers if t.purpose is TimerPurpose.RETRY_LOGIN]
+    assert stage.said(DISK, "giving up until SIGHUP")
+    assert "LoginJob" in kinds(stage.reload(configuration(PORTAL)))
+
+
+def test_a_login_that_succeeds_too_late_is_closed_unused() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    late = stage.job
+    stage.reload(configuration())
+    given = stage.logged_in()
+    assert given == [orders.CloseSocket(late)]
+
+
+def test_a_kept_discovery_session_is_asked_again_at_sighup() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    job = stage.job
+    stage.discovered(record(), kept=True)
+    assert orders.AskAgain(job) in stage.reload(configuration(PORTAL))
+
+
+def test_a_kept_discovery_session_does_not_occupy_a_childs_place() -> None:
+    stage = Stage(max_processes=1)
+    stage.begin(configuration(PORTAL))
+    assert kinds(stage.discovered(record(), kept=True)) == ["LoginJob"]
+
+
+def test_a_target_missing_from_a_later_answer_keeps_its_session_until_sighup() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    discovery = stage.job
+    stage.discovered(record(), kept=True)
+    stage.logged_in()
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    stage.tell(facts.DiscoveryCompleted(discovery, kept=True))
+    assert stage.tell(facts.DiscoveryCompleted(discovery, kept=True)) == []
+    stage.reload(configuration(PORTAL))
+    given = stage.tell(facts.DiscoveryCompleted(discovery, kept=True))
+    assert kinds(given) == ["CheckDisks"]
+
+
+def test_a_discovery_that_fails_at_sighup_takes_no_session_away() -> None:
+    stage = Stage()
+    stage.up()
+    given = stage.reload(configuration(PORTAL))
+    job = next(o.job for o in given if isinstance(o, StartWorker))
+    assert isinstance(job, DiscoveryJob)
+    assert stage.tell(facts.DiscoveryFailed(job.job, REFUSED), facts.WorkerEnded(job.job)) == []
+
+
+def test_both_portals_of_a_target_are_tried_before_the_first_pause() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record(DISK, PORTAL, SECOND))
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    (order,) = stage.wait(TimerPurpose.RETRY_LOGIN)
+    assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
+    assert order.job.portal == SECOND and stage.now == 1000.0
+
+
+def test_a_target_found_at_two_addresses_gets_one_session_with_all_portals() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL, SECOND))
+    first, second = (job.job for job in stage.jobs)
+    stage.tell(facts.TargetDiscovered(first, record(DISK, PORTAL)), facts.DiscoveryCompleted(first))
+    given = stage.tell(
+        facts.TargetDiscovered(second, record(DISK, SECOND)), facts.DiscoveryCompleted(second)
+    )
+    assert given == []
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    (order,) = stage.wait(TimerPurpose.RETRY_LOGIN)
+    assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
+    assert order.job.portal == SECOND
+
+
+def test_failures_that_repeat_are_counted_once_a_minute() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    for _ in range(4):
+        stage.tell(facts.DiscoveryFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+        stage.wait(TimerPurpose.RETRY_DISCOVERY)
+    assert len([line for line in stage.log if "connection refused" in line]) == 1
+    stage.wait(TimerPurpose.SUMMARY)
+    assert stage.said("connection refused", "3 times more")
