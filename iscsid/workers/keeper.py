@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from iscsid.facts import Fact, WorkerEnded
 from iscsid.jobs import DiscoveryJob, Job, JobId
@@ -114,13 +112,21 @@ class Keeper:
         What they still say is lost. A scan that hangs in the kernel cannot be killed; it is left
         behind, and dies when the kernel lets it.
         """
-        limit = self._clock() + seconds
-        self.stop_all(self._clock())
-        while self._wards and self._clock() < limit:
-            due = min(limit, self.next_deadline() or limit)
-            self._sleep_until_one_ends(due)
-            self.enforce_deadlines(self._clock())
+        # Held back, a SIGCHLD is not lost between a look at the children and the sleep.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+        now = self._clock()
+        limit = now + seconds
+        try:
+            self.stop_all(now)
             self.reap()
+            while self._wards and now < limit:
+                due = min(limit, self.next_deadline() or limit)
+                signal.sigtimedwait((signal.SIGCHLD,), max(due - now, 0.0))
+                now = self._clock()
+                self.enforce_deadlines(now)
+                self.reap()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def ask_again(self, job: JobId) -> None:
         """Make a kept discovery session ask SendTargets once more; one that is gone is no error."""
@@ -177,15 +183,6 @@ class Keeper:
         if not ward.is_listened_to:
             self._remove(ward.listener.fileno())
         return facts
-
-    def _sleep_until_one_ends(self, due: float) -> None:
-        with ExitStack() as stack:
-            poll = select.poll()
-            for ward in self._wards.values():
-                process = os.pidfd_open(ward.pid)
-                stack.callback(os.close, process)
-                poll.register(process, select.POLLIN)
-            poll.poll(max(due - self._clock(), 0.0) * 1000)
 
     def _fork(self, job: Job) -> tuple[int, Listener]:
         """Raises ``OSError``. Returns in the daemon only.

@@ -20,7 +20,9 @@ MEMORY = 128 * MIBIBYTE
 """What a worker may use beyond what it was born with. Ten thousand targets take a tenth of it."""
 PROCESSOR_SECONDS = 30
 """A login takes about ten milliseconds of it, so this is for a worker that runs in circles."""
-DESCRIPTORS = 32
+DESCRIPTORS = 1024
+"""A worker needs a handful; but the kernel also holds against this number the sockets that all
+workers together, being one user, have sent and the daemon has not yet received (unix(7))."""
 
 _NOBODY = 65534
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from iscsid.config.settings import Timeouts
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
 from iscsid.protocol.names import IscsiName, Portal
-from iscsid.protocol.parameters import Authentication, Isid, LoginPlan
+from iscsid.protocol.parameters import Authentication, Credentials, Isid, LoginPlan
+from iscsid.secret import Secret
 
 INITIATOR = IscsiName("iqn.2024-01.org.example:initiator")
 TARGET = IscsiName("iqn.2024-01.org.example:disks")
 ISID = Isid(bytes.fromhex("80123456789a"))
 NOWHERE = Portal("127.0.0.1", 1)
+ALICE = Authentication(Credentials("alice", Secret("secret-alice-123")))
 IMPATIENT = Timeouts(login=1)
 
 

@@ -81,6 +81,10 @@ class Ring:
     def until_said(self, text: str) -> None:
         self.until(lambda: any(text in line for line in self.lines))
 
+    def pid_of(self, number: int = 1) -> int:
+        """The process that does a job."""
+        return self.keeper._wards[JobId(number)].pid
+
     def ending_of(self, job: JobId) -> WorkerEnded:
         """The one end of a job's child."""
         (ending,) = (f for f in self.facts if isinstance(f, WorkerEnded) and f.job == job)
@@ -113,6 +117,11 @@ def status_of(pid: int) -> dict[str, str]:
     return {
         key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
     }
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended and waits to be reaped."""
+    return status_of(pid)["State"].startswith("Z")
 
 
 def open_descriptors() -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""The keeper with real children: started, heard, stopped, killed, reaped."""
+"""The keeper with real children: started, heard, stopped, reaped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,52 +24,19 @@ from iscsid.facts import (
 from iscsid.jobs import Job, JobId
 from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
-from iscsid.protocol.parameters import LoginResult
 from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Heard, Reporter
-from tests.workers.jobs import ISID, TARGET, discovery_job, login_job, scan_job
-from tests.workers.ring import Ring, children, open_descriptors, status_of, until
+from tests.workers.jobs import TARGET, discovery_job, login_job, scan_job
+from tests.workers.lives import finishes, hangs, hangs_and_hears_no_signal, logs_in
+from tests.workers.ring import Ring, children, is_zombie, open_descriptors, until
 
 ONE = JobId(1)
-RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1)
-
-Perform = Callable[[Job, Reporter, Confine], None]
-
-
-def finishes(job: Job, reporter: Reporter, _confine: Confine) -> None:
-    reporter.report(ScanFinished(job.job))
-
-
-def hangs(_job: Job, reporter: Reporter, _confine: Confine) -> None:
-    reporter.doing("hanging")
-    time.sleep(60)
-
-
-def hangs_and_hears_no_signal(_job: Job, reporter: Reporter, _confine: Confine) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    reporter.doing("hanging")
-    time.sleep(60)
 
 
 @pytest.fixture
 def portal() -> Iterator[Portal]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield Portal(*listener.getsockname())
-
-
-def logs_in(portal: Portal, then: Callable[[], None] = lambda: None) -> Perform:
-    """Hands over a real connection, and then does something else."""
-
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        with socket.create_connection((portal.host, portal.port)) as near:
-            reporter.report(LoginSucceeded(job.job, RESULT, portal), near)
-        then()
-
-    return perform
-
-
-def pid_of(ring: Ring, number: int = 1) -> int:
-    return ring.keeper._wards[JobId(number)].pid
 
 
 # --- the ordinary life --------------------------------------------------------------------------
@@ -102,7 +69,7 @@ def test_what_a_child_said_is_told_before_its_end_even_if_nobody_listened_in_bet
 
     ring = Ring(perform)
     ring.start(discovery_job())
-    until(lambda: status_of(pid_of(ring))["State"].startswith("Z"))
+    until(lambda: is_zombie(ring.pid_of()))
     facts = ring.keeper.reap()
     assert len(facts) == 202
     assert facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
@@ -144,11 +111,30 @@ def test_forty_children_at_once_are_all_reaped() -> None:
     assert open_descriptors() == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_sixty_logins_may_end_before_the_daemon_looks_at_the_first(portal: Portal) -> None:
+    """The kernel counts the sockets on their way against the limit of the workers' one user."""
+
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        confine()
+        logs_in(portal)(job, reporter, confine)
+
+    ring = Ring(perform)
+    numbers = range(1, 61)
+    for number in numbers:
+        ring.start(login_job(number))
+    until(lambda: all(is_zombie(ring.pid_of(number)) for number in numbers))
+    ring.facts += ring.keeper.reap()
+    assert sum(isinstance(fact, LoginSucceeded) for fact in ring.facts) == 60
+    for number in numbers:
+        ring.keeper.close_socket(JobId(number))
+
+
 def test_a_foreign_child_is_not_reaped() -> None:
     pid = os.fork()
     if pid == 0:
         os._exit(7)
-    until(lambda: status_of(pid)["State"].startswith("Z"))
+    until(lambda: is_zombie(pid))
     Ring(finishes).run(scan_job())
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
@@ -156,8 +142,8 @@ def test_a_foreign_child_is_not_reaped() -> None:
 def test_a_child_that_somebody_else_reaped_has_ended_too() -> None:
     ring = Ring(hangs)
     ring.start(scan_job())
-    os.kill(pid_of(ring), signal.SIGKILL)
-    os.waitpid(pid_of(ring), 0)
+    os.kill(ring.pid_of(), signal.SIGKILL)
+    os.waitpid(ring.pid_of(), 0)
     (ended,) = ring.keeper.reap()
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert len(ring.keeper) == 0
@@ -192,144 +178,6 @@ def test_a_failed_fork_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> N
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
-# --- deaths -------------------------------------------------------------------------------------
-
-STEPS = ["starting", "resolving x", "connecting to x", "logging in"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_child_that_is_killed_is_exactly_one_failed_attempt(step: str) -> None:
-    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
-        for each in STEPS[1 : STEPS.index(step) + 1]:
-            reporter.doing(each)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    (ended,) = Ring(perform).run(login_job())
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-    assert ended.how.what == f"the worker was killed (SIGKILL) while {step}"
-
-
-def test_a_child_that_is_killed_after_its_last_word_has_not_failed(portal: Portal) -> None:
-    def killed() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    ring = Ring(logs_in(portal, killed))
-    succeeded, ended = ring.run(login_job())
-    assert isinstance(succeeded, LoginSucceeded)
-    assert ended == WorkerEnded(ONE)
-    ring.keeper.close_socket(ONE)
-
-
-def test_a_kept_discovery_that_is_killed_after_its_answer_has_failed() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        reporter.report(DiscoveryCompleted(job.job, kept=True))
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    completed, ended = Ring(perform).run(discovery_job(keep=True))
-    assert completed == DiscoveryCompleted(ONE, kept=True)
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-
-
-def test_a_kept_discovery_that_leaves_after_its_answer_has_not_failed() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        reporter.report(DiscoveryCompleted(job.job, kept=True))
-
-    facts = Ring(perform).run(discovery_job(keep=True))
-    assert facts == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
-
-
-def test_a_child_that_leaves_without_a_word_has_failed() -> None:
-    def perform(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
-        """Says nothing."""
-
-    (ended,) = Ring(perform).run(login_job())
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-    assert "without a result" in ended.how.what
-
-
-# --- deadlines ----------------------------------------------------------------------------------
-
-
-def test_without_children_there_is_no_deadline() -> None:
-    assert Ring(finishes).keeper.next_deadline() is None
-
-
-def test_a_job_without_a_limit_has_no_deadline() -> None:
-    ring = Ring(hangs)
-    ring.start(scan_job(deadline=0))
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.end_all()
-
-
-def test_the_nearest_deadline_counts() -> None:
-    ring = Ring(hangs)
-    now = time.monotonic()
-    for number, deadline in ((1, 100), (2, 50), (3, 0)):
-        ring.start(scan_job(number, deadline=deadline))
-    nearest = ring.keeper.next_deadline()
-    assert nearest is not None and 52 <= nearest - now < 60
-    ring.keeper.end_all()
-
-
-def test_a_child_that_overstays_is_ended_as_one_failed_attempt() -> None:
-    ring = Ring(hangs)
-    ring.start(login_job(deadline=15))
-    ring.until_said("hanging")
-    ring.keeper.enforce_deadlines(time.monotonic() + 16)
-    assert status_of(pid_of(ring)) != {}
-    ring.keeper.enforce_deadlines(time.monotonic() + 18)
-    ring.until(lambda: len(ring.keeper) == 0)
-    (ended,) = ring.facts
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-    assert ended.how.what == "not finished within 15 s, ended while hanging"
-
-
-def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
-    ring = Ring(hangs_and_hears_no_signal)
-    ring.start(login_job(deadline=15))
-    ring.until_said("hanging")
-    late = time.monotonic() + 18
-    ring.keeper.enforce_deadlines(late)
-    due = ring.keeper.next_deadline()
-    assert due == pytest.approx(late + 1)
-    ring.keeper.enforce_deadlines(late + 2)
-    assert ring.keeper.next_deadline() is None
-    ring.until(lambda: len(ring.keeper) == 0)
-    ending = ring.ending_of(ONE)
-    assert ending.how is not None and "not finished within 15 s" in ending.how.what
-
-
-def test_a_kept_discovery_has_no_deadline_once_it_has_answered_until_it_is_asked_again() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        while True:
-            reporter.report(DiscoveryCompleted(job.job, kept=True))
-            while reporter.hear() is not Heard.ASK_AGAIN:
-                time.sleep(0.01)
-
-    ring = Ring(perform)
-    ring.start(discovery_job(keep=True, deadline=15))
-    assert ring.keeper.next_deadline() is not None
-    ring.until(lambda: len(ring.facts) == 1)
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.ask_again(ONE)
-    assert ring.keeper.next_deadline() is not None
-    ring.until(lambda: len(ring.facts) == 2)
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.end_all()
-
-
-def test_a_child_that_does_not_leave_after_its_last_word_is_ended(portal: Portal) -> None:
-    ring = Ring(logs_in(portal, lambda: time.sleep(60)))
-    ring.start(login_job(deadline=0))
-    ring.until(lambda: len(ring.facts) == 1)
-    due = ring.keeper.next_deadline()
-    assert due is not None
-    ring.keeper.enforce_deadlines(due)
-    ring.until(lambda: len(ring.keeper) == 0)
-    assert ring.facts[1:] == [WorkerEnded(ONE)]
-    ring.keeper.close_socket(ONE)
-
-
 # --- orders -------------------------------------------------------------------------------------
 
 
@@ -346,7 +194,7 @@ def test_what_a_stopped_child_had_said_is_not_told_and_its_socket_is_closed(port
     ring = Ring(logs_in(portal))
     before = open_descriptors()
     ring.start(login_job())
-    until(lambda: status_of(pid_of(ring))["State"].startswith("Z"))
+    until(lambda: is_zombie(ring.pid_of()))
     ring.keeper.stop(ONE)
     assert ring.keeper.reap() == [WorkerEnded(ONE)]
     assert open_descriptors() == before
@@ -438,7 +286,7 @@ def test_waiting_for_the_end_has_a_limit() -> None:
     ring = Ring(hangs_and_hears_no_signal)
     ring.start(scan_job())
     ring.until_said("hanging")
-    pid = pid_of(ring)
+    pid = ring.pid_of()
     ring.keeper.end_all(seconds=0.2)
     assert len(ring.keeper) == 1
     os.kill(pid, signal.SIGKILL)

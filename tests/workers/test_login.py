@@ -11,48 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.errors import Decision, Failure
-from iscsid.facts import LoginFailed, LoginSucceeded
-from iscsid.jobs import Job, JobId, LoginJob
+from iscsid.errors import Decision
+from iscsid.facts import LoginSucceeded
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
-from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials
+from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.protocol.pdu import LoginResponse
 from iscsid.secret import Secret
-from iscsid.workers import child, sandbox
-from iscsid.workers.login import Confine
-from iscsid.workers.reporter import Reporter
+from tests.target.portal import serve
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
-from tests.workers.jobs import IMPATIENT, login_job
-from tests.workers.portals import Says, Station, scripted, station
-from tests.workers.ring import Ring, status_of
-
-ONE = JobId(1)
-ALICE = Authentication(Credentials("alice", Secret("secret-alice-123")))
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
-
-
-def run(job: LoginJob, *stations: Station, ring: Ring | None = None) -> Ring:
-    """Do the job while the stations turn; return what came of it."""
-    ring = ring or Ring()
-    ring.others += [each.turn for each in stations]
-    ring.run(job)
-    return ring
-
-
-def failure_of(ring: Ring) -> Failure:
-    (failed,) = (fact for fact in ring.facts if isinstance(fact, LoginFailed))
-    assert ring.ending_of(ONE).how is None
-    return failed.failure
-
-
-def success_of(ring: Ring) -> LoginSucceeded:
-    (succeeded,) = (fact for fact in ring.facts if isinstance(fact, LoginSucceeded))
-    return succeeded
-
+from tests.workers.attempts import ONE, failure_of, needs_root, run, success_of, without_any_file
+from tests.workers.jobs import ALICE, IMPATIENT, login_job
+from tests.workers.portals import Says, scripted, station
+from tests.workers.ring import Ring, forked, status_of
 
 # --- success ------------------------------------------------------------------------------------
 
@@ -122,9 +95,6 @@ def test_nobody_reads_a_secret_anywhere() -> None:
 
 def test_without_a_fork_the_result_is_the_same() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        from tests.target.portal import serve
-        from tests.workers.ring import forked
-
         with forked(lambda: serve(listener, ScriptedTarget)):
             ring = Ring()
             job = login_job(portal=Portal(*listener.getsockname()))
@@ -226,7 +196,7 @@ def test_a_worker_killed_at_any_step_of_the_login_is_one_failed_attempt(response
         ring = Ring()
         ring.others.append(there.turn)
         ring.start(login_job(portal=there.portal))
-        victims.append(ring.keeper._wards[ONE].pid)
+        victims.append(ring.pid_of())
         ring.until(lambda: len(ring.keeper) == 0)
     ending = ring.ending_of(ONE)
     assert ring.facts == [ending] and ending.how is not None
@@ -253,25 +223,12 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
             ring = Ring()
             ring.others += [first.turn, second.turn]
             ring.start(login_job(portal=first.portal))
-            pids.append(ring.keeper._wards[ONE].pid)
+            pids.append(ring.pid_of())
             ring.until(lambda: len(ring.keeper) == 0)
             success_of(ring)
             ring.keeper.close_socket(ONE)
     assert len(seen) >= 3
     assert set(seen) == {(str(ring.keeper._identity.uid), "0" * 16)}
-
-
-def without_any_file(empty: Path) -> child.Perform:
-    """The work in a world without files, which only root can make."""
-
-    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
-        size = sandbox._address_space()  # /proc is on no disk
-        sandbox._address_space = lambda: size
-        os.chroot(empty)
-        os.chdir("/")
-        child.perform(job, reporter, confine)
-
-    return perform
 
 
 @needs_root
@@ -309,73 +266,3 @@ def test_a_failed_login_needs_no_file_to_say_why(
     if any(isinstance(fact, LoginSucceeded) for fact in ring.facts):
         ring.keeper.close_socket(ONE)
     assert ring.ending_of(ONE).how is None
-
-
-# --- redirections and second attempts -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(("status", "is_remembered"), [(0x0101, False), (0x0102, True)])
-def test_a_redirection_is_followed_and_a_permanent_one_remembered(
-    status: int, is_remembered: bool
-) -> None:
-    with scripted() as second:
-        here = f"127.0.0.1:{second.portal.port}"
-        with scripted(Script(statuses={0: status}, moved_to=(here,))) as first:
-            ring = run(login_job(portal=first.portal), first, second)
-        succeeded = success_of(ring)
-        assert succeeded.portal == second.portal
-        assert succeeded.moved_to == (second.portal if is_remembered else None)
-        with ring.keeper.take_socket(ONE) as connection:
-            assert connection.getpeername()[1] == second.portal.port
-        assert any(f"sent on from {first.portal} to {second.portal}" in x for x in ring.lines)
-
-
-def test_of_several_addresses_the_first_that_answers_is_taken() -> None:
-    with scripted() as second:
-        here = f"127.0.0.1:{second.portal.port}"
-        with scripted(Script(statuses={0: 0x0101}, moved_to=("127.0.0.1:1", here))) as first:
-            ring = run(login_job(portal=first.portal), first, second)
-        assert success_of(ring).portal == second.portal
-        ring.keeper.close_socket(ONE)
-
-
-def test_a_redirection_to_where_nobody_answers_says_where() -> None:
-    with scripted(Script(statuses={0: 0x0101}, moved_to=("127.0.0.1:1", "127.0.0.2:1"))) as first:
-        ring = run(login_job(portal=first.portal), first)
-    assert failure_of(ring).what == (
-        "connecting to 127.0.0.1:1: connection refused; "
-        "connecting to 127.0.0.2:1: connection refused"
-    )
-
-
-def test_a_target_that_sends_us_in_a_circle_is_one_failed_attempt() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        here = f"127.0.0.1:{listener.getsockname()[1]}"
-        script = Script(statuses={0: 0x0101}, moved_to=(here,))
-        there = Station(listener, lambda: ScriptedTarget(script))
-        ring = run(login_job(portal=there.portal), there)
-        for connection, _ in there.links:
-            connection.close()
-    assert "in a circle" in failure_of(ring).what
-
-
-def test_a_target_that_cannot_read_a_list_of_algorithms_is_asked_with_md5_alone() -> None:
-    algorithms = (ChapAlgorithm.SHA256, ChapAlgorithm.MD5)
-    script = Script(accounts={"alice": b"secret-alice-123"}, refuses_lists=True)
-    with scripted(script) as there:
-        job = login_job(portal=there.portal, authentication=replace(ALICE, algorithms=algorithms))
-        ring = run(job, there)
-        success_of(ring)
-        ring.keeper.close_socket(ONE)
-        assert len(there.links) == 2
-    assert any("trying once more" in line for line in ring.lines)
-
-
-def test_a_wrong_password_is_one_failed_attempt_on_one_connection() -> None:
-    with scripted(Script(accounts={"alice": b"another-secret-1"})) as there:
-        ring = run(login_job(portal=there.portal, authentication=ALICE), there)
-        assert len(there.links) == 1
-    failure = failure_of(ring)
-    assert "authentication failure" in failure.what
-    assert failure.decision is Decision.RETRY_SLOWLY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -71,6 +70,10 @@ SOUND: list[tuple[Job, Message]] = [
 ]
 
 
+def fields_of(message: Message) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in message.__dataclass_fields__}
+
+
 @pytest.mark.parametrize(("job", "message"), SOUND)
 def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: Message) -> None:
     assert decode(job, encode(message)) == message
@@ -78,7 +81,7 @@ def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: Message
 
 @pytest.mark.parametrize(("job", "message"), SOUND)
 def test_a_worker_cannot_speak_of_another_job(job: Job, message: Message) -> None:
-    other = type(message)(**{**_fields(message), "job": 99})
+    other = type(message)(**{**fields_of(message), "job": 99})
     assert decode(job, encode(other)).job == job.job
 
 
@@ -153,149 +156,6 @@ def test_the_largest_messages_fit() -> None:
 def test_half_a_character_in_a_text_does_no_harm() -> None:
     said = decode(LOGIN, encode(Said(J, Level.INFO, "disk \udcff")))
     assert said == Said(J, Level.INFO, "disk \\udcff")
-
-
-# --- what is refused ----------------------------------------------------------------------------
-
-
-def _fields(message: Message) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in message.__dataclass_fields__}
-
-
-def _login(**changes: object) -> bytes:
-    """A login's success, with some of its values exchanged; ``...`` takes one out."""
-    found = json.loads(encode(LoginSucceeded(J, RESULT, PORTAL)))
-    for path, value in changes.items():
-        place = found[1]
-        *outer, last = path.split("__")
-        for step in outer:
-            place = place[step]
-        if value is ...:
-            del place[last]
-        else:
-            place[last] = value
-    return json.dumps(found).encode()
-
-
-REFUSED_LOGINS: dict[str, bytes] = {
-    "tsih_zero": _login(result__tsih=0),
-    "tsih_too_large": _login(result__tsih=65536),
-    "number_as_text": _login(result__tsih="1"),
-    "truth_as_number": _login(result__tsih=True),
-    "fraction": _login(result__tsih=1.0),
-    "number_as_truth": _login(result__parameters__initial_r2t=1),
-    "cmd_sn_negative": _login(result__cmd_sn=-1),
-    "another_cmd_sn": _login(result__cmd_sn=2),
-    "another_isid": _login(result__isid="000000000000"),
-    "isid_too_short": _login(result__isid="8012"),
-    "isid_with_blanks": _login(result__isid="80 12 34 56"),
-    "isid_no_text": _login(result__isid=None),
-    "digest_not_offered": _login(result__parameters__header_digest="CRC32C"),
-    "no_such_digest": _login(result__parameters__data_digest="MD5"),
-    "receives_more_than_declared": _login(
-        result__parameters__max_recv_data_segment_length=2**24 - 1
-    ),
-    "first_burst_above_max_burst": _login(
-        result__parameters__first_burst_length=4096, result__parameters__max_burst_length=512
-    ),
-    "length_of_zero": _login(result__parameters__target_max_recv_data_segment_length=0),
-    "recovery_level": _login(result__parameters__error_recovery_level=3),
-    "alias_too_long": _login(result__target_alias="a" * 256),
-    "alias_with_half_a_character": _login(result__target_alias="\ud800"),
-    "portal_without_port": _login(portal="::1"),
-    "portal_port_zero": _login(portal="192.0.2.1:0"),
-    "portal_with_path": _login(portal="../../etc"),
-    "portal_missing": _login(portal=...),
-    "unknown_field": _login(secret="x"),
-    "parameters_are_a_list": _login(result__parameters=[]),
-    "result_is_nothing": _login(result=None),
-}
-
-
-@pytest.mark.parametrize("octets", REFUSED_LOGINS.values(), ids=REFUSED_LOGINS)
-def test_a_result_the_login_cannot_have_is_refused(octets: bytes) -> None:
-    with pytest.raises(Malformed):
-        decode(LOGIN, octets)
-
-
-REFUSED: dict[str, bytes] = {
-    "nothing": b"",
-    "no_json": b"hello",
-    "no_utf8": b'["Doing",{"what":"\xff"}]',
-    "no_array": b'{"Doing":{"what":"x"}}',
-    "no_kind": b'[{"what":"x"}]',
-    "unknown_kind": b'["Leave",{"status":0}]',
-    "kind_is_a_number": b'[1,{"what":"x"}]',
-    "too_many": b'["Doing",{"what":"x"},1]',
-    "fields_are_a_list": b'["Doing",["what"]]',
-    "repeated_field": b'["Doing",{"what":"x","what":"y"}]',
-    "job_named": b'["Doing",{"what":"x","job":7}]',
-    "not_a_number": b'["Doing",{"what":NaN}]',
-    "endless_number": b'["Doing",{"what":' + b"9" * 5000 + b"}]",
-    "deep": b"[" * 100_000 + b"]" * 100_000,
-    "unknown_level": b'["Said",{"level":"LOUD","text":"x"}]',
-    "level_of_another_kind": b'["Said",{"level":3,"text":"x"}]',
-    "text_too_long": b'["Doing",{"what":"' + b"x" * 1001 + b'"}]',
-    "cut_off": b'["Doing",{"what":"x"',
-}
-
-
-@pytest.mark.parametrize("octets", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_message_is_refused(octets: bytes) -> None:
-    with pytest.raises(Malformed):
-        decode(LOGIN, octets)
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"target_name": "../../etc/passwd", "addresses": [], "spelling": ""},
-        {"target_name": "iqn.2024-01.org.example:a b", "addresses": [], "spelling": ""},
-        {"target_name": TARGET, "addresses": [], "spelling": "iqn.2024-01.org.example:other"},
-        {"target_name": TARGET, "addresses": [], "spelling": "no name"},
-        {"target_name": TARGET, "addresses": [{"portal": "192.0.2.1:1"}], "spelling": ""},
-        {
-            "target_name": TARGET,
-            "addresses": [{"portal": "192.0.2.1:1", "portal_group_tag": 65536}],
-            "spelling": "",
-        },
-        {
-            "target_name": TARGET,
-            "addresses": [{"portal": "192.0.2.1:1", "portal_group_tag": 1}] * (ADDRESSES + 1),
-            "spelling": "",
-        },
-    ],
-)
-def test_a_record_that_is_none_is_refused(record: object) -> None:
-    octets = json.dumps(["TargetDiscovered", {"record": record}]).encode()
-    with pytest.raises(Malformed):
-        decode(DISCOVERY, octets)
-
-
-@given(st.binary(max_size=200))
-def test_any_octets_are_a_message_or_refused(octets: bytes) -> None:
-    for job in (LOGIN, DISCOVERY, SCAN):
-        try:
-            decode(job, octets)
-        except Malformed:
-            pass
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=10,
-)
-
-
-@given(st.sampled_from([type(message).__name__ for _, message in SOUND]), JSON)
-def test_any_json_is_a_message_or_refused(kind: str, found: object) -> None:
-    octets = json.dumps([kind, found]).encode()
-    for job in (LOGIN, DISCOVERY, SCAN):
-        try:
-            decode(job, octets)
-        except Malformed:
-            pass
 
 
 lengths = st.integers(512, 2**24 - 1)

@@ -13,6 +13,7 @@ import pytest
 
 from iscsid.workers.prctl import Option, prctl
 from iscsid.workers.sandbox import (
+    DESCRIPTORS,
     MEMORY,
     PROCESSOR_SECONDS,
     Identity,
@@ -103,12 +104,12 @@ def test_the_limits_are_set_and_cannot_be_raised() -> None:
     def life() -> None:
         confine(NOBODY)
         assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (32, 32)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (DESCRIPTORS, DESCRIPTORS)
         assert resource.getrlimit(resource.RLIMIT_CPU)[0] == PROCESSOR_SECONDS
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         assert soft == hard > MEMORY
         with pytest.raises((ValueError, OSError)):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS + 1, DESCRIPTORS + 1))
 
     assert exit_status_of(life) == 0
 

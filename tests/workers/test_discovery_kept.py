@@ -1,0 +1,196 @@
+"""A discovery that stays logged in, against targets behind real sockets; the test is the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
+from iscsid.jobs import DiscoveryJob
+from iscsid.protocol.bhs import BHS_LENGTH
+from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
+from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
+from iscsid.workers import discovery
+from tests.target.profile import TGTD
+from tests.target.scripted import ScriptedTarget
+from tests.workers.attempts import ONE
+from tests.workers.jobs import discovery_job
+from tests.workers.listings import LISTED, completions, heard, names_in
+from tests.workers.portals import Station, station
+from tests.workers.ring import Ring, until
+
+
+def keep(there: Station, job: DiscoveryJob | None = None) -> Ring:
+    """Start a kept discovery and turn until it has answered."""
+    ring = Ring()
+    ring.others.append(there.turn)
+    ring.start(job or discovery_job(portal=there.portal, keep=True))
+    ring.until(lambda: ring.facts != [] and isinstance(ring.facts[-1], DiscoveryCompleted))
+    assert ring.facts[-1] == DiscoveryCompleted(ONE, kept=True)
+    return ring
+
+
+def event(number: AsyncEvent) -> bytes:
+    return AsyncMessage(stat_sn=99, exp_cmd_sn=2, max_cmd_sn=9, async_event=number).encode()
+
+
+def ping(tag: int = 7) -> bytes:
+    return NopIn(
+        initiator_task_tag=RESERVED_TAG,
+        target_transfer_tag=tag,
+        stat_sn=99,
+        exp_cmd_sn=2,
+        max_cmd_sn=9,
+    ).encode()
+
+
+def test_a_ping_is_answered() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        there.say(ping())
+        ring.until(lambda: heard(there, NopOut) == 1)
+        assert len(ring.keeper) == 1
+        ring.keeper.end_all()
+
+
+def test_a_ping_in_pieces_is_answered() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        for octet in ping():
+            there.say(bytes([octet]))
+            ring.turn()
+        ring.until(lambda: heard(there, NopOut) == 1)
+        ring.keeper.end_all()
+
+
+def test_when_the_target_says_that_something_changed_it_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "BURST", 0.05)
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        before = names_in(ring)
+        there.say(event(AsyncEvent.SCSI_EVENT))
+        ring.until(lambda: completions(ring) == 2)
+        assert names_in(ring) == before * 2
+        assert len(ring.keeper) == 1
+        ring.keeper.end_all()
+
+
+def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "BURST", 0.3)
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        for _ in range(20):
+            there.say(event(AsyncEvent.SCSI_EVENT))
+        ring.until(lambda: completions(ring) == 2)
+        there.say(ping())
+        ring.until(lambda: heard(there, NopOut) == 1)
+        assert heard(there, TextRequest) == 2
+        ring.keeper.end_all()
+
+
+def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        ring.keeper.ask_again(ONE)
+        ring.until(lambda: completions(ring) == 2)
+        there.say(ping())
+        ring.until(lambda: heard(there, NopOut) == 1)
+        assert heard(there, TextRequest) == 2
+        ring.keeper.end_all()
+
+
+def test_a_target_that_does_not_keep_discovery_sessions_is_no_failure() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        there.hang_up()
+        ring.until(lambda: len(ring.keeper) == 0)
+    assert ring.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
+
+
+def test_a_connection_that_breaks_is_a_failure() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        there.hang_up(reset=True)
+        ring.until(lambda: len(ring.keeper) == 0)
+    failed = ring.facts[-2]
+    assert isinstance(failed, DiscoveryFailed)
+    assert failed.failure.what == "keeping the discovery session: the connection was reset"
+    assert ring.facts[-1] == WorkerEnded(ONE)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [AsyncEvent.LOGOUT_REQUESTED, AsyncEvent.CONNECTION_DROPPED, AsyncEvent.SESSION_DROPPED],
+)
+def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        there.say(event(number))
+        ring.until(lambda: len(ring.keeper) == 0)
+        assert heard(there, LogoutRequest) == 1
+    assert ring.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bytes(BHS_LENGTH),
+        lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(BHS_LENGTH),
+        lambda: b"\x23\x80" + bytes(BHS_LENGTH - 2),
+        lambda: b"\x20\x80\0\0\0\xff\xff\xff" + bytes(40),
+    ],
+)
+def test_nonsense_on_a_kept_session_is_one_failure(make: Callable[[], bytes]) -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        there.say(make())
+        ring.until(lambda: len(ring.keeper) == 0)
+    assert isinstance(ring.facts[-2], DiscoveryFailed)
+    assert ring.facts[-1] == WorkerEnded(ONE)
+
+
+def test_an_answer_that_breaks_off_later_is_a_failure() -> None:
+    with station(lambda: DeafAfter(1)) as there:
+        ring = keep(there)
+        ring.keeper.ask_again(ONE)
+        ring.until(lambda: len(ring.keeper) == 0)
+    failed = ring.facts[-2]
+    assert isinstance(failed, DiscoveryFailed)
+    assert failed.failure.what == "asking for targets: the target closed the connection"
+
+
+class DeafAfter(ScriptedTarget):
+    """Hangs up on the second question."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__(replace(LISTED, profile=TGTD))
+        self._left = questions
+
+    def receive_data(self, data: bytes) -> None:
+        if data and data[0] & 0x3F == Opcode.TEXT_REQUEST:
+            self._left -= 1
+            if self._left < 0:
+                self.is_closed = True
+                return
+        super().receive_data(data)
+
+
+def test_a_kept_discovery_that_is_stopped_ends_without_a_failure() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        ring.keeper.stop(ONE)
+        ring.until(lambda: len(ring.keeper) == 0)
+    assert ring.facts[-1] == WorkerEnded(ONE)
+
+
+def test_a_kept_discovery_whose_daemon_hangs_up_leaves() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there)
+        ward = ring.keeper._wards[ONE]
+        ring.ears.clear()
+        ward.listener.close()
+        until(lambda: ward.wait() is not None)
