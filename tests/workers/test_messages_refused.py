@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.errors import Decision, Failure
 from iscsid.facts import (
     LoginSucceeded,
 )
-from iscsid.protocol.names import DiscoveryRecord, Portal, TargetAddress
+from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import (
     LoginResult,
 )
@@ -25,21 +24,12 @@ from iscsid.workers.shapes import Malformed
 from tests.workers.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
 LOGIN, DISCOVERY, SCAN = login_job(), discovery_job(), scan_job()
-J = LOGIN.job
-FAILURE = Failure(Decision.RETRY_SLOWLY, "connection refused", "start the target")
 RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=2**32 - 1)
-PORTAL = Portal("192.0.2.1")
-RECORD = DiscoveryRecord(
-    TARGET,
-    (TargetAddress(PORTAL, 1), TargetAddress(Portal("fe80::1%eth0", 3261)), TargetAddress(PORTAL)),
-)
-
-# --- what is refused ----------------------------------------------------------------------------
 
 
 def _login(**changes: object) -> bytes:
     """A login's success, with some of its values exchanged; ``...`` takes one out."""
-    found = json.loads(encode(LoginSucceeded(J, RESULT, PORTAL)))
+    found = json.loads(encode(LoginSucceeded(LOGIN.job, RESULT, Portal("192.0.2.1"))))
     for path, value in changes.items():
         place = found[1]
         *outer, last = path.split("__")
