@@ -26,6 +26,7 @@ PATIENCE = 300.0
 RED = "iqn.2003-02.org.example:red"
 GREEN = "iqn.2003-02.org.example:green"
 DISK = Path("/dev/iscsi/bus0/target0/lun1/disk")
+MOUNT = Path("/mnt")
 
 
 # --- outside ------------------------------------------------------------------------------------
@@ -79,11 +80,12 @@ def chapter(title: str) -> None:
     print(f"\n=== {title}\n", flush=True)
 
 
-def show(*command: str) -> str:
-    """Run a command and print both it and what it says."""
-    print(f"  # {' '.join(command)}", flush=True)
-    output = disks.run(*command)
-    print(textwrap.indent(output.rstrip("\n"), "  "), flush=True)
+def show(command: str) -> str:
+    """Run a line of shell, and print both it and what it says."""
+    print(f"  # {command}", flush=True)
+    output = disks.run("sh", "-c", command)
+    if output:
+        print(textwrap.indent(output.rstrip("\n"), "  "), flush=True)
     return output
 
 
@@ -111,7 +113,7 @@ def story() -> None:
         configure(daemon, target)
         start(daemon)
         show_names(daemon)
-        use_a_disk(directory / "mnt")
+        use_a_disk()
         end_and_begin_again(daemon, target, directory)
         daemon.stop()
         sessions.destroy_all()
@@ -138,8 +140,8 @@ def configure(daemon: Here, target: Tgtd) -> None:
     chapter("What the administrator writes")
     say("Where to ask for targets, and who we are. That is all.")
     daemon.configure("# One line per address to ask.", f"DiscoveryAddress={target.address}")
-    show("cat", str(daemon.configuration))
-    show("cat", str(daemon.initiatorname))
+    show(f"cat {daemon.configuration}")
+    show(f"cat {daemon.initiatorname}")
 
 
 def start(daemon: Here) -> None:
@@ -164,33 +166,39 @@ def green_links(daemon: Daemon) -> list[Path]:
 def show_names(daemon: Here) -> None:
     chapter("Names that never change")
     say("Each target got a bus and a target id, and keeps them for ever:")
-    show("cat", str(daemon.bindings))
+    show(f"cat {daemon.bindings}")
     say("Disks are found under these numbers, whatever the kernel calls them today:")
-    show("find", str(daemon.tree), "-type", "l", "-printf", "%p -> %l\\n")
+    show(f"find {daemon.tree} -type l -printf '%p -> %l\\n' | sort")
 
 
-def use_a_disk(directory: Path) -> None:
+def use_a_disk() -> None:
     chapter("A file system on a disk far away")
-    directory.mkdir()
-    show("mkfs.ext4", "-q", "-F", str(DISK))
-    show("mount", str(DISK), str(directory))
-    disks.write_pattern(directory / "letter", 8, seed="a letter")
-    written = show("sha256sum", str(directory / "letter"))
-    show("umount", str(directory))
+    show(f"mkfs.ext4 -q -F {DISK}")
+    show(f"mount {DISK} {MOUNT}")
+    disks.write_pattern(MOUNT / "letter", 8, seed="a letter")
+    written = show(f"sha256sum {MOUNT}/letter")
+    show(f"umount {MOUNT}")
     disks.forget_cache(DISK)
     say("Unmounted, and the cache thrown away: what is read now comes from the target.")
-    show("mount", str(DISK), str(directory))
-    found = show("sha256sum", str(directory / "letter"))
-    show("umount", str(directory))
+    show(f"mount {DISK} {MOUNT}")
+    found = show(f"sha256sum {MOUNT}/letter")
+    show(f"umount {MOUNT}")
     assert found == written, "other bytes were read than had been written"
     say("The same bytes.")
 
 
 def end_and_begin_again(daemon: Here, target: Tgtd, directory: Path) -> None:
-    chapter("Everything restarts, and the targets come in another order")
-    say("SIGTERM ends the daemon; its sessions would go on, so they are ended here by hand.")
+    chapter("The daemon goes, the disk stays")
     before = daemon.read_bindings()
-    daemon.stop()
+    show(f"mount {DISK} {MOUNT}")
+    show(f"kill -TERM {daemon.pid}")
+    assert daemon.wait() == 0, daemon.log()
+    disks.forget_cache(DISK)
+    letter = show(f"sha256sum {MOUNT}/letter")
+    show(f"umount {MOUNT}")
+    say("SIGTERM ends the daemon. Sessions live in the kernel, and go on.")
+
+    chapter("Everything restarts, and the targets come in another order")
     sessions.destroy_all()
     for name in (RED, GREEN):
         target.remove_target(name)
@@ -201,9 +209,9 @@ def end_and_begin_again(daemon: Here, target: Tgtd, directory: Path) -> None:
     daemon.wait_for_sessions(RED, GREEN)
     daemon.wait_for_links(DISK, *green_links(daemon))
     assert daemon.read_bindings() == before, "a target has got other numbers"
-    show("mount", str(DISK), str(directory / "mnt"))
-    show("ls", "-l", str(directory / "mnt" / "letter"))
-    show("umount", str(directory / "mnt"))
+    show(f"mount {DISK} {MOUNT}")
+    assert show(f"sha256sum {MOUNT}/letter") == letter, "this is another disk"
+    show(f"umount {MOUNT}")
     say(f"The letter is where it was: {DISK} is the same disk.")
 
 
