@@ -80,10 +80,8 @@ def connect(
         seconds = limit.left(doing)
         try:
             return _connect(family, address, seconds, window)
-        except TimeoutError:
-            failures.append(timed_out(doing, limit.words))
         except OSError as error:
-            failures.append(connection_failed(doing, error))
+            failures.append(_word(doing, error, limit))
     raise together(failures)
 
 
@@ -135,13 +133,18 @@ class Line:
         self._connection.settimeout(due.left(self._doing))
         try:
             yield
-        except TimeoutError as error:
-            raise timed_out(self._doing, due.words) from error
         except (ConnectionResetError, BrokenPipeError) as error:
             words = connection_failed(self._doing, error)
             raise StreamReset(words.what, advice=words.advice) from error
         except OSError as error:
-            raise connection_failed(self._doing, error) from error
+            raise _word(self._doing, error, due) from error
+
+
+def _word(doing: str, error: OSError, limit: Deadline) -> ConnectionFailed:
+    """Word an error, and tell the end of our own patience, without a number, from TCP's."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return timed_out(doing, limit.words)
+    return connection_failed(doing, error)
 
 
 def _resolve(portal: Portal, reporter: Reporter) -> Sequence[Address]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 
@@ -82,6 +83,18 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: Notebook) -
             with pytest.raises(ConnectionFailed) as caught:
                 connect(portal, Patience(HURRIED, Deadline.after(20)), notebook)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
+
+
+def test_when_tcp_itself_gives_up_the_limit_is_not_ours(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> None:
+        raise OSError(errno.ETIMEDOUT, "")
+
+    monkeypatch.setattr(transport, "_connect", give_up)
+    with pytest.raises(ConnectionFailed) as caught:
+        connect(Portal("127.0.0.1", 1), RELAXED, notebook)
+    assert caught.value.what == "connecting to 127.0.0.1:1: no answer in time"
 
 
 def test_all_of_the_attempt_has_a_limit_too(notebook: Notebook) -> None:
