@@ -35,6 +35,9 @@ from iscsid.system.signals import Signals
 from iscsid.system.udev import Udev
 from iscsid.workers.keeper import Keeper
 
+TRACE = 2
+"""The debug level from which the children's exchanges are logged (the manual's chapter LOG)."""
+
 
 def run(options: Options) -> int:
     """Be the daemon until a signal ends it; return the exit status.
@@ -45,10 +48,12 @@ def run(options: Options) -> int:
     (configuration,) = files.read()
     if isinstance(configuration, ConfigurationRefused):
         raise IscsidError("\n".join(configuration.complaints))
-    notifier = Notifier.open(os.environ)
     with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
+        # Not before: to become a daemon closes whatever is open.
+        notifier = Notifier.open(os.environ)
         with ExitStack() as stack:
-            daemon = Daemon(options, files, stack)
+            stack.callback(notifier.close)
+            daemon = Daemon(options, files, notifier, stack)
             daemon.tell(configuration)
             background.ready()
             notifier.ready()
@@ -61,8 +66,11 @@ def run(options: Options) -> int:
 class Daemon:
     """The ring: ears, owner, hands, and the queue of facts between them."""
 
-    def __init__(self, options: Options, files: ConfigurationFiles, stack: ExitStack) -> None:
+    def __init__(
+        self, options: Options, files: ConfigurationFiles, notifier: Notifier, stack: ExitStack
+    ) -> None:
         self._journal = Journal.open(options.foreground, options.debug)
+        stack.callback(self._journal.close)
         self._loop = Loop(self._journal.write)
         stack.callback(self._loop.close)
         kernel = Kernel.open()
@@ -75,8 +83,8 @@ class Daemon:
         self._keeper = Keeper(
             self._loop.add,
             self._loop.remove,
-            lambda job, level, text: self._journal.write(level, job.title, text),
-            level=Level.DEBUG if options.debug else Level.INFO,
+            lambda job, level, text: self._journal.write(level, job.title, text, TRACE),
+            level=Level.DEBUG if options.debug >= TRACE else Level.INFO,
         )
         signals.set_reaper(self._keeper.reap)
         # What overflows is lost: the kernel's events are read before everything else.
@@ -97,6 +105,7 @@ class Daemon:
                 links=links,
                 bindings_file=bindings_file,
                 configuration_files=files,
+                notifier=notifier,
             ),
             inline=options.once,
         )
@@ -108,6 +117,7 @@ class Daemon:
         )
         self._queue: deque[Fact] = deque()
         self._kernel, self._udev = kernel, udev
+        self._notifier = notifier
         self._links, self._bindings_file = links, bindings_file
         for refusal in protect():
             self._journal.write(Level.DEBUG, "", refusal)
@@ -154,6 +164,7 @@ class Daemon:
                 self._queue += self._hands.carry_out(order)
             if self._once and (status := outcome(fact)) is not None:
                 self._hands.leave_with = status
+        self._notifier.settled(self._owner.status)
         if self._once and self._hands.leave_with is None:
             # Everything has been done in line, and there was no session to be had.
             self._hands.leave_with = ExitStatus.SUCCESS

@@ -20,6 +20,7 @@ from iscsid.system.journal import Journal
 from iscsid.system.kernel import Kernel
 from iscsid.system.links import LinkTree
 from iscsid.system.loop import Loop
+from iscsid.system.notify import Notifier
 from iscsid.system.udev import announce
 from iscsid.workers.keeper import Keeper
 
@@ -37,6 +38,7 @@ class Instruments:
     links: LinkTree
     bindings_file: BindingsFile
     configuration_files: ConfigurationFiles
+    notifier: Notifier
 
 
 class Hands:
@@ -90,6 +92,7 @@ class Hands:
 
     def _read_files(self) -> Facts:
         """Read what the administrator wrote; bindings count only if the configuration does."""
+        self._with.notifier.reloading()
         (configuration,) = self._with.configuration_files.read()
         if isinstance(configuration, ConfigurationRefused):
             return [configuration]

@@ -182,6 +182,7 @@ class Discovery:
 
     def _set_timer(self, delay: float) -> None:
         self.next_attempt_at = self._outbox.now + delay
+        self._outbox.debug(self.who, f"asking again in {delay:.1f} s")
         self._outbox.set_timer(self._timer, delay)
 
     def _rest(self) -> None:

@@ -16,7 +16,7 @@ from iscsid.initiator.hear_kernel import KernelHeard
 from iscsid.initiator.hear_workers import WorkersHeard
 from iscsid.initiator.inventory import Handlers, Inventory
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.session_table import Event
+from iscsid.initiator.session_table import Event, State
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
 
@@ -59,6 +59,13 @@ class Initiator:
         if self._inventory.is_ending:
             self._leave_when_done()
         return self._outbox.take()
+
+    @property
+    def status(self) -> str:
+        """How the daemon is, in one line."""
+        sessions = list(self._inventory.sessions)
+        up = sum(session.state is State.UP for session in sessions)
+        return f"{up} of {len(sessions)} session{'' if len(sessions) == 1 else 's'} up"
 
     # --- signals --------------------------------------------------------------------------------
 

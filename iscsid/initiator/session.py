@@ -195,6 +195,7 @@ class Session:
 
     def set_retry(self, delay: float) -> None:
         self.next_attempt_at = self.outbox.now + delay
+        self.outbox.debug(self.who, f"next attempt in {delay:.1f} s")
         self.outbox.set_timer(self.retry_timer, delay)
 
     def _settle(self) -> None:

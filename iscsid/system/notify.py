@@ -25,6 +25,8 @@ class Notifier:
             self._socket = socket.socket(
                 socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             )
+        self._is_reloading = False
+        self._status = ""
 
     @classmethod
     def open(cls, environment: MutableMapping[str, str]) -> Notifier:
@@ -32,15 +34,21 @@ class Notifier:
         return cls(environment.pop(VARIABLE, ""))
 
     def ready(self) -> None:
-        """The start, or a reload, is complete."""
+        """The start is complete."""
         self._send("READY=1")
 
-    def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self._send(f"STATUS={printable(text)}")
+    def settled(self, status: str) -> None:
+        """All that was to be done now is done: so is a reload. ``status`` is one line."""
+        if self._is_reloading:
+            self._is_reloading = False
+            self.ready()
+        if status != self._status:
+            self._status = status
+            self._send(f"STATUS={printable(status)}")
 
     def reloading(self) -> None:
-        """SIGHUP is being obeyed; ``ready`` follows."""
+        """SIGHUP is being obeyed; ``settled`` follows."""
+        self._is_reloading = True
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:

@@ -53,10 +53,10 @@ def test_the_life_of_a_daemon_as_systemd_hears_it(
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
     notifier.ready()
-    notifier.status("12 of 14 sessions up")
+    notifier.settled("12 of 14 sessions up")
     before = time.monotonic_ns() // 1000
     notifier.reloading()
-    notifier.ready()
+    notifier.settled("12 of 14 sessions up")
     notifier.stopping()
     messages = [supervisor.recv(4096).decode() for _ in range(5)]
     assert messages[0] == messages[3] == "READY=1"
@@ -70,8 +70,18 @@ def test_a_status_cannot_smuggle_in_another_assignment(
     supervisor: socket.socket, opened: Opened
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
-    notifier.status("odd\nSTOPPING=1")
+    notifier.settled("odd\nSTOPPING=1")
     assert supervisor.recv(4096) == rb"STATUS=odd\nSTOPPING=1"
+
+
+def test_a_status_that_is_known_is_not_told_again(
+    supervisor: socket.socket, opened: Opened
+) -> None:
+    notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
+    for text in ("1 of 2 sessions up", "1 of 2 sessions up", "2 of 2 sessions up"):
+        notifier.settled(text)
+    assert supervisor.recv(4096) == b"STATUS=1 of 2 sessions up"
+    assert supervisor.recv(4096) == b"STATUS=2 of 2 sessions up"
 
 
 def test_children_do_not_inherit_the_address(supervisor: socket.socket, opened: Opened) -> None:
@@ -83,7 +93,7 @@ def test_children_do_not_inherit_the_address(supervisor: socket.socket, opened: 
 def test_a_busy_supervisor_is_not_waited_for(supervisor: socket.socket, opened: Opened) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
     for number in range(2000):
-        notifier.status(f"{number} sessions up")
+        notifier.settled(f"{number} sessions up")
     assert supervisor.recv(4096) == b"STATUS=0 sessions up"
 
 
@@ -91,7 +101,7 @@ def test_a_busy_supervisor_is_not_waited_for(supervisor: socket.socket, opened: 
 def test_without_a_supervisor_nothing_happens(value: str, opened: Opened) -> None:
     notifier = opened({"NOTIFY_SOCKET": value})
     notifier.ready()
-    notifier.status("fine")
+    notifier.settled("fine")
     notifier.reloading()
     notifier.stopping()
     opened({}).ready()
