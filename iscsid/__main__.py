@@ -18,7 +18,7 @@ from iscsid.options import HELP, Action, Options, UsageError, parse
 def main() -> int:
     """Run ``iscsid``; return its exit status."""
     try:
-        options = parse(sys.argv[1:], os.getcwd())
+        options = parse(sys.argv[1:], _directory())
         return _act(options)
     except UsageError as error:
         return _complain(error, ExitStatus.USAGE)
@@ -45,6 +45,14 @@ def _act(options: Options) -> int:
 
             return run(options)
     return ExitStatus.SUCCESS
+
+
+def _directory() -> str:
+    """Return where the shell is; empty where that directory has been deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _complain(error: IscsidError, status: ExitStatus) -> ExitStatus:

@@ -154,7 +154,8 @@ HELP = "\n".join(
 def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     """Return what a command line (without the program's name) says; raises ``UsageError``.
 
-    ``directory`` is where relative paths start: the daemon's own directory is another one.
+    ``directory`` is where relative paths start: the daemon's own directory is another one. It is
+    empty where it has been deleted, and then no path may be relative.
     """
     try:
         given, unknown = _parser().parse_known_args(list(arguments))
@@ -171,6 +172,8 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     for row in TABLE:
         if row.how is _PATH and row.name in values:
             values[row.name] = os.path.join(directory, values[row.name])
+            if not os.path.isabs(values[row.name]):
+                raise UsageError(f"--{row.name}: the current directory has been deleted")
     return Options(**values)
 
 

@@ -133,6 +133,12 @@ def test_relative_paths_start_where_the_shell_is() -> None:
     assert options.pidfile == DEFAULTS["pidfile"]
 
 
+def test_a_relative_path_is_refused_where_its_directory_has_been_deleted() -> None:
+    assert parse(["-f", "/c"], "").config == "/c"
+    with pytest.raises(UsageError, match="--config: the current directory has been deleted"):
+        parse(["-f", "iscsi.conf"], "")
+
+
 ADVICE = "; 'iscsid --help' lists the options"
 
 
