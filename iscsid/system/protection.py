@@ -15,16 +15,15 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+from iscsid.system.prctl import Option, prctl
+
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 """Of mlockall(2)."""
-PR_SET_IO_FLUSHER = 57
-"""Of prctl(2), since Linux 5.6."""
 SPARED = -1000
 """Of /proc/PID/oom_score_adj, proc(5): never chosen."""
 DESCRIPTORS = 65536
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 
 def protect() -> list[str]:
@@ -54,8 +53,8 @@ def protect() -> list[str]:
 def _lock_memory() -> None:
     # First everything mapped now, faulted in at once; then what will be mapped later, locked only
     # as it is touched. With MCL_FUTURE alone every new stack and arena would be filled in advance.
-    _call(_libc.mlockall, MCL_CURRENT)
-    _call(_libc.mlockall, MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
+    _mlockall(MCL_CURRENT)
+    _mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
 
 
 def _be_spared() -> None:
@@ -63,7 +62,7 @@ def _be_spared() -> None:
 
 
 def _be_io_flusher() -> None:
-    _call(_libc.prctl, PR_SET_IO_FLUSHER, 1, 0, 0, 0)
+    prctl(Option.SET_IO_FLUSHER, 1)  # since Linux 5.6
 
 
 def _raise_descriptor_limit() -> None:
@@ -73,7 +72,7 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _call(function: Callable[..., int], *arguments: int) -> None:
-    if function(*arguments) != 0:
+def _mlockall(flags: int) -> None:
+    if _libc.mlockall(flags) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -19,6 +19,7 @@ from typing import NoReturn
 from iscsid.errors import Decision, Failure, IscsidError
 from iscsid.jobs import DiscoveryJob, Job, LoginJob, ScanJob
 from iscsid.orders import Level
+from iscsid.system.prctl import Option, prctl
 from iscsid.system.sysfs import Sysfs
 from iscsid.workers import sandbox
 from iscsid.workers.channel import Speaker
@@ -26,7 +27,6 @@ from iscsid.workers.discovery import discover
 from iscsid.workers.endings import INTERNAL_ERROR
 from iscsid.workers.login import Confine, log_in
 from iscsid.workers.messages import failed
-from iscsid.workers.prctl import Option, prctl
 from iscsid.workers.reasons import connection_failed
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.scan import scan

@@ -13,7 +13,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.workers.prctl import Option, prctl
+from iscsid.system.prctl import Option, prctl
 
 MIBIBYTE = 1 << 20
 MEMORY = 128 * MIBIBYTE

@@ -11,7 +11,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from iscsid.workers.prctl import set_name
+from iscsid.system.prctl import set_name
 
 _STAT = Path("/proc/self/stat")
 _ARG_START, _ARG_END, _ENV_START, _ENV_END = 45, 46, 47, 48

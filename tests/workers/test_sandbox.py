@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.workers.prctl import Option, prctl
+from iscsid.system.prctl import Option, prctl
 from iscsid.workers.sandbox import (
     DESCRIPTORS,
     MEMORY,

@@ -1,4 +1,4 @@
-"""The few calls of prctl(2) that a worker makes upon itself; Python's library has none of them.
+"""The few calls of prctl(2) that the daemon and its workers need; Python's library has none.
 
 Touches the calling process alone.
 """
