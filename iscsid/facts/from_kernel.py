@@ -108,6 +108,8 @@ class KernelSession:
     """up, down, failed or bound; ``None``: there is no connection."""
     persistent_portal: Portal | None = None
     portal_group_tag: int | None = None
+    maker_is_gone: bool = False
+    """Whether the program that made it has closed its socket to the kernel."""
 
 
 @dataclass(frozen=True, slots=True)

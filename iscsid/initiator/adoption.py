@@ -7,6 +7,7 @@ reads them into ``KernelSession``). Pure.
 from __future__ import annotations
 
 from iscsid.facts import KernelSession
+from iscsid.initiator.marker import parse_marker
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_table import Event, State
 
@@ -19,6 +20,19 @@ UNBINDING = "UNBINDING"
 def is_healthy(seen: KernelSession) -> bool:
     """Whether the kernel runs the session over a live connection."""
     return seen.state == "LOGGED_IN" and seen.connection_state == "up"
+
+
+def is_half_made(seen: KernelSession) -> bool:
+    """Whether a daemon died between making the session and telling the kernel whose it is.
+
+    Name and marker are set before a session can carry its first command, so nothing is lost.
+    """
+    return seen.maker_is_gone and not (seen.target_name or seen.marker or is_healthy(seen))
+
+
+def is_half_destroyed(seen: KernelSession) -> bool:
+    """Whether a daemon died between the destruction of the connection and that of the session."""
+    return seen.connection_state is None and parse_marker(seen.marker) is not None
 
 
 def state_at_start(seen: KernelSession) -> State:

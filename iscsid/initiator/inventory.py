@@ -10,7 +10,7 @@ from typing import Any
 
 from iscsid.errors import BindingsFull, InvalidName
 from iscsid.facts import KernelSession, SessionStarted
-from iscsid.initiator.adoption import compare, state_at_start
+from iscsid.initiator.adoption import compare, is_half_destroyed, is_half_made, state_at_start
 from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import Marker, parse_marker
@@ -20,7 +20,7 @@ from iscsid.initiator.session import Identity, Session
 from iscsid.initiator.session_table import Event
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
-from iscsid.orders import AdoptSession, SaveBindings
+from iscsid.orders import AdoptSession, DestroySession, SaveBindings
 from iscsid.protocol.names import IscsiName, parse_iscsi_name
 
 Handlers = dict[type, Callable[[Any], None]]
@@ -84,6 +84,9 @@ class Inventory:
     def fire(self, session: Session, event: Event) -> None:
         """Let a session have an event that may be its last; if it is still wanted, begin anew."""
         session.fire(event)
+        self._begin_anew_if_gone(session)
+
+    def _begin_anew_if_gone(self, session: Session) -> None:
         gone = self.sessions.drop_if_gone(session)
         if gone and session.is_wanted and not self.is_ending:
             self.reconcile({session.path.target_name})
@@ -103,7 +106,10 @@ class Inventory:
         """Take over the sessions that are ours, and say which are not."""
         for seen in found:
             marker = parse_marker(seen.marker)
-            if marker is None:
+            if is_half_made(seen) or is_half_destroyed(seen):
+                self.outbox.info(seen.target_name, f"removing session {seen.sid}, left half-made")
+                self.outbox.order(DestroySession(seen.sid))
+            elif marker is None:
                 self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
                 self._adopt(seen, marker)
@@ -137,7 +143,7 @@ class Inventory:
         for session in self.sessions:
             if session.sid is not None and session.changed_at_turn < ordered_at_turn:
                 compare(session, seen.get(session.sid))
-                self.sessions.drop_if_gone(session)
+                self._begin_anew_if_gone(session)
 
     def _link(self, session: Session, sid: int) -> None:
         luns = session.settings.luns

@@ -33,6 +33,7 @@ from iscsid.protocol.pdu import LogoutRequest
 from iscsid.system import cmd_sn, uevent
 from iscsid.system.connection import Connections, Ended, Stopped
 from iscsid.system.netlink import EventSocket, RequestSocket
+from iscsid.system.netlink_ports import open_ports
 from iscsid.system.open_iscsi import refuse_open_iscsi
 from iscsid.system.parameters import session_settings, timeout_settings
 from iscsid.system.sysfs import Sysfs
@@ -109,7 +110,7 @@ class Kernel:
 
     def look(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""
-        return SessionsFound(self._sysfs.sessions())
+        return SessionsFound(self._sysfs.sessions(open_ports()))
 
     # --- the hand -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,14 @@ class Sysfs:
                 f"{path}: {error.strerror}", advice="run as root", decision=Decision.GIVE_UP
             ) from error
 
-    def sessions(self) -> tuple[KernelSession, ...]:
-        """Return every session of the tcp transport, in the order of their sids."""
+    def sessions(self, open_ports: Collection[int] = ()) -> tuple[KernelSession, ...]:
+        """Return every session of the tcp transport, in the order of their sids.
+
+        ``open_ports`` are those of the netlink sockets that are open: a session whose maker's is
+        not among them has lost its maker.
+        """
         directories = self._session_directories()
-        found = (self._session(sid, path) for sid, path in sorted(directories.items()))
+        found = (self._session(sid, path, open_ports) for sid, path in sorted(directories.items()))
         return tuple(filter(None, found))
 
     def has_session(self, sid: int) -> bool:
@@ -126,7 +131,7 @@ class Sysfs:
         numbered = ((path.name.removeprefix("session"), path) for path in paths)
         return {int(number): path for number, path in numbered if number.isdecimal()}
 
-    def _session(self, sid: int, path: Path) -> KernelSession | None:
+    def _session(self, sid: int, path: Path, open_ports: Collection[int]) -> KernelSession | None:
         host_no = self.host_no(sid)
         if host_no is None:
             return None
@@ -138,6 +143,7 @@ class Sysfs:
         connection = self.root / f"class/iscsi_connection/connection{sid}:0"
         host = _read(connection / "persistent_address")
         port = _number(connection / "persistent_port")
+        creator = _number(path / "creator")
         return KernelSession(
             sid=sid,
             host_no=host_no,
@@ -148,6 +154,8 @@ class Sysfs:
             connection_state=_read(connection / "state"),
             persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,
             portal_group_tag=_number(path / "tpgt"),
+            # The kernel prints the port as a signed number here, and nowhere else.
+            maker_is_gone=creator is not None and creator % 2**32 not in open_ports,
         )
 
 

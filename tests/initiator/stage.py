@@ -51,6 +51,7 @@ def kernel_session(
     state: str = "LOGGED_IN",
     connection_state: str | None = "up",
     target_state: str = "SCANNED",
+    maker_is_gone: bool = False,
 ) -> KernelSession:
     return KernelSession(
         sid=sid,
@@ -62,6 +63,7 @@ def kernel_session(
         connection_state=connection_state,
         persistent_portal=PORTAL,
         portal_group_tag=1,
+        maker_is_gone=maker_is_gone,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from iscsid import facts, orders
@@ -72,6 +74,45 @@ def test_failed_sessions_are_recovered_after_a_restart() -> None:
     stage = Stage()
     stage.begin(configuration(PORTAL), kernel_session(state="FAILED", connection_state="failed"))
     assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+
+
+def test_a_session_that_a_killed_daemon_never_named_is_removed() -> None:
+    stage = Stage()
+    orphan = kernel_session(
+        7, name="", marker="", state="FREE", connection_state="down", maker_is_gone=True
+    )
+    given = stage.begin(configuration(PORTAL), orphan)
+    assert kinds(given) == ["DestroySession", "DiscoveryJob"]
+    assert stage.tell(facts.SessionDestroyed(7)) == []
+
+
+def test_a_session_without_a_name_is_left_alone_while_its_maker_is_there() -> None:
+    stage = Stage()
+    orphan = kernel_session(name="", marker="", state="FREE", connection_state=None)
+    assert kinds(stage.begin(configuration(PORTAL), orphan)) == ["DiscoveryJob"]
+
+
+@pytest.mark.parametrize("target_state", ["SCANNED", "UNBOUND"])
+def test_a_session_that_a_killed_daemon_left_without_a_connection_is_removed(
+    target_state: str,
+) -> None:
+    stage = Stage()
+    left = replace(
+        kernel_session(state="FAILED", connection_state=None, target_state=target_state),
+        persistent_portal=None,
+    )
+    assert kinds(stage.begin(configuration(PORTAL), left)) == ["DestroySession", "DiscoveryJob"]
+    assert kinds(stage.discovered(record())) == ["LoginJob"]
+
+
+def test_a_wanted_session_whose_end_was_not_heard_of_begins_anew() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL), kernel_session(target_state="UNBOUND"))
+    stage.discovered(record())
+    stage.wait(TimerPurpose.CHECK_KERNEL)
+    stage.tell(facts.SessionsFound((kernel_session(target_state="UNBOUND"),)))
+    stage.wait(TimerPurpose.CHECK_KERNEL)
+    assert kinds(stage.tell(facts.SessionsFound(()))) == ["LoginJob"]
 
 
 def test_a_logout_that_a_killed_daemon_began_is_finished() -> None:

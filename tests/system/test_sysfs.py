@@ -53,6 +53,21 @@ def test_session_without_a_connection_is_seen_as_such(tree: SysfsTree) -> None:
     assert (session.connection_state, session.persistent_portal) == (None, None)
 
 
+@pytest.mark.parametrize(("creator", "is_gone"), [("1201", False), ("-993672480", True)])
+def test_session_whose_maker_has_no_socket_any_more_has_lost_it(
+    creator: str, is_gone: bool, tree: SysfsTree
+) -> None:
+    tree.add_session(1, 1, session=SESSION | {"creator": creator})
+    (session,) = tree.sysfs.sessions({0, 1201})
+    assert session.maker_is_gone == is_gone
+
+
+def test_port_beyond_the_signed_numbers_is_found_among_the_open_ones(tree: SysfsTree) -> None:
+    tree.add_session(1, 1, session=SESSION | {"creator": "-993672480"})
+    (session,) = tree.sysfs.sessions({3301294816})
+    assert not session.maker_is_gone
+
+
 def test_text_that_nobody_set_is_no_text(tree: SysfsTree) -> None:
     session = SESSION | {"ifacename": "(null)", "targetname": "(null)"}
     tree.add_session(
