@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests import measured
 from tests.machine.boot import what_is_missing
@@ -20,10 +19,6 @@ from tests.machine.relay import Relay
 TESTS = Path(__file__).parent
 SUITES = ("live", "machine")
 """In the order in which they run, after all others."""
-
-# How long an example takes says something about the machine, and nothing about the daemon.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -91,6 +86,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(summary)
 
 
+def _time_no_example() -> None:
+    """How long one takes says something about the machine, and nothing about the daemon."""
+    # Imported late, because the guest has no properties to test and a slow disk.
+    from hypothesis import settings
+
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if not is_inside():
+        _time_no_example()
         config.pluginmanager.register(MachineTests(), "iscsid-machine-tests")

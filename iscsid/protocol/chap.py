@@ -86,20 +86,21 @@ class Challenger:
         """
         for name in ("CHAP_N", "CHAP_R"):
             if name not in keys:
-                raise _not_proven(f"it sent no {name}")
+                raise not_proven(f"it sent no {name}")
         received = parse_binary(keys["CHAP_R"])
         expected = response(algorithm, self._credentials.password, self.challenge)
         is_named = hmac.compare_digest(keys["CHAP_N"].encode(), self._credentials.username.encode())
         is_right = hmac.compare_digest(received, expected)
         if hmac.compare_digest(received, own_response):
-            raise _not_proven("it sent our own response back")
+            raise not_proven("it sent our own response back")
         if not is_named:
-            raise _not_proven("its name is not the IncomingUsername")
+            raise not_proven("its name is not the IncomingUsername")
         if not is_right:
-            raise _not_proven("its response does not fit the IncomingPassword")
+            raise not_proven("its response does not fit the IncomingPassword")
 
 
-def _not_proven(why: str) -> AuthenticationFailed:
+def not_proven(why: str) -> AuthenticationFailed:
+    """Make the exception for a target that fails in, or gets around, proving itself."""
     return AuthenticationFailed(
         f"the target did not prove itself: {why}",
         advice="compare IncomingUsername and IncomingPassword with what the target has; if they "

@@ -120,8 +120,10 @@ class ChapAuthentication:
             if name not in _EXPECTED[step]:
                 raise ProtocolError(f"{name} came {step.value}", section=chap.SECTION)
         turn = _ACTIONS[step](self, keys) if keys else Turn(transit=step in _TRANSIT_ASKED)
-        if transit and (step not in _TRANSIT_ASKED or self._step is not Step.COMPLETE):
+        if transit and step not in _TRANSIT_ASKED:
             raise _downgraded(f"it left the security stage {step.value}")
+        if transit and self._step is not Step.COMPLETE:
+            raise chap.not_proven("it left the security stage without answering our challenge")
         return turn
 
     def word_status(self, status: int) -> IscsidError:
