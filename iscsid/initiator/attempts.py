@@ -25,6 +25,9 @@ class Attempts:
         self._moved_to: Portal | None = None
         self.failures = 0
         """Rounds through all portals, or early losses, since the session was last stable."""
+        self.has_failed = False
+        """Whether the last attempt to log in failed. To lose a session is no failed attempt: its
+        portal was alive a moment ago, and must not queue behind those that are dead."""
 
     @property
     def way(self) -> Way:
@@ -56,6 +59,7 @@ class Attempts:
         ``is_kept``: the kernel keeps the session, so disks wait for it. Then nothing is final:
         targets that boot say "not found" for a while.
         """
+        self.has_failed = True
         if self._moved_to is not None:
             self._moved_to = None
             return 0.0
@@ -80,6 +84,7 @@ class Attempts:
         The target's own wish, ``time2wait``, is the least; a session that had not been up for
         long waits as if the login had failed.
         """
+        self.has_failed = False
         if seconds_up >= STABLE_AFTER:
             self.failures = 0
             return time2wait

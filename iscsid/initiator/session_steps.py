@@ -55,7 +55,7 @@ def start_login(session: Session) -> None:
         tcp_window_size=session.settings.tcp_window_size,
         deadline=session.identity.login_timeout,
     )
-    session.outbox.start(job, session, first=session.last_failure is None)
+    session.outbox.start(job, session, first=not session.attempts.has_failed)
 
 
 def stop_login(session: Session) -> None:

@@ -91,3 +91,12 @@ def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> Non
     assert attempts.portal == B
     attempts.change_path(path(C))
     assert attempts.portal == C
+
+
+def test_to_lose_a_session_is_no_failed_attempt_to_log_in() -> None:
+    """Its next login goes before the retries of portals that are dead."""
+    attempts = Attempts(path(A))
+    attempts.delay_after_failure(REFUSED, is_kept=False)
+    assert attempts.has_failed
+    attempts.delay_after_loss(1.0, 0)
+    assert not attempts.has_failed
