@@ -1,15 +1,16 @@
 """The ten PDUs iscsid speaks, to and from octets (RFC 7143, section 11).
 
 Each class lists its fields in the standard's order, and beside each the place it has in the
-header: that one table encodes and decodes. Digests are not part of it, since none are in use where
-iscsid reads and writes PDUs itself, and additional header segments are skipped. Pure; whether a
-PDU may come *now* is the business of the exchanges.
+header: that one table encodes and decodes. Digests are not part of it (see ``reader``), and
+additional header segments are skipped. Pure; whether a PDU may come *now* is the business of the
+exchanges.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, ClassVar, Self, get_args, get_type_hints
 
 from iscsid.errors import MalformedPdu
@@ -73,13 +74,13 @@ class SpokenPdu(Pdu):
         header[0] = self.opcode
         header[1] = self.always
         header[5:8] = len(self.data).to_bytes(3, "big")
-        for name, place in LAYOUTS[type(self)]:
+        for name, place in layout(type(self)):
             place.put(header, getattr(self, name))
         return bytes(header)
 
     @classmethod
     def from_header(cls, header: bytes, data: bytes) -> Self:
-        values = {name: place.take(header) for name, place in LAYOUTS[cls]}
+        values = {name: place.take(header) for name, place in layout(cls)}
         return cls(**values, data=data)
 
 
@@ -269,7 +270,8 @@ SPOKEN: dict[int, type[SpokenPdu]] = {
 }
 
 
-def _layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
+@cache
+def layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
     """Return the header fields of a kind of PDU with their places."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
@@ -280,7 +282,7 @@ def _layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
     )
 
 
-LAYOUTS = {kind: _layout(kind) for kind in SPOKEN.values()}
+LAYOUTS = {kind: layout(kind) for kind in SPOKEN.values()}
 
 
 def opcode_of(header: bytes | bytearray) -> Opcode:

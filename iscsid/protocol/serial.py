@@ -16,6 +16,13 @@ def add(serial: int, increment: int = 1) -> int:
     return (serial + increment) % MODULUS
 
 
+def subtract(serial: int, decrement: int) -> int:
+    """Return the serial number ``decrement`` earlier; at most 2**31 - 1 earlier has a meaning."""
+    if not 0 <= decrement < _HALF:
+        raise ValueError(f"a serial number cannot go back by {decrement}")
+    return (serial - decrement) % MODULUS
+
+
 def distance(earlier: int, later: int) -> int:
     """Return how far ``later`` lies ahead: negative where it lies behind, -2**31 if opposite."""
     return (later - earlier + _HALF) % MODULUS - _HALF
