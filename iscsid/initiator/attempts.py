@@ -56,8 +56,8 @@ class Attempts:
     def delay_after_failure(self, failure: Failure, *, is_kept: bool) -> float | None:
         """Return the seconds before the next attempt, ``None`` where only SIGHUP helps.
 
-        ``is_kept``: the kernel keeps the session, so disks wait for it. Then nothing is final:
-        targets that boot say "not found" for a while.
+        ``is_kept``: the kernel keeps the session, so disks wait for it. Then nothing is final, and
+        nothing needs a long pause: targets that boot say "not found" for a while.
         """
         self.has_failed = True
         if self._moved_to is not None:
@@ -71,9 +71,7 @@ class Attempts:
         retries = self.way.settings.login_retries
         if retries and self.failures >= retries and not is_kept:
             return None
-        decision = failure.decision
-        if is_kept and decision is Decision.GIVE_UP:
-            decision = Decision.RETRY_SLOWLY
+        decision = Decision.RETRY if is_kept else failure.decision
         delay = delay_before_retry(decision, self.failures, str(self._path.binding))
         longest = self.way.settings.login_retry_interval
         return min(delay, longest) if delay is not None and longest else delay

@@ -52,6 +52,13 @@ def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() ->
     assert Attempts(path(A)).delay_after_failure(FINAL, is_kept=True)
 
 
+def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_wait() -> None:
+    attempts = Attempts(path(A))
+    delays = [attempts.delay_after_failure(FINAL, is_kept=True) for _ in range(9)]
+    assert delays[0] is not None and delays[0] <= 1
+    assert all(delay is not None and delay <= 60 for delay in delays)
+
+
 def test_login_retries_end_the_attempts_of_a_session_no_disk_waits_for() -> None:
     attempts = Attempts(path(A, settings=SessionSettings(login_retries=2)))
     assert attempts.delay_after_failure(REFUSED, is_kept=False)
