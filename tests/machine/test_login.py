@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -50,7 +49,7 @@ def plan(
     return replace(make_plan(authentication=proof, offer=offer), target_name=name_of(target))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lio() -> Iterator[Lio]:
     """LIO with the targets plain, chap, mutual, digests and closed."""
     target = Lio()

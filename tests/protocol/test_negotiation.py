@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from iscsid.errors import NegotiationError, ProtocolError
@@ -46,6 +48,12 @@ def test_a_discovery_session_names_no_target() -> None:
         ("InitiatorName", INITIATOR),
         ("SessionType", "Discovery"),
     )
+
+
+def test_an_alias_of_ours_is_said_where_there_is_one() -> None:
+    named = OperationalNegotiation(replace(make_plan(), initiator_alias="the attic"))
+    assert ("InitiatorAlias", "the attic") in named.identity
+    assert named.receive((("InitiatorAlias", "NotUnderstood"),)) == ()
 
 
 def test_every_session_key_is_offered_so_that_no_target_needs_to_ask() -> None:

@@ -90,6 +90,7 @@ def profiles(draw: st.DrawFn) -> Profile:
         alias_after_digests=draw(st.booleans()),
         next_stage_without_transit=draw(st.booleans()),
         originates=tuple(draw(st.permutations(EVERY_KEY)))[: draw(st.integers(0, len(EVERY_KEY)))],
+        leaves_out=base.leaves_out,
         wants_every_answer=draw(st.booleans()),
     )
 

@@ -37,7 +37,7 @@ class TargetLogin:
 
     def __init__(self, script: Script) -> None:
         self._script = script
-        self.negotiator = Negotiator(script.values)
+        self.negotiator = Negotiator(script.values, script.profile.leaves_out)
         self.chap = TargetChap(script)
         self.complaints: list[str] = []
         self.is_through = False
@@ -182,17 +182,16 @@ class TargetLogin:
         return answers, is_done
 
     def _method(self, offered: list[str]) -> Pairs:
-        if not self._script.accounts:
-            if "None" in offered:
-                return (("AuthMethod", "None"),)
-            raise Refused(0x0201)
-        if "CHAP" in offered:
+        is_open = not self._script.accounts
+        if is_open and "None" in offered:
+            return (("AuthMethod", "None"),)
+        if not is_open and "CHAP" in offered:
             return (("AuthMethod", "CHAP"),)
         match self._script.profile.refuses_without_chap:
-            case RefusesWithoutChap.SILENCE:
-                raise Silence
             case RefusesWithoutChap.REJECT:
                 return (("AuthMethod", "Reject"),)
+            case RefusesWithoutChap.SILENCE if not is_open:
+                raise Silence
         raise Refused(0x0201)
 
     def _operational(self, pairs: Pairs) -> tuple[Pairs, bool]:

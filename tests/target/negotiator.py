@@ -6,7 +6,7 @@ the standard. It answers offers, remembers what it offered itself, and knows wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -46,10 +46,15 @@ DECLARED = {
 
 
 class Negotiator:
-    """``mine`` are the target's own values; what it does not name it takes from the defaults."""
+    """``mine`` are the target's own values; what it does not name it takes from the defaults.
 
-    def __init__(self, mine: Mapping[str, str]) -> None:
+    Offers of the keys it ``leaves_out`` get no answer, and settle nothing.
+    """
+
+    def __init__(self, mine: Mapping[str, str], leaves_out: Sequence[str] = ()) -> None:
         self.mine = {**DEFAULTS, **mine}
+        self._leaves_out = leaves_out
+        self._unanswered: set[str] = set()
         self.agreed: dict[str, str] = {}
         self.declared: dict[str, str] = {}
         self.offered: dict[str, str] = {}
@@ -62,6 +67,8 @@ class Negotiator:
                 self.declared[name] = value
             elif self.offered.pop(name, None) is not None:
                 self.agreed[name] = value
+            elif name in self._leaves_out:
+                self._unanswered.add(name)
             elif value in NO_VALUES:
                 self.agreed[name] = value
             elif name in DEFAULTS:
@@ -73,7 +80,8 @@ class Negotiator:
 
     def offer(self, pairs: Pairs) -> Pairs:
         """Bring up those of ``pairs`` that nobody has brought up yet."""
-        new = tuple(pair for pair in pairs if pair[0] not in self.agreed)
+        old = self._unanswered.union(self.agreed)
+        new = tuple(pair for pair in pairs if pair[0] not in old)
         self.offered.update(new)
         return new
 

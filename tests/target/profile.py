@@ -44,6 +44,8 @@ class Profile:
     continuation: Continuation = Continuation.NO_C_BIT
     originates: tuple[tuple[str, str], ...] = ()
     """Keys it brings up in the operational stage where the initiator did not."""
+    leaves_out: tuple[str, ...] = ()
+    """Offers of the initiator's that get no answer; the default then holds."""
     wants_every_answer: bool = False
     """Whether an offer of its own that stays without an answer ends the login."""
 
@@ -93,7 +95,8 @@ LIO = Profile(
     alias_after_digests=True,
     refuses_without_chap=RefusesWithoutChap.SILENCE,
     continuation=Continuation.C_BIT,
-    originates=EVERY_KEY[:13],
+    originates=EVERY_KEY[:10] + EVERY_KEY[12:13],
+    leaves_out=("DataPDUInOrder", "DataSequenceInOrder"),
     wants_every_answer=True,
 )
 
