@@ -33,13 +33,18 @@ def _act(options: Options) -> int:
         case Action.VERSION:
             print(f"iscsid {__version__}")
         case Action.CHECK:
+            if options.login:
+                from iscsid.trial.run import run_trial
+
+                return run_trial(options, sys.stdout, sys.stderr)
             from iscsid.check import run_check
 
             return run_check(options.config, options.initiatorname, sys.stdout)
         case Action.SHOW_CONFIG:
-            from iscsid.check import run_show_config
+            from iscsid.check import known_targets, run_show_config
 
-            return run_show_config(options.config, as_json=options.json, stdout=sys.stdout)
+            known = known_targets(options.bindings, sys.stderr)
+            return run_show_config(options.config, known, as_json=options.json, stdout=sys.stdout)
         case _:
             from iscsid.daemon import run
 

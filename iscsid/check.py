@@ -1,7 +1,7 @@
 """``--check`` and ``--show-config``: what needs the files and no daemon, and no root either.
 
-A thin caller: ``system.configuration`` reads, ``config`` judges, and here it is printed. It
-creates nothing, connects to nothing, and asks the kernel nothing.
+A thin caller: ``system`` reads, ``config`` judges, and here it is printed. It creates nothing,
+connects to nothing, and asks the kernel nothing. ``--check --login`` goes on in ``trial``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from typing import TextIO
 
 from iscsid.config.complaints import ConfigurationErrors
 from iscsid.config.report import format_json, format_text, report
+from iscsid.facts import BindingsNotRead
+from iscsid.initiator.bindings import Bindings
 from iscsid.protocol.names import IscsiName
+from iscsid.system.bindings_file import BindingsFile
 from iscsid.system.configuration import read_configuration, read_identity
 
 CLEAN, ERRORS = 0, 1
@@ -31,9 +34,9 @@ def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
         except ConfigurationErrors as error:
             lines = list(error.lines)
             errors += len(lines)
-        _write(stdout, lines)
+        write_lines(stdout, lines)
     if errors:
-        _write(stdout, [f"{errors} {'error' if errors == 1 else 'errors'}"])
+        write_lines(stdout, [f"{errors} {'error' if errors == 1 else 'errors'}"])
     return ERRORS if errors else CLEAN
 
 
@@ -65,15 +68,27 @@ def run_show_config(
     try:
         configuration = read_configuration(config_path)
     except ConfigurationErrors as error:
-        _write(stdout, error.lines)
+        write_lines(stdout, error.lines)
         return ERRORS
     sections = report(configuration, target_names)
     written = (format_json if as_json else format_text)(configuration, sections)
-    _write(stdout, written.splitlines())
+    write_lines(stdout, written.splitlines())
     return CLEAN
 
 
-def _write(stdout: TextIO, lines: Iterable[str]) -> None:
+def known_targets(bindings_path: str, stderr: TextIO) -> tuple[IscsiName, ...]:
+    """Return the names in the bindings file; where it cannot be read, say so and return none."""
+    bindings = BindingsFile(bindings_path).read()
+    if isinstance(bindings, BindingsNotRead):
+        what = "targets that only the bindings file names are not shown"
+        write_lines(stderr, [f"iscsid: note: {bindings.reason}; {what}"])
+        return ()
+    entries = Bindings.parse(bindings.text, bindings_path)
+    return tuple(dict.fromkeys(entry.name for entry in entries))
+
+
+def write_lines(stdout: TextIO, lines: Iterable[str]) -> None:
+    """Print whole lines."""
     # A terminal that is not UTF-8 shall get escapes, not a traceback.
     encoding = stdout.encoding or "utf-8"
     for line in lines:

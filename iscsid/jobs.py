@@ -49,6 +49,8 @@ class LoginJob:
     tcp_window_size: int
     deadline: float
     """Seconds for resolving, connecting and login; 0 is no limit."""
+    only_try: bool = False
+    """Log out again instead of handing back the socket."""
 
     @property
     def title(self) -> str:

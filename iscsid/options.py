@@ -63,7 +63,7 @@ class Options:
     login: bool = False
     """With ``Action.CHECK``: log in and out at every target, too."""
     json: bool = False
-    """With ``Action.SHOW_CONFIG``."""
+    """With ``Action.SHOW_CONFIG``, and with ``login``."""
     wait: int = 0
     """Seconds for ``Action.WAIT``; 0 is no limit."""
 
@@ -130,7 +130,7 @@ TABLE = (
     Row("", "check", "", "check the configuration and exit", _ACTION),
     Row("", "login", "", "with --check: log in to all targets, and out", _FLAG),
     Row("", "show-config", "", "print the settings in force and exit", _ACTION),
-    Row("", "json", "", "with --show-config: as JSON", _FLAG),
+    Row("", "json", "", "with --show-config, --login: as JSON", _FLAG),
     Row(
         "",
         "wait",
@@ -191,9 +191,10 @@ def _action(values: dict[str, Any]) -> Action:
             " and ".join(f"--{action.value}" for action in actions) + " exclude each other"
         )
     action = actions[0] if actions else Action.RUN
-    for flag, needed in (("login", Action.CHECK), ("json", Action.SHOW_CONFIG)):
-        if values.get(flag) and action is not needed:
-            raise UsageError(f"--{flag} goes with --{needed.value} only")
+    if values.get("login") and action is not Action.CHECK:
+        raise UsageError("--login goes with --check only")
+    if values.get("json") and not (values.get("login") or action is Action.SHOW_CONFIG):
+        raise UsageError("--json goes with --show-config and with --check --login only")
     if values.get("once") and action is not Action.RUN:
         raise UsageError(f"--once and --{action.value} exclude each other")
     return action

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from iscsid.check import run_check, run_show_config
+from iscsid.check import known_targets, run_check, run_show_config
 from iscsid.protocol.names import IscsiName
 
 NAME = "iqn.2001-04.com.example:me"
@@ -135,3 +137,29 @@ def test_a_terminal_that_is_not_utf_8_gets_escapes(files: Files) -> None:
         assert run_show_config(os.fspath(files.config), as_json=False, stdout=stdout) == 0
         stdout.flush()
         assert rb"gr\xfcn" in octets.getvalue()
+
+
+def test_show_config_knows_the_targets_of_the_bindings_file(files: Files, tmp_path: Path) -> None:
+    bindings, stderr = tmp_path / "bindings", io.StringIO()
+    bindings.write_text("0 0 iqn.2001-04.com.example:a\n1 0 iqn.2001-04.com.example:a 10.0.0.1\n")
+    assert known_targets(str(bindings), stderr) == (IscsiName("iqn.2001-04.com.example:a"),)
+    assert known_targets(str(tmp_path / "none"), stderr) == ()
+    assert stderr.getvalue() == ""
+
+
+def test_a_bindings_file_that_cannot_be_read_costs_a_note_and_nothing_else(tmp_path: Path) -> None:
+    stderr = io.StringIO()
+    assert known_targets(str(tmp_path), stderr) == ()
+    assert stderr.getvalue().startswith(f"iscsid: note: {tmp_path} cannot be read: ")
+
+
+def test_the_program_shows_what_the_bindings_file_knows(files: Files, tmp_path: Path) -> None:
+    files.write(SECRETS)
+    bindings = tmp_path / "bindings"
+    bindings.write_text("0 0 iqn.2001-04.com.example:known\n")
+    command = [sys.executable, "-m", "iscsid", "--show-config"]
+    done = subprocess.run(
+        [*command, "-f", str(files.config), "-b", str(bindings)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TargetName iqn.2001-04.com.example:known  [default]\n" in done.stdout

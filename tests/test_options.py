@@ -85,6 +85,10 @@ def test_without_options_the_promised_defaults_hold() -> None:
         ([["--check", "--login"]], {"action": Action.CHECK, "login": True}),
         ([["--show-config"]], {"action": Action.SHOW_CONFIG}),
         ([["--show-config", "--json"]], {"action": Action.SHOW_CONFIG, "json": True}),
+        (
+            [["--check", "--login", "--json"]],
+            {"action": Action.CHECK, "login": True, "json": True},
+        ),
         ([["--wait"]], {"action": Action.WAIT}),
         ([["--wait=90"]], {"action": Action.WAIT, "wait": 90}),
         # FreeBSD, of its -d: "verbose debug output to standard error, and does not put itself in
@@ -159,9 +163,9 @@ ADVICE = "; 'iscsid --help' lists the options"
         (["-t", "١"], "--login-timeout: '١' is no whole number"),
         (["--max-processes=99999999999"], "--max-processes: '99999999999' is no whole number"),
         (["--wait=soon"], "--wait: 'soon' is no whole number"),
-        (["--json"], "--json goes with --show-config only"),
+        (["--json"], "--json goes with --show-config and with --check --login only"),
         (["--login"], "--login goes with --check only"),
-        (["--check", "--json"], "--json goes with --show-config only"),
+        (["--check", "--json"], "--json goes with --show-config and with --check --login only"),
         (["--check", "--show-config"], "--check and --show-config exclude each other"),
         (["--once", "--wait"], "--once and --wait exclude each other"),
         (["--foreground=yes"], "--foreground: ignored explicit argument 'yes'"),

@@ -34,11 +34,12 @@ LAW = {
     "initiator": VOCABULARY,
     "system": VOCABULARY,
     "workers": f"{VOCABULARY} system",
-    "check": "config protocol system",
+    "check": "config facts initiator protocol system",
+    "trial": f"{VOCABULARY} options check initiator system workers",
     "iname": "__init__ errors protocol",
     "hands": f"{VOCABULARY} system workers",
     "daemon": f"__init__ {VOCABULARY} options initiator system workers hands",
-    "__main__": "__init__ errors exit_status options check daemon",
+    "__main__": "__init__ errors exit_status options check trial daemon",
 }
 """Each room, and the rooms it may import from besides itself."""
 

@@ -19,6 +19,7 @@ from iscsid.protocol.parameters import Isid
 _FORM = re.compile(r"iscsid:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:@(\S+))?", re.ASCII)
 _RANDOM_FORMAT = 0x80  # T field 10b: the B and C fields are random (RFC 7143, section 11.12.5)
 _DISCOVERY = b"discovery "
+_TRIAL = b"trial "
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +66,23 @@ def discovery_isid(initiator_name: IscsiName, portal: Portal) -> Isid:
     return _isid(_DISCOVERY + initiator_name.encode(), qualifier.to_bytes(2, "big"))
 
 
+def trial_isid(initiator_name: IscsiName, number: int) -> Isid:
+    """Return the ISID of the trial login with this number: nobody else's, whatever the name.
+
+    With that of a session that is up, the login would reinstate it, which ends it under whoever
+    uses its disks (RFC 7143, section 6.3.5).
+    """
+    name = initiator_name.encode()
+    taken = {_random_field(name), _random_field(_DISCOVERY + name)}
+    seed = _TRIAL + name
+    while _random_field(seed) in taken:
+        seed = _TRIAL + seed
+    return _isid(seed, (number & 0xFFFF).to_bytes(2, "big"))
+
+
 def _isid(seed: bytes, qualifier: bytes) -> Isid:
-    return Isid(bytes((_RANDOM_FORMAT,)) + crc32(seed).to_bytes(4, "big")[:3] + qualifier)
+    return Isid(bytes((_RANDOM_FORMAT,)) + _random_field(seed) + qualifier)
+
+
+def _random_field(seed: bytes) -> bytes:
+    return crc32(seed).to_bytes(4, "big")[:3]

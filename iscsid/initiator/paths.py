@@ -6,14 +6,17 @@ one portal or one portal group of it. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from iscsid.binding import Binding
 from iscsid.config.configuration import Configuration
-from iscsid.config.settings import MultipathPolicy, SessionSettings
+from iscsid.config.settings import MultipathPolicy, SessionSettings, StaticTarget
 from iscsid.initiator.bindings import Bindings
-from iscsid.protocol.names import IscsiName, Portal, TargetAddress
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
+
+Known = StaticTarget | DiscoveryRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,25 @@ class Source:
     found_at: Portal | None
     addresses: tuple[TargetAddress, ...]
     spelling: str = ""
+
+    @classmethod
+    def merge(cls, known: Iterable[tuple[Portal | None, Known | None]]) -> Source | None:
+        """Make one source of all that is known of a target; ``None`` where that is no address.
+
+        Each with the DiscoveryAddress that reported it, ``None`` for the file. Who comes first
+        gives the target's spelling, and its credentials.
+        """
+        found_at: Portal | None = None
+        spelling = ""
+        addresses: dict[Portal, TargetAddress] = {}
+        for portal, target in known:
+            if target is None:
+                continue
+            if not addresses:
+                found_at, spelling = portal, target.spelling
+            for address in target.addresses:
+                addresses.setdefault(address.portal, address)
+        return cls(found_at, tuple(addresses.values()), spelling) if addresses else None
 
 
 def plan_paths(

@@ -8,9 +8,9 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import StaticTarget
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.paths import Source
+from iscsid.initiator.paths import Known, Source
 from iscsid.initiator.session import Identity
-from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
+from iscsid.protocol.names import IscsiName, Portal
 
 
 @dataclass
@@ -44,21 +44,11 @@ class Targets:
 
     def source(self, target_name: IscsiName) -> Source | None:
         """Return where ``target_name`` is known from, addresses merged; ``None`` if nowhere."""
-        found_at: Portal | None = None
-        spelling = ""
-        addresses: dict[Portal, TargetAddress] = {}
-        known: list[tuple[Portal | None, StaticTarget | DiscoveryRecord | None]] = [
+        known: list[tuple[Portal | None, Known | None]] = [
             (None, self.static.get(target_name)),
             *((portal, d.targets.get(target_name)) for portal, d in self.discoveries.items()),
         ]
-        for portal, target in known:
-            if target is None:
-                continue
-            if not addresses:
-                found_at, spelling = portal, target.spelling
-            for address in target.addresses:
-                addresses.setdefault(address.portal, address)
-        return Source(found_at, tuple(addresses.values()), spelling) if addresses else None
+        return Source.merge(known)
 
     def is_undecided(self, found_at: Portal | None) -> bool:
         """Whether a DiscoveryAddress has yet to say if a target it once reported still exists."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from iscsid.errors import MalformedPdu
 from iscsid.protocol.bhs import BHS_LENGTH, ahs_length, data_segment_length, padding
+from iscsid.protocol.digests import check, digest_length
+from iscsid.protocol.parameters import Digest
 from iscsid.protocol.pdu import Pdu, decode, opcode_of
 
 DEFAULT_MAX_DATA_SEGMENT_LENGTH = 8192
@@ -15,13 +17,21 @@ DEFAULT_MAX_DATA_SEGMENT_LENGTH = 8192
 
 
 class PduReader:
-    """Collects one PDU at a time, without digests.
+    """Collects one PDU at a time; digests are checked and taken off.
 
     ``max_data_segment_length`` bounds what a header may announce; it may be changed between PDUs.
     """
 
-    def __init__(self, max_data_segment_length: int = DEFAULT_MAX_DATA_SEGMENT_LENGTH) -> None:
+    def __init__(
+        self,
+        max_data_segment_length: int = DEFAULT_MAX_DATA_SEGMENT_LENGTH,
+        *,
+        header_digest: Digest = Digest.NONE,
+        data_digest: Digest = Digest.NONE,
+    ) -> None:
         self.max_data_segment_length = max_data_segment_length
+        self._header_digest = digest_length(header_digest)
+        self._data_digest = digest_length(data_digest)
         self._received = bytearray()
         self._length = BHS_LENGTH
 
@@ -47,15 +57,23 @@ class PduReader:
             self._length += self._length_after_header()
 
     def next_pdu(self) -> Pdu | None:
-        """Return the PDU once it is whole, and begin the next; ``None`` while it is not."""
+        """Return the PDU once it is whole, and begin the next; ``None`` while it is not.
+
+        Raises ``MalformedPdu`` for a wrong digest.
+        """
         if self.bytes_wanted:
             return None
-        header = bytes(self._received[:BHS_LENGTH])
-        start = BHS_LENGTH + ahs_length(header)
-        data = bytes(self._received[start : start + data_segment_length(header)])
+        received = bytes(self._received)
         self._received.clear()
         self._length = BHS_LENGTH
-        return decode(header, data)
+        header = received[:BHS_LENGTH]
+        end = BHS_LENGTH + ahs_length(header)
+        start = end + self._header_digest
+        check(received[:end], received[end:start], "header")
+        length = data_segment_length(header)
+        end = start + length + padding(length)
+        check(received[start:end], received[end:], "data")
+        return decode(header, received[start : start + length])
 
     def _length_after_header(self) -> int:
         length = data_segment_length(self._received)
@@ -66,4 +84,5 @@ class PduReader:
                 section="13.12",
                 advice="make sure that an iSCSI target listens at this address",
             )
-        return ahs_length(self._received) + length + padding(length)
+        digests = self._header_digest + (self._data_digest if length else 0)
+        return ahs_length(self._received) + length + padding(length) + digests

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from iscsid.errors import Decision, Failure
 from iscsid.facts import LoginFailed, LoginSucceeded
-from iscsid.jobs import Job
+from iscsid.jobs import Job, LoginJob
 from iscsid.orders import Level
 from iscsid.workers.messages import (
     ASK_AGAIN,
@@ -77,7 +77,7 @@ class Speaker:
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One message, and the socket that came with it: there is one if and only if a login
-    succeeded."""
+    succeeded that was more than a try."""
 
     message: Message
     connection: socket.socket | None = None
@@ -104,6 +104,7 @@ class Listener:
 
     def __init__(self, job: Job, end: socket.socket) -> None:
         self._job = job
+        self._only_tries = isinstance(job, LoginJob) and job.only_try
         self._end = end
 
     def fileno(self) -> int:
@@ -155,7 +156,7 @@ class Listener:
         if not received:
             raise Ended
         message = decode(self._job, received)
-        if not isinstance(message, LoginSucceeded):
+        if not isinstance(message, LoginSucceeded) or self._only_tries:
             if connections:
                 raise Malformed("a descriptor came with a message that has none")
             return Arrival(message)

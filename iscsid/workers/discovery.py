@@ -20,6 +20,7 @@ from iscsid.protocol.discovery import DiscoveryExchange, DiscoveryOutcome
 from iscsid.protocol.discovery_events import ConnectionDropped, LogoutRequested, SomethingChanged
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.login import Confine, Entry, enter
+from iscsid.workers.logout import LOGOUT
 from iscsid.workers.reporter import Heard, Reporter
 from iscsid.workers.sandbox import allow_more_processor_time
 from iscsid.workers.transport import Line, Patience, StreamEnded
@@ -27,8 +28,6 @@ from iscsid.workers.transport import Line, Patience, StreamEnded
 BURST = 1.0
 """Seconds from a target's first word that something changed until it is asked: they come in
 bursts, one for each target or portal that an administrator adds."""
-LOGOUT = 3.0
-"""Seconds to wait for the Logout Response. Some targets close at once, some never answer."""
 
 
 def discover(job: DiscoveryJob, reporter: Reporter, confine: Confine) -> None:

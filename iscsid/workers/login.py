@@ -23,6 +23,7 @@ from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
 from iscsid.workers.deadline import Deadline
+from iscsid.workers.logout import log_out
 from iscsid.workers.reasons import together
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.transport import Line, Patience, StreamEnded, StreamReset, connect
@@ -45,11 +46,15 @@ class Entry:
 def log_in(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
     """Do the job; raises ``IscsidError`` where it fails."""
     entry = enter(job, reporter, confine, window=job.tcp_window_size)
+    success = LoginSucceeded(job.job, entry.result, entry.portal, entry.moved_to)
     with entry.connection:
-        entry.connection.settimeout(None)
-        reporter.report(
-            LoginSucceeded(job.job, entry.result, entry.portal, entry.moved_to), entry.connection
-        )
+        if job.only_try:
+            # Told first: what has been reached does not depend on how the target takes the rest.
+            reporter.report(success)
+            log_out(entry.connection, entry.result, reporter)
+        else:
+            entry.connection.settimeout(None)
+            reporter.report(success, entry.connection)
 
 
 def enter(

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iscsid.binding import Binding
-from iscsid.initiator.marker import Marker, discovery_isid, parse_marker, session_isid
+from iscsid.initiator import marker
+from iscsid.initiator.marker import (
+    Marker,
+    discovery_isid,
+    parse_marker,
+    session_isid,
+    trial_isid,
+)
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Isid
 
@@ -69,3 +80,37 @@ def test_an_isid_is_of_the_random_format_with_its_reserved_bits_zero() -> None:
 def test_two_hosts_have_different_isids_for_one_target() -> None:
     other = IscsiName("iqn.2024-01.org.example:other")
     assert session_isid(NAME, Binding(0, 0)) != session_isid(other, Binding(0, 0))
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(1, 1 << 20), st.text(max_size=20))
+def test_a_trial_never_bears_the_isid_of_a_session_or_a_discovery(
+    bus: int, target: int, number: int, name: str
+) -> None:
+    initiator = IscsiName(f"iqn.2003-02.org.example:{name}")
+    isid = trial_isid(initiator, number)
+    assert len(isid) == 6 and isid[0] == 0x80
+    others = (
+        session_isid(initiator, Binding(bus, target)),
+        discovery_isid(initiator, Portal("192.0.2.1", number % 65535 + 1)),
+    )
+    # The random field alone keeps them apart, whatever the qualifiers are.
+    assert isid[:4] not in {other[:4] for other in others}
+
+
+def test_a_trial_keeps_apart_even_where_the_checksums_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One name in sixteen million has this bad luck, and has it at every start."""
+
+    def unlucky(octets: bytes) -> int:
+        twice = octets.startswith(b"trial trial ")
+        return crc32(octets if twice else octets.removeprefix(b"trial "))
+
+    name = IscsiName("iqn.2003-02.org.example:unlucky")
+    monkeypatch.setattr(marker, "crc32", unlucky)
+    assert trial_isid(name, 1)[:4] != session_isid(name, Binding(0, 0))[:4]
+
+
+def test_each_trial_login_has_an_isid_of_its_own() -> None:
+    name = IscsiName("iqn.2003-02.org.example:me")
+    assert len({trial_isid(name, number) for number in range(1, 1000)}) == 999

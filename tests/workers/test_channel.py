@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -242,3 +243,17 @@ def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.sock
     Speaker(JOB, ends[1], Level.INFO).report(ScanFinished(JOB.job))
     with pytest.raises(Malformed):
         listener.receive()
+
+
+def test_a_login_that_is_only_tried_brings_no_descriptor(
+    ends: tuple[socket.socket, socket.socket], connection: socket.socket
+) -> None:
+    listener = Listener(replace(JOB, only_try=True), ends[0])
+    ends[1].send(encode(SUCCESS))
+    arrival = listener.receive()
+    assert arrival is not None and (arrival.message, arrival.connection) == (SUCCESS, None)
+    before = open_descriptors()
+    socket.send_fds(ends[1], [encode(SUCCESS)], [connection.fileno()])
+    with pytest.raises(Malformed, match="a message that has none"):
+        listener.receive()
+    assert open_descriptors() == before

@@ -1,0 +1,90 @@
+"""A login that is only tried: told, logged out of, and nothing handed over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from iscsid.facts import LoginSucceeded, WorkerEnded
+from iscsid.jobs import LoginJob
+from iscsid.protocol.digests import crc32c
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import Digest, Offer
+from iscsid.protocol.pdu import LogoutRequest, Pdu
+from iscsid.workers import logout
+from tests.target.script import Script
+from tests.target.scripted import ScriptedTarget
+from tests.workers.attempts import ONE, run, success_of
+from tests.workers.jobs import login_job
+from tests.workers.portals import scripted, station
+
+
+class SaysNothingMore(ScriptedTarget):
+    """Lets everybody in, and then is silent, or closes the connection."""
+
+    hangs_up = False
+
+    def _receive(self, pdu: Pdu) -> None:
+        if isinstance(pdu, LogoutRequest):
+            self.is_closed = self.hangs_up
+        else:
+            super()._receive(pdu)
+
+
+class HangsUp(SaysNothingMore):
+    hangs_up = True
+
+
+def trial(portal: Portal, offer: Offer | None = None) -> LoginJob:
+    job = login_job(portal=portal)
+    return replace(job, only_try=True, login=replace(job.login, offer=offer or Offer()))
+
+
+def test_a_try_is_told_and_logged_out_of_and_no_socket_comes_with_it() -> None:
+    with scripted() as found:
+        ring = run(trial(found.portal), found)
+        (target,) = found.targets
+    assert success_of(ring).portal == found.portal
+    assert [type(fact) for fact in ring.facts] == [LoginSucceeded, WorkerEnded]
+    assert isinstance(target.heard[-1].pdu, LogoutRequest)
+    with pytest.raises(KeyError):
+        ring.keeper.take_socket(ONE)
+
+
+def test_a_try_that_is_no_try_logs_nobody_out() -> None:
+    with scripted() as found:
+        ring = run(login_job(portal=found.portal), found)
+        ring.keeper.take_socket(ONE).close()
+        (target,) = found.targets
+    assert not any(isinstance(heard.pdu, LogoutRequest) for heard in target.heard)
+
+
+@pytest.mark.parametrize(
+    ("kind", "note"),
+    [
+        (HangsUp, "logging out: the target closed the connection"),
+        (SaysNothingMore, "logging out: no answer within 0.2 s"),
+    ],
+)
+def test_a_target_that_does_not_answer_the_logout_has_still_been_logged_in_to(
+    kind: type[ScriptedTarget], note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logout, "LOGOUT", 0.2)
+    with station(lambda: kind(Script())) as found:
+        ring = run(trial(found.portal), found)
+    assert success_of(ring) and ring.ending_of(ONE).how is None
+    assert note in ring.lines
+
+
+def test_with_digests_the_request_carries_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logout, "LOGOUT", 0.2)
+    both = (Digest.CRC32C,)
+    values = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+    # After the login this target knows no digests, and takes them for the beginning of a header.
+    with station(lambda: SaysNothingMore(Script(values=values))) as found:
+        ring = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
+        (target,) = found.targets
+    assert success_of(ring).result.parameters.header_digest is Digest.CRC32C
+    request = target.heard[-1]
+    assert isinstance(request.pdu, LogoutRequest) and target._octets == crc32c(request.octets)
