@@ -170,7 +170,6 @@ def _digest(name: str, attribute: str) -> Key:
         rule=Rule.LIST,
         use=Use.INITIALIZE_ONLY,
         choices=_DIGESTS,
-        supported=_DIGESTS,
         default=Digest.NONE.value,
         attribute=attribute,
         ours=attribute,

@@ -16,6 +16,7 @@ from enum import Enum
 from iscsid.errors import (
     AuthenticationFailed,
     ChapAlgorithmsRefused,
+    Decision,
     IscsidError,
     NegotiationError,
     ProtocolError,
@@ -32,6 +33,7 @@ from iscsid.protocol.status import (
     AUTHENTICATION_FAILURE,
     INITIATOR_ERROR,
     authentication_required,
+    explain,
     rejection,
 )
 from iscsid.protocol.text import Pairs, parse_number
@@ -75,7 +77,9 @@ class WithoutAuthentication:
 
     def word_silence(self, *, has_answered: bool) -> IscsidError | None:
         """Say what it means that the target ended the connection; ``None``: nothing special."""
-        return None if has_answered else authentication_required()
+        # LIO says so that it wants CHAP. But a target that is going down closes too, so this
+        # reading of the silence must not keep us away for long.
+        return None if has_answered else authentication_required(Decision.RETRY)
 
 
 class Step(Enum):
@@ -130,8 +134,9 @@ class ChapAuthentication:
         """Make the exception for a status other than success, in the security stage."""
         if self._step is Step.METHOD_OFFERED and status == AUTHENTICATION_FAILURE:
             return _not_taken(f"status {status:04x}")
-        error = rejection(status, has_credentials=True)
-        return self._algorithms_refused(error.what) if self._is_about_algorithms(status) else error
+        if self._is_about_algorithms(status):
+            return self._algorithms_refused(f"{explain(status).words} (status {status:04x})")
+        return rejection(status, has_credentials=True)
 
     def _is_about_algorithms(self, status: int) -> bool:
         """Whether a status says that the target cannot do with our algorithms."""
@@ -167,10 +172,10 @@ class ChapAuthentication:
         if method != CHAP:
             raise NegotiationError("AuthMethod", CHAP, method, "not offered", section="12.1")
         self._step = Step.ALGORITHMS_OFFERED
-        return Turn((("CHAP_A", ",".join(str(int(each)) for each in self._algorithms)),))
+        return Turn((("CHAP_A", self._algorithm_list),))
 
     def _receive_challenge(self, keys: Mapping[str, str]) -> Turn:
-        self._algorithm = self._receive_algorithm(keys.get("CHAP_A", "nothing"))
+        self._algorithm = self._receive_algorithm(keys.get("CHAP_A"))
         challenge = chap.Challenge.from_keys(keys)
         self._response = chap.response(self._algorithm, self._credentials.password, challenge)
         answer = chap.answer(self._credentials, self._response)
@@ -182,14 +187,19 @@ class ChapAuthentication:
         self._step = Step.CHALLENGE_SENT
         return Turn(answer + self._challenger.challenge.to_keys(), transit=True)
 
-    def _receive_algorithm(self, text: str) -> ChapAlgorithm:
+    def _receive_algorithm(self, text: str | None) -> ChapAlgorithm:
         if text in NO_VALUES:
             raise self._algorithms_refused(f"CHAP_A={text}")
         for algorithm in self._algorithms:
-            if text != "nothing" and parse_number(text) == algorithm:
+            if text is not None and parse_number(text) == algorithm:
                 return algorithm
-        offered = ",".join(str(int(each)) for each in self._algorithms)
-        raise NegotiationError("CHAP_A", offered, text, "not offered", section=chap.SECTION)
+        raise NegotiationError(
+            "CHAP_A", self._algorithm_list, text or "nothing", "not offered", section=chap.SECTION
+        )
+
+    @property
+    def _algorithm_list(self) -> str:
+        return ",".join(str(int(each)) for each in self._algorithms)
 
     def _receive_proof(self, keys: Mapping[str, str]) -> Turn:
         assert self._challenger is not None

@@ -184,7 +184,9 @@ def rejection(status: int, *, has_credentials: bool) -> LoginRejected | Authenti
     return LoginRejected(status, what, advice=row.advice, decision=row.decision)
 
 
-def authentication_required() -> AuthenticationFailed:
+def authentication_required(
+    decision: Decision = Decision.RETRY_SLOWLY,
+) -> AuthenticationFailed:
     """Say that the target wants CHAP and we have no credentials for it.
 
     Real targets tell it in three ways, and all three shall read the same: tgtd with status 0201,
@@ -194,4 +196,5 @@ def authentication_required() -> AuthenticationFailed:
         "authentication required: the target wants CHAP, and no user name and password are set "
         "for it",
         advice="set OutgoingUsername and OutgoingPassword for it in /etc/iscsi.conf",
+        decision=decision,
     )

@@ -26,7 +26,7 @@ from iscsid.protocol.status import authentication_required
 from iscsid.secret import Secret
 from tests.target.joined import failure_of, log_in, make_plan, result_of
 from tests.target.negotiator import Pairs
-from tests.target.profile import PROFILES, TGTD, Profile
+from tests.target.profile import LIO, PROFILES, TGTD, Profile
 from tests.target.script import Script, change, hang_up, put, say
 
 OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
@@ -133,6 +133,12 @@ def test_authentication_required_is_one_message_whatever_the_target_does(
     error = failure_of(script(profile), make_plan(skip_security=skip))
     assert isinstance(error, AuthenticationFailed)
     assert str(error) == str(authentication_required())
+
+
+def test_silence_is_read_as_a_refusal_but_not_believed_for_long() -> None:
+    """A target that goes down closes its connections too."""
+    assert failure_of(script(LIO)).decision is Decision.RETRY
+    assert failure_of(script(TGTD)).decision is Decision.RETRY_SLOWLY
 
 
 def test_a_target_that_chooses_chap_unasked_requires_it() -> None:
