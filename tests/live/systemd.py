@@ -23,8 +23,9 @@ SUPERFLUOUS = """
     e2scrub_reap.service fstrim.timer getty@tty1.service iscsid.socket istgt.service
     open-iscsi.service postgresql.service systemd-logind.service systemd-networkd.service
     systemd-timesyncd.service systemd-tmpfiles-clean.timer systemd-tmpfiles-setup.service
-    tgt.service systemd-journal-flush.service systemd-random-seed.service systemd-update-utmp.service
-    systemd-hwdb-update.service systemd-pcrphase.service ldconfig.service
+    tgt.service systemd-journal-flush.service systemd-random-seed.service
+    systemd-update-utmp.service systemd-hwdb-update.service systemd-pcrphase.service
+    ldconfig.service
 """.split()
 """Units that cost time. Among them what would empty the /tmp it shares."""
 
