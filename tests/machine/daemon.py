@@ -85,6 +85,14 @@ class Daemon:
         assert self._process is not None, "no daemon runs in the foreground"
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def children(self) -> list[int]:
+        """Return the process ids of the daemon's children, zombies too."""
+        return children_of(self.pid)
+
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -174,6 +182,15 @@ class Daemon:
     def _story(self, what: str) -> str:
         tree = "\n".join(show_tree(self.tree))
         return f"{what}\n--- the tree\n{tree}\n--- the log\n{self.log()}"
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of the children of ``pid``; none where it is gone."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(child) for child in found.split()]
 
 
 def show_tree(top: Path) -> Iterable[str]:

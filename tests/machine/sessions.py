@@ -46,6 +46,11 @@ def target_names() -> list[str]:
     return sorted(attribute(sid, "targetname") for sid in session_ids())
 
 
+def transport_handle() -> int:
+    """Return the number that names iSCSI over TCP in every request."""
+    return int(Path("/sys/class/iscsi_transport/tcp/handle").read_text())
+
+
 def delete_devices(sid: int) -> None:
     """Make the kernel flush and forget every logical unit of a session."""
     for path in (SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete"):
@@ -54,7 +59,7 @@ def delete_devices(sid: int) -> None:
 
 def destroy_all() -> None:
     """End every session in the kernel. Their disks must not be mounted."""
-    handle = int(Path("/sys/class/iscsi_transport/tcp/handle").read_text())
+    handle = transport_handle()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
         kernel.bind((0, 0))
         kernel.settimeout(60)
