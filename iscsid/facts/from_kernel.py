@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from iscsid.binding import Binding
 from iscsid.errors import Failure
 from iscsid.protocol.names import Portal
+from iscsid.protocol.vpd import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class CmdSnLearned:
 
     sid: int
     cmd_sn: int
+    identities: tuple[Identity, ...] = ()
+    """What its LUNs have said of themselves, as far as the kernel has asked."""
 
 
 @dataclass(frozen=True, slots=True)

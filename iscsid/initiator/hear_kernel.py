@@ -45,7 +45,7 @@ class KernelHeard:
     def _cmd_sn_learned(self, fact: facts.CmdSnLearned) -> None:
         session = self._inventory.sessions.with_sid(fact.sid)
         if session is not None:
-            session.cmd_sn_learned(fact.cmd_sn)
+            session.cmd_sn_learned(fact)
 
     def _request_refused(self, fact: facts.CmdSnNotLearned | facts.RequestRefused) -> None:
         session = self._inventory.sessions.with_sid(fact.sid)

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Decision, Failure
-from iscsid.facts import LoginSucceeded, SessionStarted, Timer, TimerPurpose
+from iscsid.facts import CmdSnLearned, LoginSucceeded, SessionStarted, Timer, TimerPurpose
 from iscsid.initiator.attempts import Attempts
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import session_isid
 from iscsid.initiator.offers import kernel_timeouts, session_offer
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path
+from iscsid.initiator.portal_groups import Reached, compare_portal_group, reached
 from iscsid.initiator.scans import Scans
 from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
 from iscsid.initiator.session_table import MEANINGLESS, TRANSITIONS, Event, State
 from iscsid.jobs import JobId
-from iscsid.orders import ApplyTimeouts
+from iscsid.orders import ApplyTimeouts, CloseSocket
 from iscsid.protocol.names import IscsiName
+from iscsid.protocol.vpd import Identity as LunIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ class Session:
         self.tree = tree
         self.isid = session_isid(identity.initiator_name, path.binding)
         self.cmd_sn = FIRST_CMD_SN
+        self.identities: tuple[LunIdentity, ...] = ()
+        """What the kernel's LUNs must still be before I/O goes on."""
+        self.reached: Reached | None = None
         self.time2wait: float | None = None
         self.up_since = outbox.now
 
@@ -104,6 +109,14 @@ class Session:
             self.fire(Event.ATTEMPT_DUE)
 
     def login_succeeded(self, fact: LoginSucceeded) -> None:
+        stranger = compare_portal_group(self.attempts.way, fact, self.reached)
+        if stranger is not None and self.sid is not None:
+            # Commands wait for this target, and would be sent to another one.
+            self.outbox.order(CloseSocket(fact.job))
+            self.login_failed(stranger)
+            return
+        if stranger is not None:
+            self.outbox.warn(self.who, str(stranger))
         self.job, self.login = None, fact
         self.attempts.moved(fact.moved_to)
         self.fire(Event.LOGIN_SUCCEEDED)
@@ -114,14 +127,16 @@ class Session:
 
     def started(self, fact: SessionStarted) -> None:
         self.sid, self.host_no = fact.sid, fact.host_no
+        if self.login is not None:
+            self.reached = reached(self.login)
         self.fire(Event.STARTED)
 
     def refused(self, failure: Failure) -> None:
         self.last_failure = failure
         self.fire(Event.REFUSED)
 
-    def cmd_sn_learned(self, cmd_sn: int) -> None:
-        self.cmd_sn = cmd_sn
+    def cmd_sn_learned(self, fact: CmdSnLearned) -> None:
+        self.cmd_sn, self.identities = fact.cmd_sn, fact.identities
         self.fire(Event.CMD_SN_LEARNED)
 
     def broke(self, reason: str) -> None:
@@ -166,6 +181,7 @@ class Session:
     def adopt(self, sid: int, host_no: int, state: State) -> None:
         """Take over a session that the kernel has been running all along."""
         self.sid, self.host_no, self.state = sid, host_no, state
+        self.reached = Reached(self.attempts.way.portal, self.attempts.way.portal_group_tag)
         if state is State.DOWN:
             self.set_retry(0)
         elif state is State.UNBINDING:

@@ -54,6 +54,7 @@ def start_login(session: Session) -> None:
         timeouts=session.settings.timeouts,
         tcp_window_size=session.settings.tcp_window_size,
         deadline=session.identity.login_timeout,
+        identities=session.identities,
     )
     session.outbox.start(job, session, first=not session.attempts.has_failed)
 
@@ -172,7 +173,7 @@ def start_afresh(session: Session) -> None:
     withdraw_links(session)
     session.last_failure = Failure(Decision.RETRY, "the kernel has lost the session")
     session.sid = session.host_no = session.login = None
-    session.cmd_sn = FIRST_CMD_SN
+    session.cmd_sn, session.identities, session.reached = FIRST_CMD_SN, (), None
     retry_later(session)
 
 

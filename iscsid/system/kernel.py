@@ -156,11 +156,12 @@ class Kernel:
         return SessionStarted(order.binding, order.sid, host_no)
 
     def learn_cmd_sn(self, sid: int) -> CmdSnLearned | CmdSnNotLearned:
-        """Stop the connection for recovery, and ask for the CmdSN to go on with."""
+        """Stop the connection for recovery, and ask for what a new one must match."""
         try:
-            return CmdSnLearned(sid, cmd_sn.learn(self._connections, sid))
+            learnt = cmd_sn.learn(self._connections, sid)
         except IscsidError as error:
             return CmdSnNotLearned(sid, error.failure())
+        return CmdSnLearned(sid, learnt, self._sysfs.identities(sid))
 
     def apply_timeouts(self, sid: int, timeouts: KernelTimeouts) -> Fact | None:
         """Change a session's timeouts; one that is down gets them when it is resumed."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from iscsid.errors import Decision, IscsidError
 from iscsid.facts import KernelSession
 from iscsid.protocol.names import DEFAULT_PORT, Portal
+from iscsid.protocol.vpd import Identity
 
 _DRIVER = "iscsi_tcp"
 _HOST = re.compile(r"/host(\d+)/session\d+/")
@@ -41,6 +42,13 @@ class ScsiDevice:
     def set_command_timeout(self, seconds: int) -> None:
         """Limit each SCSI command. Raises ``OSError``."""
         _write(self.path / "timeout", str(seconds))
+
+    def identity_page(self) -> bytes:
+        """Return page 83h of its vital product data, empty where the kernel has none."""
+        try:
+            return (self.path / "vpd_pg83").read_bytes()
+        except OSError:
+            return b""
 
     def block_devices(self) -> list[Path]:
         """Return the directory of the disk, then those of its partitions."""
@@ -122,6 +130,11 @@ class Sysfs:
         matches = ((path, _SCSI_DEVICE.fullmatch(path.name)) for path in found)
         devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
         return sorted(devices, key=lambda device: device.lun)
+
+    def identities(self, sid: int) -> tuple[Identity, ...]:
+        """Return what the logical units of a session said of themselves, as far as it is known."""
+        pages = ((device.lun, device.identity_page()) for device in self.devices(sid))
+        return tuple((lun, page) for lun, page in pages if page)
 
     def _session_directory(self, sid: int) -> Path:
         return self.root / f"class/iscsi_session/session{sid}"

@@ -10,19 +10,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iscsid.errors import ConnectionFailed, IscsidError
 from iscsid.facts import LoginSucceeded
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import Level
 from iscsid.protocol.codes import Stage
+from iscsid.protocol.identity import lower_cmd_sn
 from iscsid.protocol.login import RANDOM_OCTETS, LoginExchange
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
+from iscsid.protocol.vpd import comparable
 from iscsid.workers.deadline import Deadline
+from iscsid.workers.identity import confirm
 from iscsid.workers.logout import log_out
 from iscsid.workers.reasons import together
 from iscsid.workers.reporter import Reporter
@@ -45,13 +48,18 @@ class Entry:
 
 def log_in(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
     """Do the job; raises ``IscsidError`` where it fails."""
-    entry = enter(job, reporter, confine, window=job.tcp_window_size)
-    success = LoginSucceeded(job.job, entry.result, entry.portal, entry.moved_to)
+    identities = comparable(job.identities)
+    lower = replace(job, login=lower_cmd_sn(job.login, identities))
+    entry = enter(lower, reporter, confine, window=job.tcp_window_size)
+    result = entry.result
     with entry.connection:
+        if identities:
+            result = confirm(entry.connection, result, identities, entry.patience, reporter)
+        success = LoginSucceeded(job.job, result, entry.portal, entry.moved_to)
         if job.only_try:
             # Told first: what has been reached does not depend on how the target takes the rest.
             reporter.report(success)
-            log_out(entry.connection, entry.result, reporter)
+            log_out(entry.connection, result, reporter)
         else:
             entry.connection.settimeout(None)
             reporter.report(success, entry.connection)

@@ -1,0 +1,45 @@
+"""Whether a login has reached the portal group that it was meant for. Pure.
+
+A target says its TargetPortalGroupTag in the login (RFC 7143, section 13.9), and SendTargets tells
+the tag of each portal. Where the two differ, something else answers at the portal's address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from iscsid.errors import Decision, Failure
+from iscsid.facts import LoginSucceeded
+from iscsid.initiator.paths import Way
+from iscsid.protocol.names import Portal
+
+_ADVICE = (
+    "find out what answers at this address; if the target was set up anew, SIGHUP makes iscsid "
+    "discover it again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a session's last login ended up: redirections followed, and as the target said."""
+
+    portal: Portal
+    portal_group_tag: int | None
+
+
+def reached(login: LoginSucceeded) -> Reached:
+    return Reached(login.portal, login.result.target_portal_group_tag)
+
+
+def compare_portal_group(way: Way, login: LoginSucceeded, before: Reached | None) -> Failure | None:
+    """Return what is wrong where the login ended up in another portal group than ``way``'s.
+
+    Nothing can be said where either tag is unknown, or behind a redirection. What the session had
+    ``before`` at this portal is right, too, whatever discovery says of it.
+    """
+    now = reached(login)
+    known, found = way.portal_group_tag, now.portal_group_tag
+    if now.portal != way.portal or None in (known, found) or found == known or now == before:
+        return None
+    what = f"another target answers here: the portal group tag was {known} and is {found}"
+    return Failure(Decision.RETRY_SLOWLY, what, _ADVICE)

@@ -1,0 +1,290 @@
+"""Asks every LUN of a session that comes back whether it is still the same logical unit.
+
+The kernel sends waiting commands as soon as it has the new connection, and a target that was set up
+anew meanwhile would let them change the wrong disk. So between the last Login Response and the
+hand-over each LUN is asked for the page by which the kernel knows it, one after the other.
+
+These questions are ordinary commands: the login begins with a CmdSN so much lower
+(``lower_cmd_sn``) that after one question for each LUN the kernel's own number is due. Whatever is
+asked a second time is asked with an immediate command, which has no number of its own (RFC 7143,
+section 4.2.2.1). The same four-part interface as ``login``; pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from iscsid.errors import Decision, Failure, ProtocolError
+from iscsid.protocol import serial
+from iscsid.protocol.codes import RESERVED_TAG, RejectReason
+from iscsid.protocol.digests import seal
+from iscsid.protocol.parameters import LoginPlan, LoginResult
+from iscsid.protocol.pdu import AsyncMessage, NopIn, NopOut, Pdu, Reject, Response
+from iscsid.protocol.reader import PduReader
+from iscsid.protocol.scsi import (
+    ScsiCommand,
+    ScsiDataIn,
+    ScsiResponse,
+    ScsiStatus,
+    Sense,
+    SenseKey,
+    encode_lun,
+    inquiry,
+    parse_sense,
+    scsi_pdu,
+)
+from iscsid.protocol.vpd import (
+    DEVICE_IDENTIFICATION,
+    Identity,
+    best,
+    designators,
+    exchanged,
+    is_identity,
+    page_length,
+)
+
+QUESTIONS = 5
+"""How often a LUN is asked that only says "not now"."""
+USUAL_LENGTH = 255
+"""The allocation length the kernel begins with: some devices heed the lower octet only."""
+LONGEST = 0xFFFF
+SHOWN = 3
+"""Of so many LUNs the failure tells; the others are counted."""
+
+_NOT_NOW = {ScsiStatus.BUSY, ScsiStatus.TASK_SET_FULL, ScsiStatus.TASK_ABORTED}
+_NOT_NOW_SENSE = {SenseKey.UNIT_ATTENTION, SenseKey.NOT_READY, SenseKey.ABORTED_COMMAND}
+_NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
+_PRESSED = {RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, RejectReason.LONG_OPERATION_REJECTED}
+
+_ADVICE = (
+    "its disks stay blocked until the target is put right; to give up a disk for good, "
+    "write 1 to its 'delete' in /sys/class/scsi_device"
+)
+
+
+def lower_cmd_sn(plan: LoginPlan, identities: Sequence[Identity]) -> LoginPlan:
+    """Return the plan of a login after which these LUNs can be asked before the kernel goes on."""
+    return replace(plan, cmd_sn=serial.subtract(plan.cmd_sn, len(identities)))
+
+
+class IdentityExchange:
+    """What is said on a normal session before the kernel gets its connection.
+
+    ``login`` is the result of a login by ``lower_cmd_sn``; there is at least one identity, and all
+    are ``comparable``. Errors of the target's are ``ProtocolError``; LUNs that are not what they
+    were are no error here but a ``failure``, so that a logout may follow.
+    """
+
+    def __init__(self, login: LoginResult, identities: Sequence[Identity]) -> None:
+        agreed = login.parameters
+        self._login = login
+        self._cmd_sn = login.cmd_sn
+        self._exp_stat_sn = login.exp_stat_sn
+        self._waiting = list(identities)
+        self._doubts: list[str] = []
+        self._will_pass = True
+        self._reader = PduReader(
+            agreed.max_recv_data_segment_length,
+            header_digest=agreed.header_digest,
+            data_digest=agreed.data_digest,
+        )
+        self._output = bytearray()
+        self._is_over = False
+        self._task_tag = 0
+        self._ask_next()
+
+    # --- what the driver sees -------------------------------------------------------------------
+
+    @property
+    def result(self) -> LoginResult | None:
+        """The login with its numbers moved on; ``None`` while the target owes us an answer."""
+        if not self._is_over:
+            return None
+        return replace(self._login, cmd_sn=self._cmd_sn, exp_stat_sn=self._exp_stat_sn)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the connection must not go to the kernel, once there is a result."""
+        if not self._doubts:
+            return None
+        shown = self._doubts[:SHOWN]
+        if len(self._doubts) > SHOWN:
+            shown.append(f"{len(self._doubts) - SHOWN} more LUNs likewise")
+        decision = Decision.RETRY if self._will_pass else Decision.RETRY_SLOWLY
+        return Failure(decision, "; ".join(shown), _ADVICE)
+
+    @property
+    def bytes_wanted(self) -> int:
+        """How many octets may be read next: none once all has been asked."""
+        return 0 if self._is_over else self._reader.bytes_wanted
+
+    def data_to_send(self) -> bytes:
+        """Return what is to be sent now, and forget it."""
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def receive_data(self, data: bytes) -> None:
+        """Take at most ``bytes_wanted`` octets from the target; raises ``ProtocolError``."""
+        if self._is_over:
+            raise RuntimeError("all LUNs have been asked")
+        self._reader.receive_data(data)
+        pdu = self._reader.next_pdu()
+        if pdu is not None:
+            self._receive_pdu(scsi_pdu(pdu))
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    def _ask_next(self) -> None:
+        if not self._waiting:
+            self._is_over = True
+            return
+        self._lun, self._known = self._waiting.pop(0)
+        self._asked = 0
+        self._length = max(len(self._known), USUAL_LENGTH)
+        self._ask()
+
+    def _ask(self) -> None:
+        is_first = self._asked == 0
+        self._asked += 1
+        self._task_tag += 1
+        self._data = b""
+        self._send(
+            ScsiCommand(
+                immediate=not is_first,
+                read=True,
+                lun=encode_lun(self._lun),
+                initiator_task_tag=self._task_tag,
+                expected_data_transfer_length=self._length,
+                cmd_sn=self._cmd_sn,
+                exp_stat_sn=self._exp_stat_sn,
+                cdb=inquiry(DEVICE_IDENTIFICATION, self._length),
+            )
+        )
+        if is_first:
+            self._cmd_sn = serial.add(self._cmd_sn)
+
+    def _ask_again(self, why: str) -> None:
+        if self._asked < QUESTIONS:
+            self._ask()
+        else:
+            self._doubt(f"it does not say what it is: {why}", will_pass=True)
+
+    def _send(self, pdu: Pdu) -> None:
+        """Send a PDU, none of which has data here."""
+        self._output += seal(pdu.encode(), self._login.parameters.header_digest)
+
+    # --- what the target says -------------------------------------------------------------------
+
+    def _receive_pdu(self, pdu: Pdu) -> None:
+        row = _ROWS.get(type(pdu))
+        if row is None or not isinstance(pdu, Response):
+            raise ProtocolError(f"a PDU ({pdu.opcode}) came as the answer to an INQUIRY")
+        self._acknowledge(pdu)
+        row(self, pdu)
+
+    def _acknowledge(self, pdu: Response) -> None:
+        """Keep ExpStatSN in step: the kernel goes on with it."""
+        if isinstance(pdu, ScsiDataIn) and not pdu.has_status:
+            return
+        is_counted = not isinstance(pdu, NopIn) or pdu.initiator_task_tag != RESERVED_TAG
+        following = serial.add(pdu.stat_sn) if is_counted else pdu.stat_sn
+        if serial.is_later(following, self._exp_stat_sn):
+            self._exp_stat_sn = following
+        if serial.is_later(pdu.exp_cmd_sn, self._cmd_sn):
+            # It would ignore the kernel's commands, and nobody would ever say so.
+            raise ProtocolError("the target counts immediate commands", section="4.2.2.1")
+
+    def _take_data(self, pdu: ScsiDataIn) -> None:
+        self._check_task_tag(pdu)
+        if pdu.buffer_offset != len(self._data):
+            raise ProtocolError("a SCSI Data-In PDU does not follow the one before", section="11.7")
+        self._data += pdu.data
+        if len(self._data) > self._length:
+            raise ProtocolError("more data came than was asked for", section="11.7")
+        if pdu.has_status:
+            self._take_status(pdu.status, None)
+
+    def _take_response(self, pdu: ScsiResponse) -> None:
+        self._check_task_tag(pdu)
+        if pdu.response:
+            self._ask_again(f"the target failed, response {pdu.response:#04x}")
+        else:
+            self._take_status(pdu.status, parse_sense(pdu.data))
+
+    def _take_status(self, status: ScsiStatus, sense: Sense | None) -> None:
+        words = f"{status}, {sense}" if sense else f"{status}"
+        if status is ScsiStatus.GOOD:
+            self._take_page()
+        elif status in _NOT_NOW or (sense and sense.key in _NOT_NOW_SENSE):
+            self._ask_again(words)
+        elif sense and (sense.key, sense.code) == _NO_SUCH_LUN:
+            self._miss()
+        else:
+            self._doubt(f"it does not say any more what it is: {words}")
+
+    def _take_page(self) -> None:
+        page = self._data
+        if not is_identity(page):
+            self._miss()
+            return
+        longest = min(page_length(page), LONGEST)
+        if self._length < longest and self._asked < QUESTIONS:
+            self._length = longest
+            self._ask()
+            return
+        was, now = designators(self._known), designators(page)
+        if was <= now:
+            self._ask_next()
+        else:
+            self._doubt(exchanged(best(was - now), best(now - was) or best(now)))
+
+    def _miss(self) -> None:
+        was = best(designators(self._known))
+        self._doubt(f"no logical unit answers here any more: it was {was!r}", will_pass=True)
+
+    def _doubt(self, what: str, *, will_pass: bool = False) -> None:
+        self._doubts.append(f"LUN {self._lun}: {what}")
+        self._will_pass = self._will_pass and will_pass
+        self._ask_next()
+
+    def _answer_ping(self, pdu: NopIn) -> None:
+        if pdu.target_transfer_tag == RESERVED_TAG:
+            return
+        self._send(
+            NopOut(
+                lun=pdu.lun,
+                initiator_task_tag=RESERVED_TAG,
+                target_transfer_tag=pdu.target_transfer_tag,
+                cmd_sn=self._cmd_sn,
+                exp_stat_sn=self._exp_stat_sn,
+            )
+        )
+
+    def _take_event(self, pdu: AsyncMessage) -> None:
+        """Let it pass: a connection that ends is noticed, and a scan follows in any case."""
+
+    def _take_rejection(self, pdu: Reject) -> None:
+        if pdu.reason in _PRESSED:
+            self._ask_again(f"{pdu.reason}")
+        else:
+            raise ProtocolError(f"the target rejected an INQUIRY: {pdu.reason}", section="11.17.1")
+
+    def _check_task_tag(self, pdu: Response) -> None:
+        if pdu.initiator_task_tag != self._task_tag:
+            raise ProtocolError(
+                f"a PDU ({pdu.opcode}) has the task tag {pdu.initiator_task_tag:#x}, "
+                f"ours has {self._task_tag:#x}"
+            )
+
+
+_ROWS: dict[type[Pdu], Callable[[IdentityExchange, Any], None]] = {
+    ScsiDataIn: IdentityExchange._take_data,
+    ScsiResponse: IdentityExchange._take_response,
+    NopIn: IdentityExchange._answer_ping,
+    AsyncMessage: IdentityExchange._take_event,
+    Reject: IdentityExchange._take_rejection,
+}
+"""What the target may say, and what it does; anything else is an error of the target's."""
