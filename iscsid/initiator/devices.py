@@ -23,6 +23,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.link_table import LinkTable, announcements
 from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
+from iscsid.protocol.vpd import exchanged
 
 DeviceFact = (
     DeviceAppeared | DeviceVanished | DevicesEnumerated | LinksFound | LinkNotMade | LinkNotRemoved
@@ -215,9 +216,8 @@ class DeviceTree:
             return []
         unit.is_told = True
         text = (
-            f"{directory}: another logical unit than before answers here: it was "
-            f"{unit.identity!r} and is {unit.seen!r}; its links are removed. If the exchange is "
-            "meant, send SIGHUP to accept it"
+            f"{directory}: {exchanged(unit.identity, unit.seen)}; its links are removed. "
+            "If the exchange is meant, send SIGHUP to accept it"
         )
         return [Log(Level.ERROR, session.who, text)]
 
