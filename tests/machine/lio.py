@@ -78,13 +78,15 @@ class Lio:
             (group / "auth" / "userid_mutual").write_text(account.mutual_user)
             (group / "auth" / "password_mutual").write_text(account.mutual_password)
 
-    def add_lun(self, name: str, lun: int, file: Path) -> None:
-        """Export one file more as logical unit ``lun`` of a target."""
+    def add_lun(self, name: str, lun: int, file: Path, *, serial: str = "") -> None:
+        """Export one file more as logical unit ``lun`` of a target; ``serial`` is a UUID."""
         disk = FILEIO / f"disk{len(self._disks)}"
         disk.mkdir(parents=True)
         self._disks.append(disk)
         (disk / "control").write_text(f"fd_dev_name={file},fd_dev_size={file.stat().st_size}")
         (disk / "enable").write_text("1")
+        if serial:
+            (disk / "wwn" / "vpd_unit_serial").write_text(serial)
         unit = ISCSI / name / "tpgt_1" / "lun" / f"lun_{lun}"
         unit.mkdir()
         (unit / "backend").symlink_to(disk)

@@ -82,10 +82,18 @@ class Tgtd:
             self._say("account", "new", "--user", user, "--password", password)
             self._users.add(user)
 
-    def add_lun(self, name: str, lun: int, file: Path) -> None:
-        """Export one file more as logical unit ``lun`` of a target."""
+    def add_lun(
+        self, name: str, lun: int, file: Path, *, kind: str = "disk", serial: str = ""
+    ) -> None:
+        """Export one file more as logical unit ``lun`` of a target: a disk, a cd or a tape.
+
+        Without ``serial`` the unit is known by its number: another file there is the same disk.
+        """
         where = ["--tid", str(self._targets[name]), "--lun", str(lun)]
-        self._say("logicalunit", "new", *where, "-b", str(file))
+        self._say("logicalunit", "new", *where, "-b", str(file), "--device-type", kind)
+        if serial:
+            names = f"scsi_id={serial},scsi_sn={serial}"
+            self._say("logicalunit", "update", *where, "--params", names)
 
     def remove_lun(self, name: str, lun: int) -> None:
         self._say("logicalunit", "delete", "--tid", str(self._targets[name]), "--lun", str(lun))
