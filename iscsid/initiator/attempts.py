@@ -72,9 +72,7 @@ class Attempts:
         if retries and self.failures >= retries and not is_kept:
             return None
         decision = Decision.RETRY if is_kept else failure.decision
-        delay = delay_before_retry(decision, self.failures, str(self._path.binding))
-        longest = self.way.settings.login_retry_interval
-        return min(delay, longest) if delay is not None and longest else delay
+        return self._pause(decision, self.failures)
 
     def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
         """Return the seconds before the first attempt after a session was lost.
@@ -89,5 +87,9 @@ class Attempts:
         self.failures += 1
         if self.failures == 1:
             return time2wait
-        pause = delay_before_retry(Decision.RETRY, self.failures - 1, str(self._path.binding))
-        return max(time2wait, pause or 0.0)
+        return max(time2wait, self._pause(Decision.RETRY, self.failures - 1) or 0.0)
+
+    def _pause(self, decision: Decision, failures: int) -> float | None:
+        delay = delay_before_retry(decision, failures, str(self._path.binding))
+        longest = self.way.settings.login_retry_interval
+        return min(delay, longest) if delay is not None and longest else delay

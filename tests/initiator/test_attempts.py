@@ -73,6 +73,12 @@ def test_the_retry_interval_shortens_pauses_and_never_lengthens_them() -> None:
     assert all(delay is not None and 0 < delay <= 3 for delay in delays)
 
 
+def test_the_retry_interval_shortens_the_pauses_of_a_session_that_drops_again_and_again() -> None:
+    attempts = Attempts(path(A, settings=SessionSettings(login_retry_interval=3)))
+    assert max(attempts.delay_after_loss(1, 0) for _ in range(9)) <= 3
+    assert attempts.delay_after_loss(1, 7) == 7, "what the target asks for is no pause of ours"
+
+
 def test_a_session_that_was_stable_comes_back_as_soon_as_the_target_allows() -> None:
     attempts = Attempts(path(A))
     for _ in range(20):
