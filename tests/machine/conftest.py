@@ -28,9 +28,9 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 
 @pytest.fixture
-def tgtd() -> Iterator[Tgtd]:
-    """Where one kind of target is enough."""
-    exporter = Tgtd()
+def tgtd(request: pytest.FixtureRequest) -> Iterator[Tgtd]:
+    """Where one kind of target is enough. Its parameter, if any, is another portal."""
+    exporter = Tgtd(getattr(request, "param", "127.0.0.1:3260"))
     yield exporter
     exporter.stop()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.machine import disks, sessions
 from tests.machine.conftest import Target
 from tests.machine.daemon import Daemon, show_tree
+from tests.machine.tgtd import Tgtd
 
 RED = "iqn.2003-02.org.example:red"
 GREEN = "iqn.2003-02.org.example:green"
@@ -24,6 +27,15 @@ def test_a_file_system_is_made_and_read_back_through_a_link(
     disks.write_then_read_back(disk, tmp_path / "mount")
     assert daemon.read_bindings() == {RED: (0, 0)}
     assert disk.parent.joinpath("generic").is_char_device()
+
+
+@pytest.mark.parametrize("tgtd", ["[::1]:3260"], indirect=True)
+def test_a_target_is_found_and_used_by_ipv6(tgtd: Tgtd, daemon: Daemon, tmp_path: Path) -> None:
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "disk", 16)})
+    daemon.configure("DiscoveryAddress=[::1]")
+    daemon.start()
+    daemon.wait_for_links(daemon.link(0, 0, 1))
+    assert sessions.connection_attribute(sessions.session_of(RED), "address") == "::1"
 
 
 def test_three_targets_with_five_disks_and_partitions(
