@@ -100,7 +100,7 @@ class Sysfs:
 
     def target_state(self, sid: int) -> str:
         """Return UNBOUND, ALLOCATED, SCANNED or UNBINDING; empty where it is not known."""
-        return _read(self._session_directory(sid) / "target_state") or ""
+        return read_attribute(self._session_directory(sid) / "target_state") or ""
 
     def host_no(self, sid: int) -> int | None:
         """Return the number of the SCSI host of a session, ``None`` where it is gone."""
@@ -112,7 +112,7 @@ class Sysfs:
 
     def host_is_recovering(self, host_no: int) -> bool:
         """Whether the SCSI error handler is at work: opening a device would wait for its end."""
-        state = _read(self.root / f"class/scsi_host/host{host_no}/state")
+        state = read_attribute(self.root / f"class/scsi_host/host{host_no}/state")
         return state not in ("running", None)
 
     def scan(self, host_no: int, lun: int | None = None) -> None:
@@ -148,31 +148,31 @@ class Sysfs:
         host_no = self.host_no(sid)
         if host_no is None:
             return None
-        if _read(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
+        if read_attribute(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
             return None
-        state = _read(path / "state")
+        state = read_attribute(path / "state")
         if state is None:
             return None
         connection = self.root / f"class/iscsi_connection/connection{sid}:0"
-        host = _read(connection / "persistent_address")
-        port = _number(connection / "persistent_port")
-        creator = _number(path / "creator")
+        host = read_attribute(connection / "persistent_address")
+        port = read_number(connection / "persistent_port")
+        creator = read_number(path / "creator")
         return KernelSession(
             sid=sid,
             host_no=host_no,
-            target_name=_read(path / "targetname") or "",
-            marker=_read(path / "ifacename") or "",
+            target_name=read_attribute(path / "targetname") or "",
+            marker=read_attribute(path / "ifacename") or "",
             state=state,
-            target_state=_read(path / "target_state") or "",
-            connection_state=_read(connection / "state"),
+            target_state=read_attribute(path / "target_state") or "",
+            connection_state=read_attribute(connection / "state"),
             persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,
-            portal_group_tag=_number(path / "tpgt"),
+            portal_group_tag=read_number(path / "tpgt"),
             # The kernel prints the port as a signed number here, and nowhere else.
             maker_is_gone=creator is not None and creator % 2**32 not in open_ports,
         )
 
 
-def _read(path: Path) -> str | None:
+def read_attribute(path: Path) -> str | None:
     """Return an attribute's text, ``None`` where it is not there, not set or not readable now."""
     try:
         text = path.read_text(errors="replace").strip()
@@ -181,8 +181,8 @@ def _read(path: Path) -> str | None:
     return None if text in ("", _UNSET) else text
 
 
-def _number(path: Path) -> int | None:
-    text = _read(path)
+def read_number(path: Path) -> int | None:
+    text = read_attribute(path)
     return int(text) if text is not None and text.lstrip("-").isdecimal() else None
 
 
