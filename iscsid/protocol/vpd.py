@@ -83,8 +83,8 @@ def best(names: frozenset[Designator]) -> str:
 
 
 def exchanged(was: str, now: str) -> str:
-    """Say that a LUN is not what it was."""
+    """Say that a LUN is not what it was; ``now`` is empty where it has no name any more."""
     return (
-        f"another logical unit than before answers here: it was {was!r} and is "
-        f"{now or 'without a name'!r}"
+        f"another logical unit than before answers here: it was {was!r} and "
+        f"{f'is {now!r}' if now else 'has no name now'}"
     )

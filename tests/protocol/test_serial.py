@@ -30,6 +30,13 @@ def test_adding_wraps(start: int, increment: int, result: int) -> None:
 def test_an_increment_without_a_meaning_is_refused(increment: int) -> None:
     with pytest.raises(ValueError):
         serial.add(0, increment)
+    with pytest.raises(ValueError):
+        serial.subtract(0, increment)
+
+
+@given(SERIALS, STEPS)
+def test_subtracting_undoes_adding(start: int, step: int) -> None:
+    assert serial.subtract(serial.add(start, step), step) == start
 
 
 @pytest.mark.parametrize(

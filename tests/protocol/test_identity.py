@@ -1,0 +1,236 @@
+"""Asking the LUNs what they are: what is asked, and what counts as the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iscsid.errors import Decision
+from iscsid.protocol.codes import RejectReason
+from iscsid.protocol.identity import QUESTIONS, SHOWN
+from iscsid.protocol.parameters import Digest
+from iscsid.protocol.pdu import Reject
+from iscsid.protocol.scsi import (
+    ScsiStatus,
+    encode_lun,
+)
+from tests.protocol.identities import (
+    ISTGT_NO_SUCH_LUN,
+    ISTGT_PAGE,
+    NAA,
+    T10,
+    TGTD_NO_SUCH_LUN,
+    TGTD_PAGE,
+    designator,
+    naa,
+    page,
+)
+from tests.protocol.inquirer import (
+    MEDIUM_ERROR,
+    NO_SUCH_FIELD,
+    NO_SUCH_LUN,
+    UNIT_ATTENTION,
+    Talk,
+)
+
+both = pytest.mark.parametrize("digest", Digest)
+
+
+# --- the same ------------------------------------------------------------------------------------
+
+
+@both
+def test_the_same_units_are_confirmed_and_the_kernels_numbers_are_due(digest: Digest) -> None:
+    talk = Talk((0, TGTD_PAGE), (16640, ISTGT_PAGE), (7, naa(7)), digest=digest)
+    for lun, answer in ((0, TGTD_PAGE), (16640, ISTGT_PAGE), (7, naa(7))):
+        assert talk.exchange.result is None
+        asked = talk.answer(answer)
+        assert asked.lun == encode_lun(lun)
+        assert not asked.immediate and asked.read
+        assert asked.cdb[:6] == bytes.fromhex("12 01 83 00 ff 00")
+        assert asked.expected_data_transfer_length == 255
+    assert talk.is_confirmed()
+
+
+def test_the_next_lun_is_asked_only_after_the_answer() -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)))
+    talk.question()
+    assert talk.heard() == []
+    talk.data(naa(1))
+    assert talk.question().lun == encode_lun(2)
+
+
+def test_a_status_of_its_own_ends_the_answer_too() -> None:
+    talk = Talk((1, naa(1)))
+    talk.question()
+    talk.data(naa(1), last=False)
+    assert talk.exchange.result is None
+    talk.status(ScsiStatus.GOOD)
+    assert talk.is_confirmed()
+
+
+def test_an_answer_in_pieces_is_joined() -> None:
+    talk = Talk((1, TGTD_PAGE))
+    talk.question()
+    talk.data(TGTD_PAGE[:40], last=False)
+    talk.data(TGTD_PAGE[40:], offset=40)
+    assert talk.is_confirmed()
+
+
+def test_a_page_longer_than_usual_is_asked_for_with_its_own_length() -> None:
+    long = page(*(designator(T10, b"VENDOR  " + bytes([65 + n]) * 60) for n in range(5)))
+    asked = Talk((1, long)).question()
+    assert asked.expected_data_transfer_length == len(long) > 255
+
+
+def test_a_page_that_has_grown_is_asked_for_again() -> None:
+    grown = page(*(designator(T10, b"VENDOR  " + bytes([65 + n]) * 60) for n in range(5)))
+    talk = Talk((1, page(designator(T10, b"VENDOR  " + b"E" * 60))))
+    talk.answer(grown[:255])
+    again = talk.answer(grown)
+    assert again.immediate and again.expected_data_transfer_length == len(grown)
+    assert talk.is_confirmed()
+
+
+def test_names_of_ports_and_new_names_make_no_other_unit() -> None:
+    unit, port = designator(NAA, b"\x50" + bytes(7)), designator(NAA, b"\x51" * 8, association=1)
+    talk = Talk((1, page(unit, port)))
+    talk.answer(page(designator(T10, b"VENDOR  new"), unit))
+    assert talk.is_confirmed()
+
+
+# --- not the same -------------------------------------------------------------------------------
+
+
+def test_exchanged_units_are_found_out_all_of_them() -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)), (3, naa(3)))
+    for answer in (naa(2), naa(1), naa(3)):
+        talk.answer(answer)
+    was, now = "naa.6" + "0" * 30 + "1", "naa.6" + "0" * 30 + "2"
+    assert talk.failure.decision is Decision.RETRY_SLOWLY
+    assert talk.failure.what == (
+        f"LUN 1: another logical unit than before answers here: it was {was!r} and is {now!r}; "
+        f"LUN 2: another logical unit than before answers here: it was {now!r} and is {was!r}"
+    )
+    assert "blocked" in talk.failure.advice
+
+
+def test_a_name_that_is_gone_is_another_unit_although_a_better_one_stays() -> None:
+    """tgtd makes its NAA designators of the LUN's number where nobody gave it others."""
+    positional = designator(NAA, b"\x60" + bytes(15))
+    talk = Talk((1, page(designator(T10, b"IET     red"), positional)))
+    talk.answer(page(designator(T10, b"IET     blue"), positional))
+    assert "it was 't10.IET     red' and is 't10.IET     blue'" in talk.failure.what
+
+
+@pytest.mark.parametrize("answer", [TGTD_NO_SUCH_LUN, ISTGT_NO_SUCH_LUN, b""])
+def test_a_unit_that_is_missing_may_come_back_soon(answer: bytes) -> None:
+    talk = Talk((4, TGTD_PAGE))
+    talk.answer(answer)
+    assert talk.failure.decision is Decision.RETRY
+    assert talk.failure.what == (
+        "LUN 4: no logical unit answers here any more: it was "
+        "'naa.60000000000000000e00000000010001'"
+    )
+
+
+STATUSES = {
+    "no such LUN": (ScsiStatus.CHECK_CONDITION, NO_SUCH_LUN, "no logical unit", Decision.RETRY),
+    "no such page": (ScsiStatus.CHECK_CONDITION, NO_SUCH_FIELD, "24/00", Decision.RETRY_SLOWLY),
+    "broken": (ScsiStatus.CHECK_CONDITION, MEDIUM_ERROR, "medium error", Decision.RETRY_SLOWLY),
+    "no sense": (ScsiStatus.CHECK_CONDITION, b"", "check condition", Decision.RETRY_SLOWLY),
+    "reserved": (ScsiStatus.RESERVATION_CONFLICT, b"", "reservation", Decision.RETRY_SLOWLY),
+}
+
+
+@pytest.mark.parametrize(("status", "sense", "words", "decision"), STATUSES.values(), ids=STATUSES)
+def test_a_unit_that_says_nothing_of_itself_any_more_is_not_the_same(
+    status: ScsiStatus, sense: bytes, words: str, decision: Decision
+) -> None:
+    talk = Talk((1, naa(1)))
+    talk.question()
+    talk.status(status, sense)
+    assert talk.failure.decision is decision
+    assert talk.failure.what.startswith("LUN 1: ") and words in talk.failure.what
+
+
+def test_one_unit_that_is_another_makes_the_failure_a_slow_one() -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)))
+    talk.answer(TGTD_NO_SUCH_LUN)
+    talk.answer(naa(3))
+    assert talk.failure.decision is Decision.RETRY_SLOWLY
+
+
+def test_a_failure_of_many_units_counts_those_it_does_not_name() -> None:
+    talk = Talk(*((lun, naa(lun)) for lun in range(SHOWN + 9)))
+    for _ in range(SHOWN + 9):
+        talk.answer(naa(99))
+    assert talk.failure.what.count("another logical unit") == SHOWN
+    assert talk.failure.what.endswith("; 9 more LUNs likewise")
+    assert len(talk.failure.what) < 1000
+
+
+def test_after_a_failure_the_numbers_serve_a_logout() -> None:
+    talk = Talk((1, naa(1)))
+    talk.answer(naa(2))
+    assert not talk.is_confirmed()
+
+
+# --- not now ------------------------------------------------------------------------------------
+
+NOT_NOW: dict[str, dict[str, Any]] = {
+    "busy": {"status": ScsiStatus.BUSY},
+    "full": {"status": ScsiStatus.TASK_SET_FULL},
+    "aborted": {"status": ScsiStatus.TASK_ABORTED},
+    "attention": {"status": ScsiStatus.CHECK_CONDITION, "sense": UNIT_ATTENTION},
+    "failed": {"status": ScsiStatus.GOOD, "response": 1},
+}
+each_not_now = pytest.mark.parametrize("said", NOT_NOW.values(), ids=NOT_NOW)
+
+
+@each_not_now
+def test_who_says_not_now_is_asked_again_without_using_up_a_number(said: dict[str, Any]) -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)))
+    first = talk.question()
+    talk.status(**said)
+    again = talk.answer(naa(1))
+    assert again.immediate and again.lun == first.lun
+    assert again.initiator_task_tag != first.initiator_task_tag
+    assert not talk.answer(naa(2)).immediate
+    assert talk.is_confirmed()
+
+
+@each_not_now
+def test_who_says_not_now_for_ever_is_not_confirmed(said: dict[str, Any]) -> None:
+    talk = Talk((1, naa(1)))
+    for _ in range(QUESTIONS):
+        talk.question()
+        talk.status(**said)
+    assert talk.failure.decision is Decision.RETRY
+    assert talk.failure.what.startswith("LUN 1: it does not say what it is: ")
+
+
+def test_what_came_before_a_busy_status_does_not_count() -> None:
+    talk = Talk((1, naa(1)))
+    talk.question()
+    talk.data(naa(1), last=False)
+    talk.status(ScsiStatus.BUSY)
+    talk.answer(naa(1))
+    assert talk.is_confirmed()
+
+
+def test_a_page_that_claims_to_grow_with_every_answer_comes_to_an_end() -> None:
+    talk = Talk((1, naa(1)))
+    for length in range(500, 500 + 100 * QUESTIONS, 100):
+        talk.answer(b"\0\x83" + length.to_bytes(2, "big") + naa(1)[4:])
+    assert talk.is_confirmed()
+
+
+def test_too_many_immediate_commands_are_sent_again() -> None:
+    talk = Talk((1, naa(1)))
+    talk.question()
+    reason = RejectReason.TOO_MANY_IMMEDIATE_COMMANDS
+    talk.say(Reject(reason=reason, data=bytes(48), **talk.numbers()))
+    talk.answer(naa(1))
+    assert talk.is_confirmed()
