@@ -26,6 +26,10 @@ find out comes back as facts.** The ring turns one way, and each station of it i
     Short-lived children for what blocks, or parses bytes from the network: discovery, login,
     LUN scan. They speak ``protocol`` over TCP and report to the owner in whole messages.
 
+``view/``
+    What people and programs are shown of it all: the status files, and what iscsi-ls prints.
+    Pure.
+
 ``daemon``
     Opens the ears and hands and turns the ring. Only ``__main__`` imports it.
 

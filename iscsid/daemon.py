@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from contextlib import ExitStack
 
+from iscsid import __version__
 from iscsid.errors import Decision, IscsidError
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
@@ -32,6 +33,7 @@ from iscsid.system.notify import Notifier
 from iscsid.system.pidfile import PidFile
 from iscsid.system.protection import protect
 from iscsid.system.signals import Signals
+from iscsid.system.status_files import StatusFiles, directory_for
 from iscsid.system.udev import Udev
 from iscsid.workers.keeper import Keeper
 
@@ -94,6 +96,8 @@ class Daemon:
         self._loop.add(network.fileno(), network.read, "the network")
         self._loop.add_deadline(self._keeper.next_deadline, self._keeper.enforce_deadlines)
         self._loop.add_deadline(self._journal.deadline, self._journal.flush)
+        self._status_files = StatusFiles(directory_for(options.pidfile))
+        self._loop.add_deadline(self._status_files.deadline, self._write_status)
         links = LinkTree(options.basedir, options.mode)
         bindings_file = BindingsFile(options.bindings)
         self._hands = Hands(
@@ -109,7 +113,7 @@ class Daemon:
             ),
             inline=options.once,
         )
-        self._once = options.once
+        self._once, self._basedir = options.once, options.basedir
         self._owner = Initiator(
             login_timeout=options.login_timeout,
             max_processes=options.max_processes,
@@ -135,6 +139,7 @@ class Daemon:
         self._queue += self._udev.enumerate()
         self._queue.append(DevicesEnumerated())
         self._work_off()
+        self._write_status(time.monotonic())
 
     def turn(self) -> int:
         """Turn the ring until the owner orders to leave; return the exit status.
@@ -153,11 +158,14 @@ class Daemon:
         return self._hands.leave_with
 
     def end(self) -> None:
-        """End all children."""
+        """End all children, and take back what said how the daemon is."""
         self._keeper.end_all()
+        self._status_files.remove()
 
     def _work_off(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""
+        if self._queue:
+            self._status_files.note_change()
         while self._queue and self._hands.leave_with is None:
             fact = self._queue.popleft()
             for order in self._owner.handle(fact, time.monotonic()):
@@ -168,3 +176,14 @@ class Daemon:
         if self._once and self._hands.leave_with is None:
             # Everything has been done in line, and there was no session to be had.
             self._hands.leave_with = ExitStatus.SUCCESS
+
+    def _write_status(self, now: float) -> None:
+        """Let people and programs see how the daemon is."""
+        clock = time.time() - time.monotonic()
+        failure = self._status_files.write(
+            lambda: self._owner.overview(
+                now, clock, version=__version__, pid=os.getpid(), basedir=self._basedir
+            )
+        )
+        if failure:
+            self._journal.write(Level.WARNING, "", f"the status is not written: {failure}")

@@ -31,12 +31,14 @@ LAW = {
     "jobs": "config protocol",
     "facts": "binding errors jobs config protocol",
     "orders": "binding facts jobs protocol",
-    "initiator": VOCABULARY,
-    "system": VOCABULARY,
+    "view": "binding errors protocol",
+    "initiator": f"{VOCABULARY} view",
+    "system": f"{VOCABULARY} view",
     "workers": f"{VOCABULARY} system",
     "check": "config facts initiator protocol system",
     "trial": f"{VOCABULARY} options check initiator system workers",
     "iname": "__init__ errors protocol",
+    "ls": "__init__ exit_status initiator protocol system view",
     "hands": f"{VOCABULARY} system workers",
     "daemon": f"__init__ {VOCABULARY} options initiator system workers hands",
     "__main__": "__init__ errors exit_status options check trial daemon",
@@ -45,7 +47,7 @@ LAW = {
 
 PURE = {
     *VALUES.split(),
-    *("options", "protocol", "config", "jobs", "facts", "orders", "initiator"),
+    *("options", "protocol", "config", "jobs", "facts", "orders", "initiator", "view"),
 }
 """The rooms without a window: no socket, clock, file, log or randomness."""
 
@@ -58,8 +60,8 @@ WINDOWLESS = frozenset(
 )
 """What a pure room may take from the standard library."""
 
-WINDOWS = {"errors.py": {"os"}, "options.py": {"os"}}
-"""Exceptions: the words for an errno, and the grammar of a path."""
+WINDOWS = {"errors.py": {"os"}, "options.py": {"os"}, "view/status.py": {"datetime"}}
+"""Exceptions: the words for an errno, the grammar of a path, and that of a date."""
 
 THIRD_PARTY = {"system": {"daemon", "lockfile", "pyudev"}}
 """The run-time dependencies, and the one room that uses them."""

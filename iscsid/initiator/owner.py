@@ -16,9 +16,11 @@ from iscsid.initiator.hear_kernel import KernelHeard
 from iscsid.initiator.hear_workers import WorkersHeard
 from iscsid.initiator.inventory import Handlers, Inventory
 from iscsid.initiator.outbox import Outbox
+from iscsid.initiator.overview import Overview
 from iscsid.initiator.session_table import Event, State
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
+from iscsid.view.status import Status
 
 NETWORK = Timer(TimerPurpose.NETWORK)
 NETWORK_SETTLES = 1.0
@@ -66,6 +68,12 @@ class Initiator:
         sessions = list(self._inventory.sessions)
         up = sum(session.state is State.UP for session in sessions)
         return f"{up} of {len(sessions)} session{'' if len(sessions) == 1 else 's'} up"
+
+    def overview(self, now: float, clock: float, *, version: str, pid: int, basedir: str) -> Status:
+        """Return all there is to show at ``now``; ``clock`` is the time of day at monotonic 0."""
+        return Overview(clock).status(
+            self._inventory, now=now, version=version, pid=pid, basedir=basedir
+        )
 
     # --- signals --------------------------------------------------------------------------------
 

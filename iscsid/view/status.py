@@ -1,0 +1,193 @@
+"""How the daemon is: every DiscoveryAddress, session and LUN as a plain value, and as JSON.
+
+The values are of JSON's own kinds, so that what was written is what is read. Times are seconds
+since 1970; in JSON they are texts such as 2026-11-20T13:59:18Z. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from iscsid.protocol.parameters import AgreedParameters
+
+UP = "up"
+"""The state of a session that works."""
+
+_TIMES = frozenset({"since", "next_attempt", "written"})
+_Kind = TypeVar("_Kind", "DiscoveryStatus", "LunStatus")
+
+KEYS = {
+    "header_digest": "HeaderDigest",
+    "data_digest": "DataDigest",
+    "max_connections": "MaxConnections",
+    "initial_r2t": "InitialR2T",
+    "immediate_data": "ImmediateData",
+    "max_recv_data_segment_length": "MaxRecvDataSegmentLength",
+    "target_max_recv_data_segment_length": "target's MaxRecvDataSegmentLength",
+    "first_burst_length": "FirstBurstLength",
+    "max_burst_length": "MaxBurstLength",
+    "default_time2wait": "DefaultTime2Wait",
+    "default_time2retain": "DefaultTime2Retain",
+    "max_outstanding_r2t": "MaxOutstandingR2T",
+    "data_pdu_in_order": "DataPDUInOrder",
+    "data_sequence_in_order": "DataSequenceInOrder",
+    "error_recovery_level": "ErrorRecoveryLevel",
+}
+"""The agreed parameters as the standard spells them, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryStatus:
+    """One DiscoveryAddress."""
+
+    address: str
+    state: str
+    since: float
+    targets: int | None = None
+    """How many it has reported; ``None``: it has not answered yet."""
+    last_error: str = ""
+    next_attempt: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LunStatus:
+    """One logical unit."""
+
+    lun: int
+    links: dict[str, str] = field(default_factory=dict)
+    """The node of each link: ``{"disk": "/dev/sda"}``."""
+    replaced: bool = False
+    """It has no links because another logical unit than before answers."""
+    size: int | None = None
+    """Bytes, where it has a size."""
+    vendor: str = ""
+    model: str = ""
+    revision: str = ""
+    kind: str = ""
+    identity: str = ""
+    """What the logical unit says of itself (WWID)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """One session, up or wanted; ``bus`` is ``None`` for another program's."""
+
+    bus: int | None
+    target: int | None
+    target_name: str
+    target_alias: str = ""
+    state: str
+    since: float | None = None
+    portal: str = ""
+    """The one in use, or to be tried next."""
+    portal_group_tag: int | None = None
+    portals: list[str] = field(default_factory=list)
+    """In the order in which they are tried."""
+    connected_to: str = ""
+    """Where the last login succeeded, redirections followed."""
+    found_at: str = ""
+    """The DiscoveryAddress; empty: the configuration names the target."""
+    isid: str = ""
+    tsih: int | None = None
+    sid: int | None = None
+    host_no: int | None = None
+    is_tried: bool = True
+    """Whether it is up with its LUNs looked for, or an attempt has failed."""
+    last_error: str = ""
+    next_attempt: float | None = None
+    kept_because: list[str] = field(default_factory=list)
+    """Nobody wants it any more, but its disks are in use."""
+    negotiated: dict[str, str | int] = field(default_factory=dict)
+    """What holds on the connection, by the standard's names of the keys."""
+    luns: list[LunStatus] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The whole picture at the moment ``written``."""
+
+    version: str
+    pid: int | None
+    """``None``: no daemon runs, this is what the kernel shows."""
+    written: float
+    initiator_name: str = ""
+    basedir: str = ""
+    bindings: int | None = None
+    """How many persistent numbers are given."""
+    discoveries: list[DiscoveryStatus] = field(default_factory=list)
+    sessions: list[SessionStatus] = field(default_factory=list)
+
+
+def negotiated(parameters: AgreedParameters) -> dict[str, str | int]:
+    """Return the agreed parameters by the standard's names, in the standard's words."""
+    values = ((key, getattr(parameters, name)) for name, key in KEYS.items())
+    return {key: _word(value) for key, value in values}
+
+
+def to_json(status: Status) -> str:
+    """Return the status as a JSON text."""
+    return json.dumps(_with_times(asdict(status)), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Status:
+    """Return the status that ``to_json`` wrote; fields that are not known are passed over.
+
+    Raises ``ValueError`` for anything else.
+    """
+    try:
+        data = _without_times(json.loads(text))
+        sessions = [
+            SessionStatus(**_known(SessionStatus, each) | {"luns": _each(LunStatus, each["luns"])})
+            for each in data["sessions"]
+        ]
+        discoveries = _each(DiscoveryStatus, data["discoveries"])
+        lists = {"sessions": sessions, "discoveries": discoveries}
+        return Status(**_known(Status, data) | lists)
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no status of iscsid: {error}") from None
+
+
+def _each(kind: type[_Kind], data: list[dict[str, Any]]) -> list[_Kind]:
+    return [kind(**_known(kind, each)) for each in data]
+
+
+def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _with_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: format_time(each) if key in _TIMES and each is not None else _with_times(each)
+            for key, each in value.items()
+        }
+    return [_with_times(each) for each in value] if isinstance(value, list) else value
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _parse_time(each) if key in _TIMES and each is not None else _without_times(each)
+            for key, each in value.items()
+        }
+    return [_without_times(each) for each in value] if isinstance(value, list) else value
+
+
+def format_time(seconds: float) -> str:
+    """Write a time as it stands in JSON, to the second."""
+    return datetime.fromtimestamp(round(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _parse_time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _word(value: object) -> str | int:
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    return value if isinstance(value, int) else str(getattr(value, "value", value))
