@@ -52,6 +52,50 @@ def test_every_attempt_of_a_recovery_learns_the_cmd_sn_anew() -> None:
         stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
 
 
+def test_each_attempt_of_a_recovery_must_find_the_units_that_the_kernel_has_then() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    for identities in (((1, b"red"), (2, b"blue")), ((1, b"red"),), ()):
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+        stage.tell(facts.CmdSnLearned(1, 9, identities))
+        login = stage.jobs[-1]
+        assert isinstance(login, LoginJob) and login.identities == identities
+        stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+
+
+def test_a_first_login_has_nothing_to_compare_nor_has_one_after_the_kernel_lost_the_session() -> (
+    None
+):
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9, ((1, b"red"),)))
+    stage.tell(facts.SessionDestroyed(1))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    logins = [job for job in stage.jobs if isinstance(job, LoginJob)]
+    assert [bool(login.identities) for login in logins] == [False, True, False]
+
+
+def test_units_that_are_others_keep_the_disks_blocked_until_they_are_right_again() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    exchanged = Failure(Decision.RETRY_SLOWLY, "LUN 1: another logical unit than before")
+    for _ in range(20):
+        before = stage.now
+        assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+        assert stage.now - before <= 60
+        stage.tell(facts.CmdSnLearned(1, 9, ((1, b"red"),)))
+        failed = facts.LoginFailed(stage.job, exchanged)
+        assert stage.tell(failed, facts.WorkerEnded(stage.job)) == []
+    assert sum("LUN 1: another logical unit" in line for line in stage.log) == 1
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9, ((1, b"red"),)))
+    assert kinds(stage.logged_in()) == ["ResumeSession"]
+
+
 def test_the_same_isid_is_used_for_every_login_of_a_session() -> None:
     stage = Stage()
     stage.up()

@@ -178,3 +178,17 @@ def test_host_at_error_recovery_is_noticed(state: str, recovering: bool, tree: S
     tree.add_session(7, 5)
     (tree.root / "class/scsi_host/host5/state").write_text(f"{state}\n")
     assert tree.sysfs.host_is_recovering(5) is recovering
+
+
+def test_identities_are_the_pages_of_the_units_that_have_one(tree: SysfsTree) -> None:
+    device = tree.add_session(4, 2)
+    page = bytes.fromhex("0083000c01030008") + bytes(8)
+    (tree.add_unit(device, 2, 16640, "sdb") / "vpd_pg83").write_bytes(page)
+    (tree.add_unit(device, 2, 1, "sda") / "vpd_pg83").write_bytes(page + b"\n\0")
+    (tree.add_unit(device, 2, 7) / "vpd_pg83").write_bytes(b"")
+    tree.add_unit(device, 2, 5, "sdc")
+    assert tree.sysfs.identities(4) == ((1, page + b"\n\0"), (16640, page))
+
+
+def test_session_that_is_gone_has_no_identities(tree: SysfsTree) -> None:
+    assert tree.sysfs.identities(4) == ()

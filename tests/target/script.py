@@ -132,3 +132,5 @@ class Script:
     piece_of_listing: int = 0
     """Octets of one Text Response; 0 sends what the initiator declared, or all of it."""
     luns: tuple[int, ...] = (0, 1)
+    serials: Mapping[int, str] = field(default_factory=dict)
+    """The serial numbers of logical units that have other ones than usual."""

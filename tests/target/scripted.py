@@ -100,9 +100,8 @@ class ScriptedTarget:
             cmd_sn = int.from_bytes(pdu.header[24:28], "big")
             self._count(cmd_sn, immediate=bool(pdu.header[0] & 0x40))
             numbers = self._numbers()
-            return scsi.answer(
-                pdu.header, self.script.luns, numbers["stat_sn"], numbers["exp_cmd_sn"]
-            )
+            luns = {lun: self.script.serials.get(lun, scsi.serial(lun)) for lun in self.script.luns}
+            return scsi.answer(pdu.header, luns, numbers["stat_sn"], numbers["exp_cmd_sn"])
         self.login.complaints.append(f"nobody here understands a PDU ({pdu.opcode})")
         raise Silence
 

@@ -7,6 +7,7 @@ target's login if it answers INQUIRY, REPORT LUNS, TEST UNIT READY and READ CAPA
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from iscsid.protocol.bhs import padding
@@ -27,12 +28,15 @@ class Sense:
         return bytes([0x70, 0, 0x05, 0, 0, 0, 0, 10, 0, 0, 0, 0, *self.code, 0, 0, 0, 0])
 
 
-def answer(header: bytes, luns: tuple[int, ...], stat_sn: int, exp_cmd_sn: int) -> bytes:
-    """Return the PDU that answers a SCSI Command: Data-In with status, or a SCSI Response."""
+def answer(header: bytes, luns: Mapping[int, str], stat_sn: int, exp_cmd_sn: int) -> bytes:
+    """Return the PDU that answers a SCSI Command: Data-In with status, or a SCSI Response.
+
+    ``luns`` are those that there are, with the serial number of each.
+    """
     command = header[32:48]
     lun = header[9] if header[8] == 0 else (header[8] & 0x3F) << 8 | header[9]
     result = _perform(command, lun, luns)
-    numbers = struct.pack(">III", stat_sn, exp_cmd_sn, exp_cmd_sn + 31)
+    numbers = struct.pack(">III", stat_sn, exp_cmd_sn, (exp_cmd_sn + 31) % 2**32)
     if isinstance(result, Sense):
         return _response(header, CHECK_CONDITION, numbers, result.encode())
     wanted = int.from_bytes(header[20:24], "big")
@@ -65,13 +69,18 @@ def _allocation(command: bytes) -> int:
             return 65536
 
 
-def _perform(command: bytes, lun: int, luns: tuple[int, ...]) -> bytes | Sense:
+def serial(lun: int) -> str:
+    """Return the serial number of a logical unit that was given no other."""
+    return f"SCRIPTED{lun:04d}"
+
+
+def _perform(command: bytes, lun: int, luns: Mapping[int, str]) -> bytes | Sense:
     match command[0]:
         case 0xA0:
             entries = b"".join(struct.pack(">BB6x", 0, each) for each in luns)
             return struct.pack(">I4x", len(entries)) + entries
         case 0x12:
-            return _inquiry(command, lun, lun in luns)
+            return _inquiry(command, luns.get(lun))
         case _ if lun not in luns:
             return Sense(NO_SUCH_LUN)
         case 0x00:
@@ -84,15 +93,24 @@ def _perform(command: bytes, lun: int, luns: tuple[int, ...]) -> bytes | Sense:
             return Sense(INVALID_OPERATION_CODE)
 
 
-def _inquiry(command: bytes, lun: int, is_there: bool) -> bytes | Sense:
-    peripheral = 0x00 if is_there else 0x7F
-    serial = f"SCRIPTED{lun:04d}".encode()
+def _inquiry(command: bytes, named: str | None) -> bytes | Sense:
+    peripheral = 0x7F if named is None else 0x00
     if not command[1] & 1:
         text = b"ISCSID  " + b"SCRIPTED TARGET " + b"0001"
         return bytes([peripheral, 0, 6, 2, len(text) + 3, 0, 0, 2]) + text
-    identifier = bytes([0x02, 0x01, 0, 8 + len(serial)]) + b"ISCSID  " + serial
-    pages = {0x00: bytes([0x00, 0x80, 0x83]), 0x80: serial, 0x83: identifier}
+    number = (named or "").encode()
+    pages = {0x00: bytes([0x00, 0x80, 0x83]), 0x80: number, 0x83: _identifier(number)}
     page = pages.get(command[2])
     if page is None:
         return Sense(INVALID_FIELD)
     return struct.pack(">BBH", peripheral, command[2], len(page)) + page
+
+
+def _identifier(number: bytes) -> bytes:
+    return bytes([0x02, 0x01, 0, 8 + len(number)]) + b"ISCSID  " + number
+
+
+def identification_page(named: str) -> bytes:
+    """Return page 83h of the logical unit with this serial number."""
+    identifier = _identifier(named.encode())
+    return struct.pack(">BBH", 0, 0x83, len(identifier)) + identifier

@@ -1,0 +1,154 @@
+"""Whether a login has reached the portal group it was meant for, and what follows if not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.config.settings import SessionSettings
+from iscsid.errors import Decision
+from iscsid.facts import LoginSucceeded, TimerPurpose
+from iscsid.initiator.paths import Way
+from iscsid.initiator.portal_groups import Reached, compare_portal_group
+from iscsid.jobs import JobId, LoginJob
+from iscsid.orders import Order
+from iscsid.protocol.names import DiscoveryRecord, Portal, TargetAddress
+from iscsid.protocol.parameters import Isid, LoginResult
+from tests.initiator.stage import (
+    DISK,
+    PORTAL,
+    SECOND,
+    ZERO,
+    Stage,
+    configuration,
+    kernel_session,
+    kinds,
+)
+
+
+def login(tag: int | None, portal: Portal = PORTAL) -> LoginSucceeded:
+    result = LoginResult(
+        isid=Isid(bytes(6)), tsih=1, cmd_sn=1, exp_stat_sn=1, target_portal_group_tag=tag
+    )
+    return LoginSucceeded(JobId(1), result, portal)
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "portal", "before", "is_the_same"),
+    [
+        (1, 1, PORTAL, None, True),
+        (1, 2, PORTAL, None, False),
+        (None, 2, PORTAL, None, True),
+        (1, None, PORTAL, None, True),
+        (1, 2, SECOND, None, True),
+        (1, 2, PORTAL, Reached(PORTAL, 2), True),
+        (1, 2, PORTAL, Reached(SECOND, 2), False),
+        (1, 3, PORTAL, Reached(PORTAL, 2), False),
+        (0, 0, PORTAL, None, True),
+        (0, 1, PORTAL, None, False),
+    ],
+    ids=[
+        "the same",
+        "another",
+        "discovery told none",
+        "the target tells none",
+        "redirected",
+        "discovery has always been wrong",
+        "it was so elsewhere",
+        "neither",
+        "zero",
+        "not zero",
+    ],
+)
+def test_portal_groups_are_compared_where_both_are_known(
+    known: int | None, found: int | None, portal: Portal, before: Reached | None, is_the_same: bool
+) -> None:
+    way = Way(PORTAL, known, SessionSettings())
+    failure = compare_portal_group(way, login(found, portal), before)
+    assert (failure is None) is is_the_same
+    if failure is not None:
+        assert failure.decision is Decision.RETRY_SLOWLY
+        assert f"was {known} and is {found}" in failure.what
+
+
+# --- stories ------------------------------------------------------------------------------------
+
+
+def log_in(stage: Stage, tag: int, portal: Portal = PORTAL) -> list[Order]:
+    """The child ordered last has reached a portal group with this tag."""
+    job = stage.jobs[-1]
+    assert isinstance(job, LoginJob)
+    said = login(tag, portal)
+    result = replace(said.result, isid=job.login.isid, cmd_sn=job.login.cmd_sn)
+    return stage.tell(
+        facts.LoginSucceeded(job.job, result, portal, said.moved_to), facts.WorkerEnded(job.job)
+    )
+
+
+def lose(stage: Stage) -> None:
+    stage.now += 100
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+
+
+def test_a_session_does_not_go_on_with_another_portal_group() -> None:
+    stage = Stage()
+    stage.up()
+    lose(stage)
+    job = stage.job
+    assert log_in(stage, tag=2) == [orders.CloseSocket(job)]
+    assert stage.said(DISK, "another target answers here", "was 1 and is 2")
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    assert kinds(log_in(stage, tag=1)) == ["ResumeSession"]
+
+
+def test_a_session_goes_on_behind_a_redirection_whatever_the_tag() -> None:
+    stage = Stage()
+    stage.up()
+    lose(stage)
+    assert kinds(log_in(stage, tag=7, portal=SECOND)) == ["ResumeSession"]
+
+
+def test_the_next_portal_is_compared_with_its_own_tag() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    addresses = (TargetAddress(PORTAL, 1), TargetAddress(SECOND, 2))
+    stage.discovered(DiscoveryRecord(DISK, addresses))
+    stage.logged_in()
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
+    lose(stage)
+    log_in(stage, tag=2)
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    login_job = stage.jobs[-1]
+    assert isinstance(login_job, LoginJob) and login_job.portal == SECOND
+    assert kinds(log_in(stage, tag=2, portal=SECOND)) == ["ResumeSession"]
+
+
+def test_a_target_whose_list_was_wrong_from_the_start_is_used_with_a_warning_and_recovers() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1),)))
+    assert kinds(log_in(stage, tag=3)) == ["StartSession"]
+    assert stage.said("warning", "was 1 and is 3")
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
+    lose(stage)
+    assert kinds(log_in(stage, tag=3)) == ["ResumeSession"]
+
+
+def test_an_adopted_session_remembers_the_portal_group_it_has() -> None:
+    """The kernel's session has tag 1, discovery says 5: the session may keep what it had."""
+    stage = Stage()
+    stage.begin(configuration(PORTAL), kernel_session())
+    stage.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 5),)))
+    lose(stage)
+    assert kinds(log_in(stage, tag=1)) == ["ResumeSession"]
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    lose(stage)
+    assert kinds(log_in(stage, tag=2)) == ["CloseSocket"]
