@@ -45,6 +45,13 @@ class Running:
     """The CmdSN told since the connection was last stopped."""
     checked_unused: bool = False
     in_use: bool = False
+    has_name: bool = True
+    """Whether the kernel was told whose it is; a daemon that is killed may never come to that."""
+    has_connection: bool = True
+
+    def assert_may_go(self) -> None:
+        was_used = self.has_name and self.has_connection
+        assert self.is_unbound or self.checked_unused or not was_used
 
 
 @dataclass
@@ -57,16 +64,17 @@ class Kernel:
     sids: int = 0
 
     def start(self, order: StartSession) -> Fact:
-        for running in self.sessions.values():
-            marker = parse_marker(running.description.marker)
-            assert marker and marker.binding != order.binding, f"{order.binding} started twice"
+        assert self.sid_of(order.binding) is None, f"{order.binding} started twice"
         if self._fails():
             return SessionRefused(order.binding, REFUSED)
-        self.sids += 1
-        running = Running(self.sids, self.sids + 1, order.description)
-        running.cmd_sn = order.description.cmd_sn
-        self.sessions[self.sids] = running
+        running = self._create(order.description)
         return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def _create(self, description: SessionDescription) -> Running:
+        self.sids += 1
+        running = Running(self.sids, self.sids + 1, description, cmd_sn=description.cmd_sn)
+        self.sessions[self.sids] = running
+        return running
 
     def learn_cmd_sn(self, sid: int) -> Fact:
         running = self.sessions.get(sid)
@@ -115,7 +123,7 @@ class Kernel:
         running = self.sessions.get(sid)
         if running is None:
             return SessionDestroyed(sid)
-        assert running.is_unbound or running.checked_unused
+        running.assert_may_go()
         if self._fails():
             return RequestRefused(sid, REFUSED)
         del self.sessions[sid]
@@ -127,22 +135,46 @@ class Kernel:
     def sid_of(self, binding: Binding) -> int | None:
         for running in self.sessions.values():
             marker = parse_marker(running.description.marker)
-            if marker is not None and marker.binding == binding:
+            is_ours = running.has_name and running.has_connection
+            if is_ours and marker is not None and marker.binding == binding:
                 return running.sid
         return None
 
+    # --- a daemon that is killed in the middle of an order --------------------------------------
+
+    def start_half(self, order: StartSession) -> None:
+        """Come as far as a session without a name or a connection, or as far as its bind."""
+        running = self._create(order.description)
+        running.is_up = False
+        running.has_name = self.random.random() < 0.5
+        running.has_connection = running.has_name or self.random.random() < 0.5
+
+    def resume_half(self, sid: int) -> None:
+        """Come as far as the stop, or as far as the bind."""
+        if running := self.sessions.get(sid):
+            running.is_up, running.is_stopped = False, False
+
+    def destroy_half(self, sid: int) -> None:
+        """Come as far as the destruction of the connection."""
+        if running := self.sessions.get(sid):
+            running.assert_may_go()
+            running.is_up, running.has_connection = False, False
+
     def _show(self, running: Running) -> KernelSession:
-        described = running.description
+        described, portal = running.description, running.description.portal
+        is_reachable = running.has_name and running.has_connection
+        connection_state = "up" if running.is_up else "failed"
         return KernelSession(
             sid=running.sid,
             host_no=running.host_no,
-            target_name=described.target_name,
-            marker=described.marker,
+            target_name=described.target_name if running.has_name else "",
+            marker=described.marker if running.has_name else "",
             state="LOGGED_IN" if running.is_up else "FAILED",
             target_state="UNBOUND" if running.is_unbound else "SCANNED",
-            connection_state="up" if running.is_up else "failed",
-            persistent_portal=Portal(described.portal.host, described.portal.port),
+            connection_state=connection_state if running.has_connection else None,
+            persistent_portal=Portal(portal.host, portal.port) if is_reachable else None,
             portal_group_tag=described.portal_group_tag,
+            maker_is_gone=not running.has_name,
         )
 
     def _fails(self) -> bool:

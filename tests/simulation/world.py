@@ -26,6 +26,7 @@ from tests.simulation.kernel import Kernel
 
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
+KILLED = -9
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
 
 
@@ -65,6 +66,8 @@ class World:
         self.configured = [array.portal for array in self.all]
         self.bindings = ""
         self.left: int | None = None
+        self.orders_to_live = 0
+        """Orders until the daemon is killed; none, or less than that: it lives on."""
         self._tick = itertools.count()
         self.begin()
 
@@ -91,7 +94,23 @@ class World:
         queue = [fact]
         while queue and self.left is None:
             for order in self.owner.handle(queue.pop(0), self.now):
+                self.orders_to_live -= 1
+                if self.orders_to_live == 0:
+                    self.die_during(order)
+                    return
                 queue += self.carry_out(order)
+
+    def die_during(self, order: Order) -> None:
+        """Kill -9, in the middle of an order: some of it may have been done."""
+        match order:
+            case orders.StartSession():
+                self.kernel.start_half(order)
+            case orders.ResumeSession(_, sid) | orders.LearnCmdSn(sid):
+                self.kernel.resume_half(sid)
+            case orders.DestroySession(sid):
+                self.kernel.destroy_half(sid)
+        self.log.append(f"{self.now:.1f} killed during {order}")
+        self.left = KILLED
 
     def later(self, delay: float, fact: Fact) -> None:
         heapq.heappush(self.agenda, (self.now + delay, next(self._tick), fact))

@@ -1,0 +1,100 @@
+"""Disks that are exchanged behind a session's back: nothing is ever sent to another disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.errors import Decision, Failure
+from iscsid.facts import Fact
+from iscsid.jobs import Job, JobId, LoginJob
+from iscsid.orders import Order
+from iscsid.protocol.names import IscsiName
+from tests.simulation.world import World
+
+EXCHANGED = Failure(Decision.RETRY_SLOWLY, "LUN 1: another logical unit than before")
+
+
+class Exchanging(World):
+    """A world whose targets put another disk behind their LUN 1 now and then.
+
+    A child does what children do: it compares what it was given with what it finds.
+    """
+
+    def begin(self) -> None:
+        if not hasattr(self, "disks"):
+            self.disks: Counter[IscsiName] = Counter()
+            self.known: dict[int, int] = {}
+            self.reached: dict[JobId, int] = {}
+        super().begin()
+
+    def carry_out(self, order: Order) -> list[Fact]:
+        if isinstance(order, orders.ResumeSession):
+            assert self.reached[order.job] == self.known[order.sid], "commands for another disk"
+        return [self._with_identity(order, fact) for fact in super().carry_out(order)]
+
+    def _with_identity(self, order: Order, fact: Fact) -> Fact:
+        match fact:
+            case facts.SessionStarted(_, sid) if isinstance(order, orders.StartSession):
+                self.known[sid] = self.reached[order.job]
+            case facts.CmdSnLearned(sid):
+                page = self.known[sid].to_bytes(4, "big")
+                return replace(fact, identities=((1, page),))
+        return fact
+
+    def _outcome(self, job: Job) -> list[Fact]:
+        said = super()._outcome(job)
+        if isinstance(job, LoginJob) and isinstance(said[0], facts.LoginSucceeded):
+            name = job.login.target_name
+            assert name is not None
+            disk = self.disks[name]
+            if job.identities not in ((), ((1, disk.to_bytes(4, "big")),)):
+                self.sockets.discard(job.job)
+                return [facts.LoginFailed(job.job, EXCHANGED)]
+            self.reached[job.job] = disk
+        return said
+
+    def exchange(self) -> None:
+        """Put another disk in the place of one; what it was is noted as nobody's any more."""
+        self.disks[self.random.choice(sorted(self.wanted()))] += 1
+
+    def put_right(self) -> None:
+        for sid, running in self.kernel.sessions.items():
+            self.disks[running.description.target_name] = self.known[sid]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
+    world = Exchanging(seed, clumsiness=0.1)
+    world.run(60)
+    for _ in range(15):
+        world.exchange()
+        for sid in list(world.kernel.sessions):
+            if world.random.random() < 0.5:
+                world.break_connection(sid)
+        if world.random.random() < 0.2:
+            world.tell(facts.TerminateReceived())
+            world.begin()
+        world.run(world.random.uniform(1, 200))
+    world.kernel.clumsiness = world.clumsiness = 0
+    world.put_right()
+    world.run(900)
+    assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-40:])
+    assert not world.sockets
+
+
+def test_while_the_disks_are_others_the_session_stays_down_and_the_log_says_so_once() -> None:
+    world = Exchanging(1, arrays=1, targets_each=1)
+    world.run(60)
+    world.exchange()
+    (sid,) = world.kernel.sessions
+    world.break_connection(sid)
+    world.run(600)
+    assert not world.kernel.sessions[sid].is_up
+    assert sum(EXCHANGED.what in line for line in world.log) == 1
+    world.put_right()
+    world.run(90)
+    assert world.kernel.sessions[sid].is_up

@@ -1,0 +1,75 @@
+"""The daemon is killed in the middle of any order: the next one finds all sessions again."""
+
+from __future__ import annotations
+
+import pytest
+
+from iscsid import facts
+from tests.simulation.world import KILLED, World
+
+SEEDS = range(300)
+LIVES = 6
+LONGEST_LIFE = 40
+"""Orders: a whole start with all its logins takes no more."""
+
+
+def live_and_die(world: World) -> None:
+    """One life of the daemon: something happens, and within some orders it is killed.
+
+    Some die while they start, the others once they have settled.
+    """
+    dies_young = world.random.random() < 0.3
+    life = world.random.randrange(1, LONGEST_LIFE)
+    world.orders_to_live = life if dies_young else 0
+    if world.left is not None:
+        world.begin()
+        world.run(60)
+    world.orders_to_live = world.orders_to_live or life
+    if world.left is None and world.kernel.sessions and world.random.random() < 0.7:
+        named = [sid for sid, running in world.kernel.sessions.items() if running.has_name]
+        world.break_connection(world.random.choice(named or [*world.kernel.sessions]))
+    if world.left is None and world.random.random() < 0.5:
+        _change_what_is_wanted(world)
+    world.run(world.random.uniform(1, 90))
+
+
+def _change_what_is_wanted(world: World) -> None:
+    if len(world.configured) > 1:
+        world.configured.pop()
+    else:
+        world.configured = [array.portal for array in world.all]
+    world.tell(facts.HangupReceived())
+
+
+def mend(world: World) -> None:
+    """Let it live from now on, and want everything."""
+    world.orders_to_live = 0
+    world.configured = [array.portal for array in world.all]
+    world.kernel.clumsiness = world.clumsiness = 0
+    if world.left is not None:
+        world.begin()
+    world.tell(facts.HangupReceived())
+    world.run(900)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_any_death_every_wanted_target_has_exactly_one_session(seed: int) -> None:
+    world = World(seed, clumsiness=0.05, keeps_discovery=bool(seed % 2))
+    for _ in range(LIVES):
+        live_and_die(world)
+    mend(world)
+    assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-60:])
+    assert len(world.kernel.sessions) == len(world.wanted()), "something half-made is left"
+
+
+def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() -> None:
+    told = []
+    for seed in SEEDS:
+        world = World(seed)
+        for _ in range(LIVES):
+            live_and_die(world)
+            if world.left == KILLED:
+                told.append(world.log[-1])
+    for order in ("StartSession", "ResumeSession", "LearnCmdSn", "DestroySession"):
+        count = sum(f"killed during {order}" in line for line in told)
+        assert count >= len(SEEDS) / 50, f"{count} deaths during {order}"
