@@ -86,7 +86,7 @@ def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
     assert not world.sockets
 
 
-def test_while_the_disks_are_others_the_session_stays_down_and_the_log_says_so_once() -> None:
+def test_while_the_disk_is_another_the_session_stays_down_and_the_log_says_so_at_times() -> None:
     world = Exchanging(1, arrays=1, targets_each=1)
     world.run(60)
     world.exchange()
@@ -94,7 +94,7 @@ def test_while_the_disks_are_others_the_session_stays_down_and_the_log_says_so_o
     world.break_connection(sid)
     world.run(600)
     assert not world.kernel.sessions[sid].is_up
-    assert sum(EXCHANGED.what in line for line in world.log) == 1
+    assert 1 <= sum(EXCHANGED.what in line for line in world.log) <= 11, "more than once a minute"
     world.put_right()
     world.run(90)
     assert world.kernel.sessions[sid].is_up
