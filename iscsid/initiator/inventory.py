@@ -14,13 +14,14 @@ from iscsid.initiator.adoption import compare, is_half_destroyed, is_half_made, 
 from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import Marker, parse_marker
+from iscsid.initiator.offers import kernel_timeouts
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path, Source, Way, plan_paths
 from iscsid.initiator.session import Identity, Session
 from iscsid.initiator.session_table import Event
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
-from iscsid.orders import AdoptSession, DestroySession, SaveBindings
+from iscsid.orders import AdoptSession, ApplyTimeouts, DestroySession, SaveBindings
 from iscsid.protocol.names import IscsiName, parse_iscsi_name
 
 Handlers = dict[type, Callable[[Any], None]]
@@ -133,7 +134,9 @@ class Inventory:
         session.isid = marker.isid
         session.adopt(seen.sid, seen.host_no, state_at_start(seen))
         self.sessions.add(session)
-        self.outbox.order(AdoptSession(seen.sid))
+        # What it was started with is what the file said then.
+        timeouts = ApplyTimeouts(seen.sid, kernel_timeouts(settings))
+        self.outbox.order(AdoptSession(seen.sid), timeouts)
         self._link(session, seen.sid)
         self.outbox.info(session.who, f"adopted, {session.state.value} ({path.binding})")
 

@@ -9,6 +9,7 @@ import pytest
 from iscsid import facts, orders
 from iscsid.errors import Decision, Failure
 from iscsid.facts import TimerPurpose
+from iscsid.initiator.offers import kernel_timeouts
 from iscsid.jobs import LoginJob, ScanJob
 from iscsid.orders import StartWorker
 from tests.initiator.stage import (
@@ -21,6 +22,7 @@ from tests.initiator.stage import (
     kernel_session,
     kinds,
     record,
+    settings,
 )
 
 REFUSED = Failure(Decision.RETRY, "connection refused")
@@ -109,9 +111,16 @@ def test_the_same_isid_is_used_for_every_login_of_a_session() -> None:
 def test_healthy_sessions_are_adopted_without_an_order_that_sends() -> None:
     stage = Stage()
     given = stage.begin(configuration(PORTAL), kernel_session())
-    assert kinds(given) == ["AdoptSession", "DiscoveryJob"]
+    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob"]
     assert stage.discovered(record()) == []
     assert stage.said(DISK, "adopted")
+
+
+def test_adopted_sessions_get_the_timeouts_that_the_file_says_now() -> None:
+    stage = Stage()
+    wanted = settings(conn_fail_timeout=77)
+    given = stage.begin(configuration(PORTAL, settings=wanted), kernel_session())
+    assert orders.ApplyTimeouts(1, kernel_timeouts(wanted)) in given
 
 
 def test_failed_sessions_are_recovered_after_a_restart() -> None:
