@@ -33,6 +33,9 @@ find out comes back as facts.** The ring turns one way, and each station of it i
 ``daemon``
     Opens the ears and hands and turns the ring. Only ``__main__`` imports it.
 
+``trial/``
+    ``--check --login``: the owner's plan and the workers' logins without owner or kernel.
+
 ``errors`` and ``secret`` belong to every room. Which room may import which is the law of
 ``tests/test_rooms.py``.
 """
