@@ -1,7 +1,7 @@
 """The checksums that digests put into a PDU: CRC32C (RFC 7143, section 13.1). Pure.
 
-The kernel computes them for its sessions; iscsid itself speaks with digests in one place only,
-when it logs out of a session that was never handed over. So it is short rather than fast.
+The kernel computes them for its sessions; iscsid itself speaks with digests between a login and the
+hand-over only, and when it logs out instead. So it is short rather than fast.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The ten PDUs iscsid speaks, to and from octets (RFC 7143, section 11).
 
 Each class lists its fields in the standard's order, and beside each the place it has in the
-header: that one table encodes and decodes. Digests are not part of it (see ``reader``), and
-additional header segments are skipped. Pure; whether a PDU may come *now* is the business of the
-exchanges.
+header: that one table encodes and decodes. Digests are not part of it (see ``reader``), those of
+SCSI are in ``scsi``, and additional header segments are skipped. Pure; whether a PDU may come *now*
+is the business of the exchanges.
 """
 
 from __future__ import annotations
