@@ -46,17 +46,25 @@ class Udev:
     def read_events(self) -> list[DeviceFact]:
         """Return what has happened; where events were lost, everything that is there or gone."""
         facts: list[DeviceFact] = []
+        have_been_lost = False
         while True:
             try:
                 device = self._monitor.poll(timeout=0)
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
+                if errno.ENOBUFS not in (error.errno, self._take_error()):
                     raise
-                facts.extend(self.enumerate())
+                have_been_lost = True
                 continue
             if device is None:
-                return facts
+                break
             facts.extend(self._reported(device))
+        # Not before the rest has been read: it is older than what is to be seen now.
+        return facts + self.enumerate() if have_been_lost else facts
+
+    def _take_error(self) -> int:
+        """Return and clear the monitor's error, which pyudev meets while polling and leaves there."""
+        with socket.socket(fileno=os.dup(self.fileno())) as monitor:
+            return monitor.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def enumerate(self) -> list[DeviceFact]:
         """Return every device that is there, and what has vanished since it was reported."""

@@ -1,31 +1,25 @@
-"""What the tests of the kernel's hand need in the virtual machine: a target, a login, and patience.
-
-The login here is the shortest that works and knows nothing of ``protocol.login``, so that a fault
-there cannot hide one in the hand, or the other way round.
-"""
+"""What the tests of the kernel's hand share in the virtual machine: a login, a start, patience."""
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from iscsid.binding import Binding
-from iscsid.facts import Fact, SessionStarted
+from iscsid.facts import CmdSnLearned, SessionDestroyed, SessionRefused, SessionStarted
 from iscsid.jobs import JobId
 from iscsid.orders import KernelTimeouts, ResumeSession, SessionDescription, StartSession
-from iscsid.protocol.codes import Stage
+from iscsid.protocol.login import RANDOM_OCTETS, LoginExchange
 from iscsid.protocol.names import IscsiName, Portal
-from iscsid.protocol.parameters import AgreedParameters, Digest, Isid
-from iscsid.protocol.pdu import LoginRequest, LoginResponse
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.parameters import Digest, Isid, LoginPlan, LoginResult, Offer
 from iscsid.system.kernel import Kernel
-from iscsid.system.sysfs import Sysfs
+from iscsid.system.sysfs import ScsiDevice, Sysfs
+from tests.machine import sessions
 
 INITIATOR = IscsiName("iqn.2004-09.org.example:initiator")
 TARGET = IscsiName("iqn.2004-09.org.example:disks")
@@ -39,6 +33,7 @@ TIMEOUTS = KernelTimeouts(
 PATIENCE = 60.0
 """Seconds. The machine is emulated, and may be busy with other things."""
 
+Login = tuple[socket.socket, SessionDescription]
 Result = TypeVar("Result")
 
 
@@ -61,128 +56,103 @@ def until_event(kernel: Kernel, kind: type[Result]) -> Result:
     return until(look)
 
 
-def run(*command: str) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{command}: {result.stderr}{result.stdout}"
-    return result.stdout
-
-
-def tgtadm(*arguments: str) -> None:
-    run("tgtadm", "--lld", "iscsi", *arguments)
-
-
-@contextmanager
-def tgtd(directory: Path) -> Iterator[None]:
-    """Run tgtd with one target: LUN 1 a disk, LUN 2 a CD, LUN 3 another disk."""
-    process = subprocess.Popen(["tgtd", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: _listens() or None)
-        tgtadm("--mode", "target", "--op", "new", "--tid", "1", "-T", TARGET)
-        for lun, kind in ((1, "disk"), (2, "cd"), (3, "disk")):
-            image = directory / f"lun{lun}"
-            image.touch()
-            os.truncate(image, 32 << 20)
-            unit = ["--tid", "1", "--lun", str(lun), "-b", str(image), "--device-type", kind]
-            tgtadm("--mode", "logicalunit", "--op", "new", *unit)
-        tgtadm("--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL")
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _listens() -> bool:
-    try:
-        socket.create_connection((PORTAL.host, PORTAL.port), timeout=1).close()
-    except OSError:
-        return False
-    return (
-        subprocess.run(
-            ["tgtadm", "--mode", "system", "--op", "show"], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
-
-
-def log_in(
-    *, cmd_sn: int = 1, portal: Portal = PORTAL, target: IscsiName = TARGET, digest: str = "None"
-) -> tuple[socket.socket, SessionDescription]:
+def log_in(*, cmd_sn: int = 1, digest: Digest = Digest.NONE) -> Login:
     """Log in on a raw socket, and describe the session to the kernel."""
-    sock = socket.create_connection((portal.host, portal.port), timeout=PATIENCE)
-    keys = {
-        "InitiatorName": INITIATOR, "TargetName": target, "SessionType": "Normal",
-        "HeaderDigest": digest, "DataDigest": digest, "InitialR2T": "No", "ImmediateData": "Yes",
-        "MaxRecvDataSegmentLength": "262144", "ErrorRecoveryLevel": "0", "MaxConnections": "1",
-        "DefaultTime2Wait": "0", "DefaultTime2Retain": "0", "MaxOutstandingR2T": "1",
-    }  # fmt: skip
-    request = LoginRequest(
-        transit=True, current_stage=Stage.OPERATIONAL_NEGOTIATION, next_stage=Stage(3), isid=ISID,
-        initiator_task_tag=7, cmd_sn=cmd_sn, exp_stat_sn=0,
-        data="".join(f"{key}={value}\0" for key, value in keys.items()).encode(),
-    )  # fmt: skip
-    sock.sendall(request.encode())
-    response = _response(sock)
-    assert response.transit and not response.status, response
-    answers = dict(pair.split("=", 1) for pair in response.data.decode().split("\0") if pair)
-    return sock, describe(answers, cmd_sn, (response.stat_sn + 1) % 2**32, portal, target)
-
-
-def _response(sock: socket.socket) -> LoginResponse:
-    reader = PduReader()
-    while (pdu := reader.next_pdu()) is None:
-        data = sock.recv(reader.bytes_wanted)
-        assert data, "the target closed the connection during the login"
-        reader.receive_data(data)
-    assert isinstance(pdu, LoginResponse)
-    return pdu
-
-
-def describe(
-    answers: dict[str, str], cmd_sn: int, exp_stat_sn: int, portal: Portal, target: IscsiName
-) -> SessionDescription:
-    parameters = AgreedParameters(
-        header_digest=Digest(answers.get("HeaderDigest", "None")),
-        data_digest=Digest(answers.get("DataDigest", "None")),
-        initial_r2t=answers.get("InitialR2T", "No") == "Yes",
-        immediate_data=answers.get("ImmediateData", "Yes") == "Yes",
-        max_recv_data_segment_length=262144,
-        target_max_recv_data_segment_length=int(answers.get("MaxRecvDataSegmentLength", "8192")),
+    offer = Offer(header_digest=(digest,), data_digest=(digest,))
+    plan = LoginPlan(
+        initiator_name=INITIATOR, target_name=TARGET, isid=ISID, cmd_sn=cmd_sn, offer=offer
     )
+    exchange = LoginExchange(plan, os.urandom(RANDOM_OCTETS))
+    address = (PORTAL.host, PORTAL.port)
+    with ExitStack() as undo:
+        sock = undo.enter_context(socket.create_connection(address, timeout=PATIENCE))
+        while exchange.result is None:
+            sock.sendall(exchange.data_to_send())
+            data = sock.recv(exchange.bytes_wanted)
+            assert data, exchange.connection_closed()
+            exchange.receive_data(data)
+        undo.pop_all()
+    assert isinstance(exchange.result, LoginResult)
+    return sock, describe(exchange.result)
+
+
+def describe(result: LoginResult) -> SessionDescription:
+    """Describe a session to the kernel."""
     return SessionDescription(
-        target_name=target,
+        target_name=TARGET,
         initiator_name=INITIATOR,
-        portal=portal,
+        portal=PORTAL,
         portal_group_tag=1,
         marker=MARKER,
-        cmd_sn=cmd_sn,
-        exp_stat_sn=exp_stat_sn,
-        parameters=parameters,
+        cmd_sn=result.cmd_sn,
+        exp_stat_sn=result.exp_stat_sn,
+        parameters=result.parameters,
         timeouts=TIMEOUTS,
     )
 
 
-def start(kernel: Kernel, **login: str) -> SessionStarted:
+def start(kernel: Kernel, *, cmd_sn: int = 1, digest: Digest = Digest.NONE) -> SessionStarted:
     """Log in and hand over."""
-    sock, description = log_in(**login)  # type: ignore[arg-type]
+    sock, description = log_in(cmd_sn=cmd_sn, digest=digest)
     fact = kernel.start_session(StartSession(BINDING, JobId(1), description), sock)
     assert isinstance(fact, SessionStarted), fact
     return fact
 
 
-def resume(kernel: Kernel, sid: int, cmd_sn: int) -> Fact:
+def learn(kernel: Kernel, sid: int) -> int:
+    """Stop the session and learn its CmdSN."""
+    fact = kernel.learn_cmd_sn(sid)
+    assert isinstance(fact, CmdSnLearned), fact
+    return fact.cmd_sn
+
+
+def resume_order(sid: int, description: SessionDescription) -> ResumeSession:
+    return ResumeSession(BINDING, sid, JobId(2), description)
+
+
+def resume(
+    kernel: Kernel, sid: int, cmd_sn: int, *, digest: Digest = Digest.NONE
+) -> SessionStarted | SessionRefused:
     """Log in again with the CmdSN the kernel goes on with, and hand over."""
-    sock, description = log_in(cmd_sn=cmd_sn)
-    return kernel.resume_session(ResumeSession(BINDING, sid, JobId(2), description), sock)
+    sock, description = log_in(cmd_sn=cmd_sn, digest=digest)
+    return kernel.resume_session(resume_order(sid, description), sock)
 
 
-def disk_of(sid: int, lun: int) -> Path:
-    """Wait for the disk of a LUN, and return its node."""
+def not_tcp() -> socket.socket:
+    """Return a connected socket that the kernel refuses to take over."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    return ours
+
+
+def unit_of(sid: int, lun: int) -> ScsiDevice:
+    """Wait for a logical unit."""
+    return until(lambda: next((unit for unit in Sysfs().devices(sid) if unit.lun == lun), None))
+
+
+def disk_of(session: SessionStarted, lun: int) -> Path:
+    """Have the kernel look for all LUNs; return the node of one that is a disk."""
+    Sysfs().scan(session.host_no)
 
     def look() -> Path | None:
-        for device in Sysfs().devices(sid):
-            names = [path.name for path in device.block_devices()]
-            if device.lun == lun and names and Path("/dev", names[0]).exists():
-                return Path("/dev", names[0])
-        return None
+        nodes = [Path("/dev", path.name) for path in unit_of(session.sid, lun).block_devices()]
+        return nodes[0] if nodes and nodes[0].exists() else None
 
     return until(look)
+
+
+@contextmanager
+def opened() -> Iterator[Kernel]:
+    """Open the hand; when the block ends, so do all sessions in the kernel."""
+    kernel = Kernel.open()
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+        sessions.destroy_all()
+
+
+def until_destroyed(kernel: Kernel, sid: int) -> None:
+    """Destroy a session and wait for its end."""
+    assert kernel.destroy_session(sid) is None
+    assert until_event(kernel, SessionDestroyed) == SessionDestroyed(sid)

@@ -29,13 +29,14 @@ from iscsid.facts import (
 )
 from iscsid.jobs import JobId
 from iscsid.orders import ResumeSession, StartSession
+from iscsid.protocol.parameters import LoginResult
 from iscsid.system.kernel import Kernel
 from iscsid.system.uevent import Command
-from tests.machine.hand import BINDING, PORTAL, TARGET, TIMEOUTS, describe
+from tests.machine.hand import BINDING, ISID, TARGET, TIMEOUTS, describe
 from tests.system.stand_in import StandIn
 from tests.system.sysfs_tree import SESSION, SysfsTree
 
-DESCRIPTION = describe({}, 1, 1, PORTAL, TARGET)
+DESCRIPTION = describe(LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1))
 STARTED = SessionStarted(BINDING, 1, 101)
 
 

@@ -1,0 +1,228 @@
+"""Recovery and adoption by the hand, with a real kernel: no byte lost, nothing left half-made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iscsid.facts import ConnectionBroke, SessionDestroyed, SessionRefused, SessionUnbound
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import Digest
+from iscsid.system import uevent
+from iscsid.system.connection import Connections
+from iscsid.system.kernel import Kernel
+from iscsid.system.netlink import RequestSocket
+from iscsid.system.parameters import session_settings
+from iscsid.system.sysfs import Sysfs
+from tests.machine import disks, hand
+from tests.machine.conftest import Target
+from tests.machine.sessions import attribute, connection_attribute, session_ids
+from tests.machine.tgtd import Tgtd
+from tests.machine.writer import writing
+
+BOTH_DIGESTS = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return disks.make_file(tmp_path / "image", 32)
+
+
+@pytest.fixture
+def kernel(target: Target, image: Path) -> Iterator[Kernel]:
+    """The hand, beside a target with one disk at LUN 1."""
+    target.add_target(hand.TARGET, {1: image}, parameters=BOTH_DIGESTS)
+    with hand.opened() as kernel:
+        yield kernel
+
+
+def cut_connections() -> None:
+    """Reset every connection to the target's port."""
+    disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
+    assert disks.run("ss", "-K", "-H", "-t", "dport", "=", str(hand.PORTAL.port))
+
+
+@pytest.mark.parametrize("digest", Digest)
+def test_writes_go_on_over_broken_connections(
+    digest: Digest, kernel: Kernel, tmp_path: Path
+) -> None:
+    session = hand.start(kernel, digest=digest)
+    disk = hand.disk_of(session, 1)
+    with writing(disk, tmp_path / "record") as writer:
+        for _ in range(3):
+            writer.wait_for_progress()
+            cut_connections()
+            assert hand.until_event(kernel, ConnectionBroke).sid == session.sid
+            cmd_sn = hand.learn(kernel, session.sid)
+            assert hand.learn(kernel, session.sid) == cmd_sn
+            assert hand.resume(kernel, session.sid, cmd_sn, digest=digest) == session
+            writer.wait_for_progress()
+    assert kernel.read_events() == []
+
+
+def test_healthy_connection_can_be_replaced_under_writes(kernel: Kernel, tmp_path: Path) -> None:
+    session = hand.start(kernel)
+    disk = hand.disk_of(session, 1)
+    with writing(disk, tmp_path / "record") as writer:
+        writer.wait_for_progress()
+        cmd_sn = hand.learn(kernel, session.sid)
+        assert kernel.read_events() == [], "the echo of our own stop is no news"
+        assert hand.resume(kernel, session.sid, cmd_sn) == session
+        writer.wait_for_progress()
+
+
+def test_refused_resume_can_be_repeated(kernel: Kernel, image: Path) -> None:
+    session = hand.start(kernel)
+    disk = hand.disk_of(session, 1)
+    cmd_sn = hand.learn(kernel, session.sid)
+    sock, description = hand.log_in(cmd_sn=cmd_sn)
+    sock.close()
+    order = hand.resume_order(session.sid, description)
+    assert isinstance(kernel.resume_session(order, hand.not_tcp()), SessionRefused)
+    assert attribute(session.sid, "state") == "FAILED"
+    assert hand.resume(kernel, session.sid, hand.learn(kernel, session.sid)) == session
+    disks.write_at_start(disk, b"after a refusal")
+    disks.assert_starts_with(image, b"after a refusal")
+
+
+def test_connection_that_breaks_again_during_the_login_is_recovered(kernel: Kernel) -> None:
+    """The kernel refuses everything after an error until it is told to stop."""
+    session = hand.start(kernel)
+    sock, description = hand.log_in(cmd_sn=hand.learn(kernel, session.sid))
+    order = hand.resume_order(session.sid, description)
+    assert kernel.resume_session(order, sock) == session
+    cut_connections()
+    hand.until_event(kernel, ConnectionBroke)
+    assert hand.resume(kernel, session.sid, hand.learn(kernel, session.sid)) == session
+    assert kernel.look().sessions[0].connection_state == "up"
+
+
+def test_session_whose_target_is_gone_can_be_destroyed(tgtd: Tgtd, image: Path) -> None:
+    tgtd.add_target(hand.TARGET, {1: image})
+    with hand.opened() as kernel:
+        session = hand.start(kernel)
+        disk = hand.disk_of(session, 1)
+        tgtd.stop()
+        hand.until_event(kernel, ConnectionBroke)
+        hand.until_destroyed(kernel, session.sid)
+        assert not disk.exists() and session_ids() == []
+
+
+def test_adopting_sends_nothing_and_hears_everything(kernel: Kernel, image: Path) -> None:
+    session = hand.start(kernel)
+    disk = hand.disk_of(session, 1)
+    disks.run("udevadm", "settle", "--timeout=120")
+    kernel.close()
+    before = _traffic(session.sid)
+    with hand.opened() as successor:
+        (found,) = successor.look().sessions
+        successor.adopt(found.sid)
+        assert _traffic(session.sid) == before
+        disks.write_at_start(disk, b"adopted")
+        disks.assert_starts_with(image, b"adopted")
+        assert successor.apply_timeouts(found.sid, hand.TIMEOUTS) is None
+        cut_connections()
+        assert hand.until_event(successor, ConnectionBroke).sid == session.sid
+        cmd_sn = hand.learn(successor, found.sid)
+        assert hand.resume(successor, found.sid, cmd_sn) == session
+        hand.until_destroyed(successor, found.sid)
+
+
+def _traffic(sid: int) -> tuple[str, list[str]]:
+    """Return the connection's local port, and what TCP has counted on it."""
+    port = connection_attribute(sid, "local_port")
+    shown = disks.run("ss", "-H", "-t", "-i", "-n", "sport", "=", port)
+    return port, [word for word in shown.split() if word.startswith(("bytes_", "segs_"))]
+
+
+def _only_a_session(requests: RequestSocket) -> int:
+    return requests.ask(uevent.create_session(1, 128, 32)).sid
+
+
+def _connection_never_bound(requests: RequestSocket) -> int:
+    sid = _only_a_session(requests)
+    Connections(requests).create(sid)
+    return sid
+
+
+def _bound_but_not_started(requests: RequestSocket) -> int:
+    sid = _only_a_session(requests)
+    sock, description = hand.log_in()
+    with sock:
+        Connections(requests).create(sid).bind(sock, session_settings(description))
+    return sid
+
+
+def _stopped_for_good(requests: RequestSocket) -> int:
+    sid = _only_a_session(requests)
+    Connections(requests).create(sid).end()
+    return sid
+
+
+HALF_MADE = [_only_a_session, _connection_never_bound, _bound_but_not_started, _stopped_for_good]
+
+
+@pytest.mark.parametrize("make", HALF_MADE)
+def test_half_made_session_can_be_adopted_and_destroyed(
+    make: Callable[[RequestSocket], int], kernel: Kernel
+) -> None:
+    sid = _leave(make)
+    assert [session.sid for session in kernel.look().sessions] == [sid]
+    kernel.adopt(sid)
+    hand.until_destroyed(kernel, sid)
+    assert session_ids() == []
+
+
+@pytest.mark.parametrize("make", [_connection_never_bound, _bound_but_not_started])
+def test_half_made_session_can_be_adopted_and_brought_up(
+    make: Callable[[RequestSocket], int], kernel: Kernel, image: Path
+) -> None:
+    sid = _leave(make)
+    kernel.adopt(sid)
+    session = hand.resume(kernel, sid, hand.learn(kernel, sid))
+    assert not isinstance(session, SessionRefused)
+    disks.write_at_start(hand.disk_of(session, 1), b"brought up")
+    disks.assert_starts_with(image, b"brought up")
+
+
+def _leave(make: Callable[[RequestSocket], int]) -> int:
+    """Make half a session, as a daemon does that is killed on the way."""
+    requests = RequestSocket.open(Sysfs().transport_handle())
+    try:
+        return make(requests)
+    finally:
+        requests.close()
+
+
+def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
+    session = hand.start(kernel)
+    hand.disk_of(session, 1)
+    kernel.close()
+    with hand.opened() as successor:
+        assert successor.unbind_session(session.sid) is None
+        assert hand.until_event(successor, SessionUnbound) == SessionUnbound(session.sid)
+        assert successor.look().sessions[0].target_state == "UNBOUND"
+
+
+def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
+    sid = hand.start(kernel).sid
+    hand.until_destroyed(kernel, sid)
+    gone = SessionDestroyed(sid)
+    assert kernel.unbind_session(sid) == gone
+    assert kernel.send_logout(sid) == gone
+    assert kernel.apply_timeouts(sid, hand.TIMEOUTS) == gone
+    assert kernel.destroy_session(sid) == gone
+
+
+def test_persistent_portal_is_the_one_it_was_told(kernel: Kernel) -> None:
+    """The address before a redirect is what a recovery goes back to."""
+    session = hand.start(kernel)
+    cmd_sn = hand.learn(kernel, session.sid)
+    sock, description = hand.log_in(cmd_sn=cmd_sn)
+    moved = replace(description, portal=Portal("2001:db8::5", 3261))
+    assert kernel.resume_session(hand.resume_order(session.sid, moved), sock) == session
+    (found,) = kernel.look().sessions
+    assert found.persistent_portal == Portal("2001:db8::5", 3261)
