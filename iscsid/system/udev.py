@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -62,7 +63,7 @@ class Udev:
         return facts + self.enumerate() if have_been_lost else facts
 
     def _take_error(self) -> int:
-        """Return and clear the monitor's error, which pyudev meets while polling and leaves there."""
+        """Return and clear the monitor's error, which pyudev sees while polling and leaves be."""
         with socket.socket(fileno=os.dup(self.fileno())) as monitor:
             return monitor.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
