@@ -14,20 +14,18 @@ import time
 
 from iscsid.protocol.chap import RANDOM_OCTETS
 from iscsid.protocol.login import LoginExchange
-from iscsid.protocol.parameters import Authentication, Credentials, LoginPlan, LoginResult
-from iscsid.secret import Secret
+from iscsid.protocol.parameters import LoginPlan, LoginResult
 from tests.target.joined import RANDOM, log_in, make_plan
 from tests.target.profile import LIO
+from tests.target.proofs import MUTUAL, ONE_WAY, script
 from tests.target.script import Script
 
 LOGINS = 1000
-OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
-ALICE, BOB = Credentials("alice", Secret(OURS)), Credentials("bob", Secret(THEIRS))
-SCRIPT = Script(profile=LIO, accounts={"alice": OURS}, own_account=("bob", THEIRS))
+KNOWING = script(LIO)
 CASES: dict[str, tuple[Script, LoginPlan]] = {
     "no authentication": (Script(profile=LIO), make_plan()),
-    "one-way CHAP": (SCRIPT, make_plan(authentication=Authentication(ALICE))),
-    "mutual CHAP": (SCRIPT, make_plan(authentication=Authentication(ALICE, BOB))),
+    "one-way CHAP": (KNOWING, ONE_WAY),
+    "mutual CHAP": (KNOWING, MUTUAL),
     "discovery": (Script(profile=LIO), make_plan(discovery=True)),
     "text in 20 pieces": (Script(profile=LIO, piece=20), make_plan()),
 }
@@ -52,8 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'login':<20} {'answers':>8} {'seconds':>8} {'logins/s':>9} {'µs each':>8}")
     profile = cProfile.Profile()
-    for name, (script, plan) in CASES.items():
-        _, target = log_in(script, plan)
+    for name, (target_script, plan) in CASES.items():
+        _, target = log_in(target_script, plan)
         started = time.perf_counter()
         if options.profile:
             profile.enable()

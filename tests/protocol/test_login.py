@@ -19,15 +19,12 @@ from iscsid.protocol.login import LoginExchange
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import (
     AgreedParameters,
-    Authentication,
-    Credentials,
     Digest,
     LoginResult,
     Offer,
     Redirection,
 )
 from iscsid.protocol.status import STATUSES, authentication_required
-from iscsid.secret import Secret
 from tests.target.joined import (
     ISID,
     RANDOM,
@@ -38,13 +35,11 @@ from tests.target.joined import (
     result_of,
 )
 from tests.target.profile import EVERY_KEY, LIO, PROFILES, TGTD, Profile
+from tests.target.proofs import ONE_WAY, script
 from tests.target.script import Script, add, hang_up, put, say
 from tests.target.scripted import ScriptedTarget
 
 NOP_IN = b"\x20" + bytes(47)
-OURS = b"secret-of-initiator"
-WITH_CHAP = make_plan(authentication=Authentication(Credentials("alice", Secret(OURS))))
-KNOWS_ALICE = Script(accounts={"alice": OURS})
 PLANS = {
     "normal": make_plan(),
     "discovery": make_plan(discovery=True),
@@ -57,8 +52,8 @@ PLANS = {
 @pytest.mark.parametrize("plan", PLANS.values(), ids=list(PLANS))
 @pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_every_kind_of_target_is_logged_in_to(profile: Profile, plan: object, rounds: int) -> None:
-    script = Script(profile=profile, security_rounds=rounds, operational_rounds=rounds)
-    result = result_of(script, plan)  # type: ignore[arg-type]
+    slow = Script(profile=profile, security_rounds=rounds, operational_rounds=rounds)
+    result = result_of(slow, plan)  # type: ignore[arg-type]
     assert result.tsih == profile.tsih
     assert result.target_alias == (profile.alias or None)
 
@@ -101,8 +96,8 @@ def test_the_stage_is_told_as_it_goes() -> None:
 
 
 def test_the_security_stage_is_not_skipped_with_credentials() -> None:
-    plan = replace(WITH_CHAP, skip_security=True)
-    assert result_of(KNOWS_ALICE, plan).tsih
+    plan = replace(ONE_WAY, skip_security=True)
+    assert result_of(script(), plan).tsih
 
 
 # --- not one octet too many ---------------------------------------------------------------------
@@ -229,12 +224,12 @@ def test_an_illegal_answer_ends_the_login_and_names_key_offer_and_answer() -> No
 def test_digests_are_agreed_as_the_policy_says(
     offer: tuple[Digest, ...], values: str, agreed: Digest | None
 ) -> None:
-    script = Script(values={"HeaderDigest": values, "DataDigest": values})
+    target = Script(values={"HeaderDigest": values, "DataDigest": values})
     plan = make_plan(offer=Offer(header_digest=offer, data_digest=offer))
     if agreed is None:
-        assert isinstance(failure_of(script, plan), NegotiationError)
+        assert isinstance(failure_of(target, plan), NegotiationError)
     else:
-        parameters = result_of(script, plan).parameters
+        parameters = result_of(target, plan).parameters
         assert (parameters.header_digest, parameters.data_digest) == (agreed, agreed)
 
 
@@ -252,14 +247,13 @@ def test_every_refusal_ends_the_login_with_its_decision(status: int, number: int
 
 @pytest.mark.parametrize("status", [0x0100, 0x0103, 0x01FF, 0x0001, 0x0400, 0xFFFF])
 def test_a_status_nobody_knows_ends_the_login(status: int) -> None:
-    script = Script(statuses={0: status}, moved_to=("10.0.0.1",))
-    error = failure_of(script)
+    error = failure_of(Script(statuses={0: status}, moved_to=("10.0.0.1",)))
     assert isinstance(error, LoginRejected)
     assert error.status == status
 
 
 def test_a_refusal_after_chap_is_a_refusal() -> None:
-    error = failure_of(replace(KNOWS_ALICE, statuses={3: 0x0302}), WITH_CHAP)
+    error = failure_of(script(statuses={3: 0x0302}), ONE_WAY)
     assert isinstance(error, LoginRejected)
     assert error.decision is Decision.RETRY
 
@@ -273,17 +267,15 @@ def test_a_refusal_after_chap_is_a_refusal() -> None:
 def test_a_target_may_move_at_any_time_of_the_login(
     status: int, permanent: bool, number: int, profile: Profile
 ) -> None:
-    script = replace(
-        KNOWS_ALICE, profile=profile, statuses={number: status}, moved_to=("10.0.0.1:3261",)
-    )
-    exchange, _ = log_in(script, WITH_CHAP)
+    moving = script(profile, statuses={number: status}, moved_to=("10.0.0.1:3261",))
+    exchange, _ = log_in(moving, ONE_WAY)
     assert exchange.result == Redirection((Portal("10.0.0.1", 3261),), permanent)
     assert exchange.bytes_wanted == 0
 
 
 def test_a_discovery_session_may_be_redirected_too() -> None:
-    script = Script(statuses={0: 0x0101}, moved_to=("[2001:db8::1]",))
-    exchange, _ = log_in(script, make_plan(discovery=True))
+    moving = Script(statuses={0: 0x0101}, moved_to=("[2001:db8::1]",))
+    exchange, _ = log_in(moving, make_plan(discovery=True))
     assert exchange.result == Redirection((Portal("2001:db8::1"),), permanent=False)
 
 
@@ -315,7 +307,7 @@ def test_a_connection_closed_within_a_response_is_no_refusal() -> None:
 
 
 def test_a_connection_closed_before_chap_began_is_not_blamed_on_the_password() -> None:
-    error = failure_of(replace(KNOWS_ALICE, amend=hang_up(0)), WITH_CHAP)
+    error = failure_of(script(amend=hang_up(0)), ONE_WAY)
     assert isinstance(error, ConnectionFailed)
 
 

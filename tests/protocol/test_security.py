@@ -14,43 +14,25 @@ from iscsid.errors import (
     ConnectionFailed,
     Decision,
     IscsidError,
-    LoginRejected,
     NegotiationError,
     ProtocolError,
 )
 from iscsid.protocol.chap import RANDOM_OCTETS
 from iscsid.protocol.codes import Stage
 from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials, LoginPlan
-from iscsid.protocol.security import fallback_plan
 from iscsid.protocol.status import authentication_required
-from iscsid.secret import Secret
 from tests.target.joined import failure_of, log_in, make_plan, result_of
 from tests.target.negotiator import Pairs
 from tests.target.profile import LIO, PROFILES, TGTD, Profile
+from tests.target.proofs import ALICE, BOB, MUTUAL, ONE_WAY, OURS, THEIRS, script, with_algorithms
 from tests.target.script import Script, change, hang_up, put, say
 
-OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
-ALICE = Credentials("alice", Secret(OURS))
-BOB = Credentials("bob", Secret(THEIRS))
-ONE_WAY = make_plan(authentication=Authentication(ALICE))
-MUTUAL = make_plan(authentication=Authentication(ALICE, BOB))
 ALL_ALGORITHMS = (
     ChapAlgorithm.SHA3_256,
     ChapAlgorithm.SHA256,
     ChapAlgorithm.SHA1,
     ChapAlgorithm.MD5,
 )
-
-
-def script(profile: Profile = TGTD, **changes: object) -> Script:
-    """Return a target that knows alice, and is bob."""
-    known: dict[str, object] = {"accounts": {"alice": OURS}, "own_account": ("bob", THEIRS)}
-    return Script(profile=profile, **{**known, **changes})  # type: ignore[arg-type]
-
-
-def with_algorithms(*algorithms: ChapAlgorithm, mutual: bool = False) -> LoginPlan:
-    incoming = BOB if mutual else None
-    return make_plan(authentication=Authentication(ALICE, incoming, algorithms))
 
 
 # --- the ways that lead through -----------------------------------------------------------------
@@ -195,7 +177,7 @@ def test_a_transit_without_the_targets_proof_is_an_authentication_failure(late: 
 
 
 def test_an_endless_wait_for_the_proof_comes_to_an_end() -> None:
-    silent = Script(accounts={"alice": OURS}, own_account=("bob", THEIRS), edit=_no_proof)
+    silent = script(edit=_no_proof)
     stay = change(2, transit=False, next_stage=Stage.SECURITY_NEGOTIATION)
     error = failure_of(replace(silent, amend=stay), MUTUAL)
     assert isinstance(error, AuthenticationFailed)
@@ -310,74 +292,6 @@ def test_our_own_response_reflected_is_refused() -> None:
     error = failure_of(script(edit=put(2, "CHAP_R", "0x" + ours)), MUTUAL)
     assert isinstance(error, AuthenticationFailed)
     assert "our own response" in error.what
-
-
-# --- algorithms a target does not know ----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "refusing",
-    [
-        script(refuses_lists=True),
-        script(amend=hang_up(1)),
-        script(statuses={1: 0x0200}),
-        script(statuses={1: 0x0202}),
-        script(edit=say(1, ("CHAP_A", "Reject"))),
-        script(edit=say(1, ("CHAP_A", "NotUnderstood"))),
-        script(statuses={2: 0x0200}, algorithms=(7,)),
-    ],
-    ids=["0201", "silence", "0200", "0202", "Reject", "NotUnderstood", "tgtd"],
-)
-def test_after_a_refused_list_md5_is_tried_alone(refusing: Script) -> None:
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.MD5)
-    error = failure_of(refusing, plan)
-    assert isinstance(error, ChapAlgorithmsRefused)
-    second = fallback_plan(plan, error)
-    assert second == with_algorithms(ChapAlgorithm.MD5)
-    assert result_of(script(refuses_lists=True), second).tsih
-
-
-def test_md5_alone_is_not_tried_again() -> None:
-    error = failure_of(script(edit=say(1, ("CHAP_A", "Reject"))), ONE_WAY)
-    assert isinstance(error, ChapAlgorithmsRefused)
-    assert fallback_plan(ONE_WAY, error) is None
-
-
-def test_md5_is_not_tried_where_it_was_not_offered() -> None:
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.SHA1)
-    error = failure_of(script(edit=say(1, ("CHAP_A", "Reject"))), plan)
-    assert isinstance(error, ChapAlgorithmsRefused)
-    assert fallback_plan(plan, error) is None
-
-
-@pytest.mark.parametrize("status", [0x0201, 0x0202, 0x0300, 0x0203])
-def test_a_wrong_password_is_not_tried_again_with_md5(status: int) -> None:
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.MD5)
-    error = failure_of(script(statuses={2: status}, algorithms=(7,)), plan)
-    assert fallback_plan(plan, error) is None
-
-
-@pytest.mark.parametrize("status", [0x0300, 0x0301, 0x0302])
-def test_a_target_in_trouble_has_not_refused_our_algorithms(status: int) -> None:
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.MD5)
-    error = failure_of(script(statuses={1: status}), plan)
-    assert isinstance(error, LoginRejected)
-    assert fallback_plan(plan, error) is None
-
-
-def test_a_refusal_in_the_operational_stage_is_not_about_algorithms() -> None:
-    """LIO answers 0200 to any value it does not like."""
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.MD5)
-    error = failure_of(script(statuses={3: 0x0200}, algorithms=(7,)), plan)
-    assert isinstance(error, LoginRejected)
-
-
-def test_the_fallback_keeps_everything_but_the_algorithms() -> None:
-    plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.MD5, mutual=True)
-    second = fallback_plan(plan, ChapAlgorithmsRefused("refused"))
-    assert second is not None
-    assert second.authentication.incoming == BOB
-    assert replace(second, authentication=plan.authentication) == plan
 
 
 # --- secrets ------------------------------------------------------------------------------------

@@ -5,19 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from iscsid.protocol.login import LoginExchange
-from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.protocol.trace import MAX_ENTRIES, MAX_LINES_OF_PAIRS, Trace
-from iscsid.secret import Secret
 from tests.target.joined import RANDOM, carry, log_in, make_plan
+from tests.target.proofs import MUTUAL, OURS, THEIRS, script
 from tests.target.script import Script, add, say
 from tests.target.scripted import ScriptedTarget
-
-OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
-MUTUAL = make_plan(
-    authentication=Authentication(
-        Credentials("alice", Secret(OURS)), Credentials("bob", Secret(THEIRS))
-    )
-)
 
 
 def test_a_login_reads_like_what_was_said() -> None:
@@ -49,11 +41,11 @@ def test_a_refusal_is_part_of_the_trace() -> None:
 
 
 def test_the_trace_of_chap_holds_neither_secrets_nor_what_gives_them_away() -> None:
-    script = Script(accounts={"alice": OURS}, own_account=("bob", THEIRS))
-    exchange, target = log_in(script, MUTUAL)
+    knowing = script()
+    exchange, target = log_in(knowing, MUTUAL)
     text = "\n".join(exchange.take_trace())
-    response = hashlib.md5(bytes([7]) + OURS + script.challenge).hexdigest()
-    hidden = (OURS.decode(), THEIRS.decode(), response, script.challenge.hex(), RANDOM[1:].hex())
+    response = hashlib.md5(bytes([7]) + OURS + knowing.challenge).hexdigest()
+    hidden = (OURS.decode(), THEIRS.decode(), response, knowing.challenge.hex(), RANDOM[1:].hex())
     assert b"CHAP_R=0x" + response.encode() in b"".join(target.login_requests)
     for each in hidden:
         assert each not in text

@@ -11,18 +11,16 @@ from hypothesis import strategies as st
 from iscsid.protocol.parameters import (
     Authentication,
     ChapAlgorithm,
-    Credentials,
     Digest,
     LoginPlan,
     Offer,
 )
-from iscsid.secret import Secret
 from tests.target.joined import RANDOM, make_plan
 from tests.target.negotiator import Pairs
 from tests.target.profile import EVERY_KEY, PROFILES, Profile
+from tests.target.proofs import ALICE, BOB, OURS, THEIRS
 from tests.target.script import Script
 
-OURS, THEIRS = b"secret-of-initiator", b"secret-of-target"
 LENGTHS = st.integers(512, 16777215)
 YES_OR_NO = st.sampled_from(["Yes", "No"])
 VALUES = {
@@ -129,8 +127,8 @@ def encounters(draw: st.DrawFn, *, answers_only: bool = False) -> Encounter:
         piece=draw(st.sampled_from([0, 0, 40, 100, 8192])) if not answers_only else 0,
         edit=shuffled(draw(st.integers(0, 1000))),
     )
-    alice = Credentials("alice", Secret(OURS)) if with_chap else None
-    bob = Credentials("bob", Secret(THEIRS)) if authentication == "mutual" else None
+    alice = ALICE if with_chap else None
+    bob = BOB if authentication == "mutual" else None
     plan = make_plan(
         discovery=draw(st.booleans()),
         authentication=Authentication(alice, bob, algorithms),
