@@ -160,6 +160,15 @@ def test_cmd_sn_is_learned_and_the_session_resumed(bench: Bench) -> None:
     assert bench.is_up and sock.fileno() == -1
 
 
+def test_what_the_units_said_of_themselves_is_told_with_the_cmd_sn(bench: Bench) -> None:
+    bench.start()
+    device = bench.tree.root / "devices/platform/host101/session1"
+    (bench.tree.add_unit(device, 101, 5, "sda") / "vpd_pg83").write_bytes(b"\0\x83\0\0")
+    bench.tree.add_unit(device, 101, 6, "sdb")
+    fact = bench.hand.learn_cmd_sn(1)
+    assert fact == CmdSnLearned(1, bench.kernel.cmd_sn, ((5, b"\0\x83\0\0"),))
+
+
 def test_resume_stops_first_whatever_is_believed(bench: Bench) -> None:
     bench.start()
     bench.kernel.asked.clear()
