@@ -60,7 +60,7 @@ class Session:
             exp_stat_sn=self.result.exp_stat_sn,
             data=b"are you there?",
         )
-        answer = self._ask(request)
+        answer = self.ask(request)
         assert isinstance(answer, NopIn), answer
         assert (answer.initiator_task_tag, answer.data) == (TASK_TAG, request.data)
         assert answer.stat_sn == self.result.exp_stat_sn
@@ -73,10 +73,10 @@ class Session:
             cmd_sn=add(self.result.cmd_sn),
             exp_stat_sn=add(self.result.exp_stat_sn),
         )
-        answer = self._ask(request)
+        answer = self.ask(request)
         assert isinstance(answer, LogoutResponse), answer
 
-    def _ask(self, request: Pdu) -> Pdu:
+    def ask(self, request: Pdu) -> Pdu:
         """Send a PDU and read one, with the digests that were agreed."""
         octets, agreed = request.encode(), self.result.parameters
         header, data = octets[:BHS_LENGTH], octets[BHS_LENGTH:]
