@@ -23,7 +23,7 @@ from iscsid.workers.login import Confine, Entry, enter
 from iscsid.workers.logout import LOGOUT
 from iscsid.workers.reporter import Heard, Reporter
 from iscsid.workers.sandbox import allow_more_processor_time
-from iscsid.workers.transport import Line, Patience, StreamEnded
+from iscsid.workers.transport import Line, Patience, StreamEnded, ask_after_silence
 
 BURST = 1.0
 """Seconds from a target's first word that something changed until it is asked: they come in
@@ -70,7 +70,9 @@ class _DiscoverySession:
         Return whether to log out: not if the connection or the daemon is gone.
         """
         self._reporter.doing("waiting for the target to report changes")
-        patience = Patience(self._job.timeouts.login, Deadline.after(0))
+        timeouts = self._job.timeouts
+        ask_after_silence(self._connection, timeouts.idle, timeouts.ping)
+        patience = Patience(timeouts.login, Deadline.after(0))
         line = Line(self._connection, self._exchange, patience, "keeping the discovery session")
         self._note_events()
         while self._may_stay:

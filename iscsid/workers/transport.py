@@ -26,9 +26,10 @@ _AT_ONCE = 65536
 """Octets of one read at most, whatever length a PDU announces."""
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 """Of asm-generic/socket.h, which Python's library does not name."""
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
-"""Seconds of silence before TCP asks, seconds between two questions, and how many it asks: a
-discovery session may send no ping of its own, and its target may be gone without a word."""
+_SILENCE, _REPLY = 60, 60
+"""Seconds of silence before TCP asks whether the target is there, and for the answer."""
+_MOST_SECONDS, _MOST_QUESTIONS = 32767, 127
+"""What TCP takes for the time between two questions, and for their number (tcp(7))."""
 
 Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
 
@@ -83,6 +84,23 @@ def connect(
         except OSError as error:
             failures.append(_word(doing, error, limit))
     raise together(failures)
+
+
+def ask_after_silence(connection: socket.socket, silence: int, reply: int) -> None:
+    """Let TCP ask after ``silence`` whether the target is there; break without a ``reply`` in time.
+
+    Both are in seconds; with 0 for either it never asks. A discovery session may send no ping of
+    its own, and its target may be gone without a word.
+    """
+    asks = bool(silence and reply)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, asks)
+    if asks:
+        pause = min(-(-reply // _MOST_QUESTIONS), _MOST_SECONDS)
+        questions = min(-(-reply // pause), _MOST_QUESTIONS)
+        tcp = socket.IPPROTO_TCP
+        connection.setsockopt(tcp, socket.TCP_KEEPIDLE, min(silence, _MOST_SECONDS))
+        connection.setsockopt(tcp, socket.TCP_KEEPINTVL, pause)
+        connection.setsockopt(tcp, socket.TCP_KEEPCNT, questions)
 
 
 class Line:
@@ -196,9 +214,7 @@ def _connect(
 def _set_options(connection: socket.socket, window: int) -> None:
     """All of it before connecting: TCP announces its window with the first segment (tcp(7))."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    ask_after_silence(connection, _SILENCE, _REPLY)
     if window:
         _set_buffer(connection, _SO_RCVBUFFORCE, socket.SO_RCVBUF, window)
         _set_buffer(connection, _SO_SNDBUFFORCE, socket.SO_SNDBUF, window)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from iscsid.config.settings import Timeouts
 from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
 from iscsid.jobs import DiscoveryJob
 from iscsid.protocol.bhs import BHS_LENGTH
@@ -44,6 +47,34 @@ def ping(tag: int = 7) -> bytes:
         exp_cmd_sn=2,
         max_cmd_sn=9,
     ).encode()
+
+
+def keepalive_seconds(port: int) -> float | None:
+    """Return when TCP will ask the owner of a local port's other end, ``None`` where never."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    (timer,) = (row[5] for row in rows if int(row[1].rpartition(":")[2], 16) == port)
+    kind, _, ticks = timer.partition(":")
+    return int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else None
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "is_asked"),
+    [
+        (Timeouts(idle=5000, ping=5), True),
+        (Timeouts(idle=0, ping=5), False),
+        (Timeouts(idle=5000, ping=0), False),
+    ],
+)
+def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
+    timeouts: Timeouts, is_asked: bool
+) -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        ring = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
+        ring.until_said("waiting for the target to report changes")
+        port = there.links[-1][0].getpeername()[1]
+        until(lambda: (keepalive_seconds(port) is not None) == is_asked)
+        assert not is_asked or (keepalive_seconds(port) or 0) > 4000
+        ring.keeper.end_all()
 
 
 def test_a_ping_is_answered() -> None:

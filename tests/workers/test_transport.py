@@ -14,7 +14,7 @@ from iscsid.protocol.names import Portal
 from iscsid.workers import transport
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.notebook import Notebook
-from iscsid.workers.transport import Patience, connect
+from iscsid.workers.transport import Patience, ask_after_silence, connect
 from tests.workers.jobs import login_job
 
 RELAXED = Patience(20, Deadline.after(0))
@@ -53,6 +53,32 @@ def test_the_buffers_have_the_size_that_was_asked_for(notebook: Notebook) -> Non
         with connect(portal, RELAXED, notebook, window=32768) as connection:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 assert connection.getsockopt(socket.SOL_SOCKET, option) == 65536
+
+
+@pytest.mark.parametrize(
+    ("silence", "reply", "expected"),
+    [
+        (60, 5, (1, 60, 1, 5)),
+        (1, 1, (1, 1, 1, 1)),
+        (7, 127, (1, 7, 1, 127)),
+        (7, 300, (1, 7, 3, 100)),
+        (2_147_483, 2_147_483, (1, 32767, 16910, 127)),
+        (0, 5, (0,)),
+        (5, 0, (0,)),
+    ],
+)
+def test_tcp_asks_after_silence_for_as_long_as_a_reply_may_take(
+    silence: int, reply: int, expected: tuple[int, ...]
+) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        ask_after_silence(connection, silence, reply)
+        tcp = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        found = (
+            connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            *(connection.getsockopt(socket.IPPROTO_TCP, option) for option in tcp),
+        )
+    assert found[: len(expected)] == expected
 
 
 def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: Notebook) -> None:
