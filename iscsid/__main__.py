@@ -19,7 +19,9 @@ def main() -> int:
     """Run ``iscsid``; return its exit status."""
     try:
         options = parse(sys.argv[1:], _directory())
-        return _act(options)
+        if options.action is Action.RUN:
+            return _act(options)
+        return _print_all(options)
     except UsageError as error:
         return _complain(error, ExitStatus.USAGE)
     except IscsidError as error:
@@ -50,6 +52,18 @@ def _act(options: Options) -> int:
 
             return run(options)
     return ExitStatus.SUCCESS
+
+
+def _print_all(options: Options) -> int:
+    """Do what prints; a reader that has seen enough, such as head(1), is no reason to complain."""
+    try:
+        status = _act(options)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        # What is left would be written at the very end, and be complained of there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.FAILURE
+    return status
 
 
 def _directory() -> str:
