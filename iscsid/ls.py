@@ -103,3 +103,7 @@ def kernel_status(sysfs: Sysfs, now: float) -> Status:
             )
         )
     return Status(version=__version__, pid=None, written=now, sessions=sessions)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -52,7 +52,7 @@ def _table(status: Status, wanted: Wanted, now: float) -> Iterator[str]:
 def _columns(sessions: list[SessionStatus], wanted: Wanted, now: float) -> Iterator[str]:
     rows = [_row(session, now) for session in sessions]
     widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    yield paint("  ".join(_aligned(_COLUMNS, widths)), Colour.BOLD, wanted.colour)
+    yield paint("  ".join(_aligned(_COLUMNS, widths)).rstrip(), Colour.BOLD, wanted.colour)
     for session, row in zip(sessions, rows, strict=True):
         cells = _aligned(row, widths)
         cells[_STATE] = paint(cells[_STATE], _colour_of(session), wanted.colour)

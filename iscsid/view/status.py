@@ -27,7 +27,7 @@ KEYS = {
     "initial_r2t": "InitialR2T",
     "immediate_data": "ImmediateData",
     "max_recv_data_segment_length": "MaxRecvDataSegmentLength",
-    "target_max_recv_data_segment_length": "target's MaxRecvDataSegmentLength",
+    "target_max_recv_data_segment_length": "TargetMaxRecvDataSegmentLength",
     "first_burst_length": "FirstBurstLength",
     "max_burst_length": "MaxBurstLength",
     "default_time2wait": "DefaultTime2Wait",
