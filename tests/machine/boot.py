@@ -7,6 +7,7 @@ only: by the test session (``relay``) and by the demonstration.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import os
 import platform
@@ -15,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections import deque
@@ -37,7 +39,11 @@ export PATH={SYSTEM_PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
 modprobe -a configfs iscsi_tcp iscsi_target_mod target_core_file sd_mod sr_mod st sg ext4 >&2
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
-cd {CHECKOUT} || exit 1
+"""
+
+SHARE = """\
+mkdir -p {path}
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000,cache=loose {tag} {path}
 """
 
 OOPS = ("BUG:", "Oops", "Kernel panic", "general protection")
@@ -60,6 +66,20 @@ def what_is_missing() -> str:
     return ""
 
 
+def shares() -> dict[str, Path]:
+    """Return the directories that the machine reads through a cache, by a name for each.
+
+    virtme-ng's own view of this file system has none, so that every start of Python would fetch
+    every module anew. Some of these may not even be seen through it: the machine hides /run,
+    /var/cache and others behind empty directories of its own.
+    """
+    return {
+        "checkout": CHECKOUT,
+        "environment": Path(sys.prefix).resolve(),
+        "library": Path(sysconfig.get_path("stdlib")).resolve(),
+    }
+
+
 def find_oops(console: str) -> str:
     """Return the lines in which the kernel complains of itself, empty where it does not."""
     return "\n".join(line for line in console.splitlines() if any(word in line for word in OOPS))
@@ -74,8 +94,11 @@ class Machine:
     def __init__(self, script: str, *, console: Path) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="iscsid-machine-")
         program = Path(self._directory.name) / "script"
-        program.write_text(PRELUDE + script)
+        mounts = [SHARE.format(tag=tag, path=path) for tag, path in shares().items()]
+        program.write_text("".join([PRELUDE, *mounts, f"cd {CHECKOUT} || exit 1\n", script]))
         program.chmod(0o755)
+        # The machine writes nothing here, and would compile at every start what is not compiled.
+        compileall.compile_dir(CHECKOUT / "iscsid", quiet=2)
         self._process = subprocess.Popen(
             self._command(program),
             stdin=subprocess.DEVNULL,
@@ -95,13 +118,15 @@ class Machine:
 
     def _command(self, program: Path) -> list[str]:
         kernel = KERNEL.parent.resolve()
-        # The guest hides some directories (/run, /var/cache, ...) behind empty ones of its own.
-        visible = {str(CHECKOUT), str(kernel), str(Path(sys.prefix).resolve())}
+        options = "security_model=none,readonly=on,multidevs=remap"
+        exports = [f"local,mount_tag={tag},path={path},{options}" for tag, path in shares().items()]
         return [
             str(Path(sys.prefix) / "bin" / "vng"),
             *("--verbose", "--disable-kvm", "--force-9p", "--user", "root"),
             *("--cpus", CPUS, "--memory", MEMORY, "--run", str(kernel / KERNEL.name)),
-            *(f"--rodir={path}" for path in sorted(visible)),
+            # Its modules must be there before anything is mounted.
+            f"--rodir={kernel}",
+            *(f"--qemu-opts=-virtfs {export}" for export in exports),
             *("--exec", str(program)),
         ]
 

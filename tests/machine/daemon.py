@@ -17,7 +17,7 @@ Numbers = tuple[int, int]
 """Bus and target id."""
 
 INITIATOR_NAME = "iqn.2003-02.org.example:machine"
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds to wait for what ought to happen: the machine is emulated and may be busy."""
 
 

@@ -20,7 +20,7 @@ from tests.machine.tgtd import Tgtd
 
 INSIDE = "--inside"
 THE_END = "demo: all of this really happened"
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds without a word from the story, the machine's boot included."""
 
 RED = "iqn.2003-02.org.example:red"

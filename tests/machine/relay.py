@@ -9,6 +9,7 @@ new machine. Used on the host only.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -20,20 +21,28 @@ import pytest
 from tests.machine import guest
 from tests.machine.boot import Machine, MachineSilent, find_oops
 
-BOOT_LIMIT = 300.0
+BOOT_LIMIT = 600.0
 """Seconds until the machine's pytest has started its first test."""
-TEST_LIMIT = 300.0
+TEST_LIMIT = 600.0
 """Seconds for one test; ``@pytest.mark.machine(seconds=...)`` says otherwise."""
 QUOTED = 60
 """So many of the console's last lines go into a failure."""
+
+WISHES = "ISCSID_TEST_"
+"""Environment variables with this prefix change what a test does, inside as well."""
 
 Phase = Literal["setup", "call", "teardown"]
 
 SCRIPT = """\
 exec 3>&1 1>&2
-{guest.DESCRIPTOR}=3 exec {python} -X faulthandler -m pytest -p tests.machine.guest \\
+{wishes} {guest.DESCRIPTOR}=3 exec {python} -X faulthandler -m pytest -p tests.machine.guest \\
     -p no:cacheprovider -p no:hypothesispytest -p no:terminalreporter {options} @{node_ids}
 """
+
+
+def _wishes() -> str:
+    wishes = {name: value for name, value in os.environ.items() if name.startswith(WISHES)}
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in wishes.items())
 
 
 class Relay:
@@ -68,6 +77,7 @@ class Relay:
         node_ids = guest.node_ids_file(Path(self._directory.name), list(self._waiting))
         script = SCRIPT.format(
             guest=guest,
+            wishes=_wishes(),
             python=shlex.quote(sys.executable),
             options=shlex.join(self._options()),
             node_ids=shlex.quote(str(node_ids)),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.machine.lio import Account
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 CONTROL_PORT = 7
 """Tells several tgtd on one machine apart; it names no TCP port."""
 
