@@ -136,9 +136,18 @@ def disk_of(session: SessionStarted, lun: int) -> Path:
 
     def look() -> Path | None:
         nodes = [Path("/dev", path.name) for path in unit_of(session.sid, lun).block_devices()]
-        return nodes[0] if nodes and nodes[0].exists() else None
+        return nodes[0] if nodes and _can_be_opened(nodes[0]) else None
 
     return until(look)
+
+
+def _can_be_opened(node: Path) -> bool:
+    """The kernel shows a new disk in /sys, and its node, before it lets anybody in."""
+    try:
+        os.close(os.open(node, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

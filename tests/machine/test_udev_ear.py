@@ -120,10 +120,10 @@ def test_nothing_is_missed_when_events_are_lost(udev: Udev, session: SessionStar
     before = devices(udev.read_events())
     udev._monitor.set_receive_buffer_size(1)
     hand.unit_of(session.sid, 2).delete()
-    disks.partition(disk, ["2M", "2M", "2M", "2M", "2M"])
+    disks.partition(disk, ["2M", "2M", "2M"])
     settle()
     facts = udev.read_events()
-    assert {(1, f"part{number}") for number in range(1, 6)} <= links(facts)
+    assert {(1, f"part{number}") for number in range(1, 4)} <= links(facts)
     gone = {fact.path for fact in facts if isinstance(fact, DeviceVanished)}
     assert gone == {device.path for device in before if device.lun == 2}
 
