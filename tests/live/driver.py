@@ -15,17 +15,26 @@ from typing import Self
 
 from iscsid.errors import IscsidError
 from iscsid.protocol.bhs import BHS_LENGTH, data_segment_length, padding
+from iscsid.protocol.codes import RESERVED_TAG
 from iscsid.protocol.discovery import DiscoveryExchange, DiscoveryOutcome
 from iscsid.protocol.login import RANDOM_OCTETS, LoginExchange
 from iscsid.protocol.names import DiscoveryRecord, Portal
 from iscsid.protocol.parameters import Digest, LoginPlan, LoginResult, Redirection
-from iscsid.protocol.pdu import LogoutRequest, LogoutResponse, NopIn, NopOut, Pdu, decode
+from iscsid.protocol.pdu import (
+    LogoutRequest,
+    LogoutResponse,
+    NopIn,
+    NopOut,
+    Pdu,
+    Response,
+    decode,
+)
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
 from iscsid.protocol.serial import add
 from tests.target.assertions import check_login
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds for one answer: a limit for what hangs, no measure of speed."""
 
 TASK_TAG = 0x51
@@ -82,16 +91,24 @@ class Session:
         header, data = octets[:BHS_LENGTH], octets[BHS_LENGTH:]
         header += _digest(agreed.header_digest, header)
         self.connection.sendall(header + data + (data and _digest(agreed.data_digest, data)))
+        while (answer := self._read_pdu()).initiator_task_tag == RESERVED_TAG:
+            # A ping of the target's own, which istgt sends to any session that is idle.
+            assert isinstance(answer, NopIn), answer
+        return answer
+
+    def _read_pdu(self) -> Response:
+        agreed = self.result.parameters
         header = self._read(BHS_LENGTH)
-        assert self._read(len(_digest(agreed.header_digest, header))) == _digest(
-            agreed.header_digest, header
-        )
+        expected = _digest(agreed.header_digest, header)
+        assert self._read(len(expected)) == expected
         length = data_segment_length(header)
         data = self._read(length + padding(length))
         if data:
             expected = _digest(agreed.data_digest, data)
             assert self._read(len(expected)) == expected
-        return decode(header, data[:length])
+        pdu = decode(header, data[:length])
+        assert isinstance(pdu, Response), pdu
+        return pdu
 
     def _read(self, count: int) -> bytes:
         octets = b""
