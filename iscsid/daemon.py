@@ -172,13 +172,14 @@ class Daemon:
                 self._queue += self._hands.carry_out(order)
             if self._once and (status := outcome(fact)) is not None:
                 self._hands.leave_with = status
-        self._notifier.settled(self._owner.status)
+        self._notifier.settled()
         if self._once and self._hands.leave_with is None:
             # Everything has been done in line, and there was no session to be had.
             self._hands.leave_with = ExitStatus.SUCCESS
 
     def _write_status(self, now: float) -> None:
         """Let people and programs see how the daemon is."""
+        self._notifier.status(self._owner.status)
         clock = time.time() - time.monotonic()
         failure = self._status_files.write(
             lambda: self._owner.overview(

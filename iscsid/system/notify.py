@@ -37,11 +37,14 @@ class Notifier:
         """The start is complete."""
         self._send("READY=1")
 
-    def settled(self, status: str) -> None:
-        """All that was to be done now is done: so is a reload. ``status`` is one line."""
+    def settled(self) -> None:
+        """All that was to be done now is done: so is a reload."""
         if self._is_reloading:
             self._is_reloading = False
             self.ready()
+
+    def status(self, status: str) -> None:
+        """Tell how the daemon is, in one line, where that is news."""
         if status != self._status:
             self._status = status
             self._send(f"STATUS={printable(status)}")

@@ -53,10 +53,11 @@ def test_the_life_of_a_daemon_as_systemd_hears_it(
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
     notifier.ready()
-    notifier.settled("12 of 14 sessions up")
+    notifier.status("12 of 14 sessions up")
     before = time.monotonic_ns() // 1000
     notifier.reloading()
-    notifier.settled("12 of 14 sessions up")
+    notifier.settled()
+    notifier.settled()
     notifier.stopping()
     messages = [supervisor.recv(4096).decode() for _ in range(5)]
     assert messages[0] == messages[3] == "READY=1"
@@ -70,7 +71,7 @@ def test_a_status_cannot_smuggle_in_another_assignment(
     supervisor: socket.socket, opened: Opened
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
-    notifier.settled("odd\nSTOPPING=1")
+    notifier.status("odd\nSTOPPING=1")
     assert supervisor.recv(4096) == rb"STATUS=odd\nSTOPPING=1"
 
 
@@ -79,7 +80,7 @@ def test_a_status_that_is_known_is_not_told_again(
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
     for text in ("1 of 2 sessions up", "1 of 2 sessions up", "2 of 2 sessions up"):
-        notifier.settled(text)
+        notifier.status(text)
     assert supervisor.recv(4096) == b"STATUS=1 of 2 sessions up"
     assert supervisor.recv(4096) == b"STATUS=2 of 2 sessions up"
 
@@ -93,7 +94,7 @@ def test_children_do_not_inherit_the_address(supervisor: socket.socket, opened: 
 def test_a_busy_supervisor_is_not_waited_for(supervisor: socket.socket, opened: Opened) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
     for number in range(2000):
-        notifier.settled(f"{number} sessions up")
+        notifier.status(f"{number} sessions up")
     assert supervisor.recv(4096) == b"STATUS=0 sessions up"
 
 
@@ -101,7 +102,7 @@ def test_a_busy_supervisor_is_not_waited_for(supervisor: socket.socket, opened: 
 def test_without_a_supervisor_nothing_happens(value: str, opened: Opened) -> None:
     notifier = opened({"NOTIFY_SOCKET": value})
     notifier.ready()
-    notifier.settled("fine")
+    notifier.status("fine")
     notifier.reloading()
     notifier.stopping()
     opened({}).ready()
