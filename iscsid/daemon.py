@@ -56,7 +56,7 @@ def run(options: Options) -> int:
         with ExitStack() as stack:
             stack.callback(notifier.close)
             daemon = Daemon(options, files, notifier, stack)
-            daemon.tell(configuration)
+            daemon.look_around(configuration)
             background.ready()
             notifier.ready()
             status = daemon.turn()
@@ -126,9 +126,10 @@ class Daemon:
         for refusal in protect():
             self._journal.write(Level.DEBUG, "", refusal)
 
-    def tell(self, configuration: Fact) -> None:
-        """Let the owner know the files, and what an earlier life has left.
+    def look_around(self, configuration: Fact) -> None:
+        """Queue for the owner what the files say, and what an earlier life has left.
 
+        No child is forked yet: it would inherit the streams of the shell that waits for us.
         Raises ``IscsidError`` where the bindings cannot be read: who has which number is not
         known then, and giving numbers anew would break every name.
         """
@@ -138,8 +139,6 @@ class Daemon:
         self._queue += (configuration, bindings, self._links.present(), self._kernel.look())
         self._queue += self._udev.enumerate()
         self._queue.append(DevicesEnumerated())
-        self._work_off()
-        self._write_status(time.monotonic())
 
     def turn(self) -> int:
         """Turn the ring until the owner orders to leave; return the exit status.
@@ -148,6 +147,8 @@ class Daemon:
         start adopts them: to leave is the safest thing to do.
         """
         try:
+            self._work_off()
+            self._write_status(time.monotonic())
             while self._hands.leave_with is None:
                 self._queue += self._loop.wait()
                 self._work_off()

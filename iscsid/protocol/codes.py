@@ -25,6 +25,10 @@ class OpenIntEnum(IntEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, _protocol: object) -> tuple[type[Self], tuple[int]]:
+        # Python 3.11.2, Debian 12's, copies a member by its name, which an unknown one has not.
+        return type(self), (self._value_,)
+
     @property
     def is_known(self) -> bool:
         return self._name_ in type(self).__members__
