@@ -118,7 +118,14 @@ def test_anybody_may_look(running: Path) -> None:
 
 def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
     command = [*COMMAND, "-P", str(running), "--watch"]
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as watch:
+    with subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background of a shell has the signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    ) as watch:
         assert watch.stdout is not None
         heads = 0
         for line in watch.stdout:
