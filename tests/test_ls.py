@@ -116,6 +116,11 @@ def test_anybody_may_look(running: Path) -> None:
     assert run_in_child(child) == 0
 
 
+def _hear_interrupts() -> None:
+    """Whoever runs the tests in the background of a shell has the signal ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
     command = [*COMMAND, "-P", str(running), "--watch"]
     with subprocess.Popen(
@@ -123,8 +128,7 @@ def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background of a shell has the signal ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        preexec_fn=_hear_interrupts,
     ) as watch:
         assert watch.stdout is not None
         heads = 0
