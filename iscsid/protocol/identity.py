@@ -59,8 +59,8 @@ _NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
 _PRESSED = {RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, RejectReason.LONG_OPERATION_REJECTED}
 
 _ADVICE = (
-    "its disks stay blocked until the target is put right; to give up a disk for good, "
-    "write 1 to its 'delete' in /sys/class/scsi_device"
+    "its disks stay blocked until the target is put right; to give up a disk for good, write 1 to "
+    "its 'delete' in /sys/class/scsi_device, which may take until the session is back"
 )
 
 
