@@ -26,7 +26,6 @@ from iscsid.protocol.pdu import (
     NopIn,
     NopOut,
     Pdu,
-    Response,
     decode,
 )
 from iscsid.protocol.redirect import RedirectTrail
@@ -91,12 +90,13 @@ class Session:
         header, data = octets[:BHS_LENGTH], octets[BHS_LENGTH:]
         header += _digest(agreed.header_digest, header)
         self.connection.sendall(header + data + (data and _digest(agreed.data_digest, data)))
-        while (answer := self._read_pdu()).initiator_task_tag == RESERVED_TAG:
+        while isinstance(answer := self._read_pdu(), NopIn):
             # A ping of the target's own, which istgt sends to any session that is idle.
-            assert isinstance(answer, NopIn), answer
+            if answer.initiator_task_tag != RESERVED_TAG:
+                break
         return answer
 
-    def _read_pdu(self) -> Response:
+    def _read_pdu(self) -> Pdu:
         agreed = self.result.parameters
         header = self._read(BHS_LENGTH)
         expected = _digest(agreed.header_digest, header)
@@ -106,9 +106,7 @@ class Session:
         if data:
             expected = _digest(agreed.data_digest, data)
             assert self._read(len(expected)) == expected
-        pdu = decode(header, data[:length])
-        assert isinstance(pdu, Response), pdu
-        return pdu
+        return decode(header, data[:length])
 
     def _read(self, count: int) -> bytes:
         octets = b""
