@@ -98,3 +98,4 @@ class KernelHeard:
         for discovery in self._inventory.targets.discoveries.values():
             discovery.ask()
         self._inventory.reconcile(self._inventory.targets.static)
+        self._inventory.reconcile_orphans()

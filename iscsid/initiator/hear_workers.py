@@ -44,6 +44,7 @@ class WorkersHeard:
                 sessions = self._inventory.sessions
                 affected |= {s.path.target_name for s in sessions if s.path.found_at == portal}
             self._inventory.reconcile(affected)
+            self._inventory.reconcile_orphans()
 
     def _login_succeeded(self, fact: facts.LoginSucceeded) -> None:
         session = self._outbox.employer(fact.job)
@@ -88,5 +89,6 @@ class WorkersHeard:
             employer.login_failed(failure)
         elif isinstance(employer, Discovery):
             employer.failed(failure)
+            self._inventory.reconcile_orphans()
         elif isinstance(employer, Scans):
             employer.ended(failure)

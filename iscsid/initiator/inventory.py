@@ -51,6 +51,15 @@ class Inventory:
             self._reconcile(name)
         self.save_bindings()
 
+    def reconcile_orphans(self) -> None:
+        """Decide on sessions found at no address that the file still has.
+
+        An earlier daemon made them, or a file that has changed; nobody else will ask about them.
+        """
+        discoveries = self.targets.discoveries
+        orphans = (s for s in self.sessions if s.path.found_at not in discoveries)
+        self.reconcile({s.path.target_name for s in orphans})
+
     def save_bindings(self) -> None:
         if self.bindings.changed:
             bindings = self.bindings

@@ -51,6 +51,12 @@ class Targets:
         return Source.merge(known)
 
     def is_undecided(self, found_at: Portal | None) -> bool:
-        """Whether a DiscoveryAddress has yet to say if a target it once reported still exists."""
+        """Whether a DiscoveryAddress has yet to say if a target it once reported still exists.
+
+        Where the file no longer has that address, any other may be its new spelling: each is given
+        one attempt to report the target.
+        """
         discovery = self.discoveries.get(found_at) if found_at else None
-        return discovery is not None and not discovery.has_confirmed
+        if discovery is not None:
+            return not discovery.has_confirmed
+        return not all(other.has_been_tried for other in self.discoveries.values())

@@ -16,6 +16,7 @@ from tests.initiator.stage import (
     DISK,
     OTHER,
     PORTAL,
+    SECOND,
     ZERO,
     Stage,
     configuration,
@@ -121,6 +122,34 @@ def test_adopted_sessions_get_the_timeouts_that_the_file_says_now() -> None:
     wanted = settings(conn_fail_timeout=77)
     given = stage.begin(configuration(PORTAL, settings=wanted), kernel_session())
     assert orders.ApplyTimeouts(1, kernel_timeouts(wanted)) in given
+
+
+def test_an_adopted_session_that_the_file_no_longer_wants_is_logged_out() -> None:
+    """A daemon that was killed between reading the file and logging out leaves this."""
+    stage = Stage()
+    given = stage.begin(configuration(), kernel_session())
+    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "CheckDisks"]
+    assert "UnbindSession" in kinds(stage.tell(facts.DisksChecked(1, ())))
+
+
+def test_an_adopted_session_whose_address_is_spelt_anew_waits_for_what_discovery_says() -> None:
+    stage = Stage()
+    given = stage.begin(configuration(SECOND), kernel_session())
+    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob"]
+    assert stage.discovered(record()) == [], "the same target, and not a packet"
+
+
+def test_an_adopted_session_that_no_address_reports_any_more_is_logged_out() -> None:
+    stage = Stage()
+    stage.begin(configuration(SECOND), kernel_session())
+    assert kinds(stage.discovered(record(OTHER))) == ["CheckDisks", "LoginJob"]
+
+
+def test_an_adopted_session_of_a_lost_address_is_logged_out_when_all_others_fail() -> None:
+    stage = Stage()
+    stage.begin(configuration(SECOND), kernel_session())
+    given = stage.tell(facts.DiscoveryFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    assert kinds(given) == ["CheckDisks"]
 
 
 def test_failed_sessions_are_recovered_after_a_restart() -> None:
