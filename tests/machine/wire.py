@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ class Segment:
 
     source: int
     destination: int
+    sequence_number: int
     data: bytes
 
 
@@ -68,11 +69,11 @@ class Capture:
 
     def requests(self, port: int) -> list[Header]:
         """Return the PDUs that the initiator's end, ``port``, has sent."""
-        return list(_headers(b"".join(e.data for e in self.segments(port) if e.source == port)))
+        return list(_headers(_join(e for e in self.segments(port) if e.source == port)))
 
     def responses(self, port: int) -> list[Header]:
         """Return the PDUs that were sent to the initiator's end."""
-        return list(_headers(b"".join(e.data for e in self.segments(port) if e.source != port)))
+        return list(_headers(_join(e for e in self.segments(port) if e.source != port)))
 
     def _read(self) -> None:
         while True:
@@ -87,8 +88,18 @@ class Capture:
 def _segment(packet: bytes) -> Segment:
     length = struct.unpack_from(">H", packet, 2)[0] or len(packet)
     tcp = packet[(packet[0] & 0x0F) * 4 : length]
-    source, destination = struct.unpack_from(">HH", tcp)
-    return Segment(source, destination, tcp[(tcp[12] >> 4) * 4 :])
+    return Segment(*struct.unpack_from(">HHI", tcp), tcp[(tcp[12] >> 4) * 4 :])
+
+
+def _join(segments: Iterable[Segment]) -> bytes:
+    """Return the stream of one direction. On a slow machine some of it is sent twice."""
+    stream, following = b"", None
+    for segment in segments:
+        # One without data may be a SYN, which counts as an octet and is none.
+        if segment.data and following in (None, segment.sequence_number):
+            stream += segment.data
+            following = (segment.sequence_number + len(segment.data)) % 2**32
+    return stream
 
 
 def _headers(stream: bytes) -> Iterator[Header]:
