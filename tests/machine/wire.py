@@ -88,7 +88,8 @@ class Capture:
 def _segment(packet: bytes) -> Segment:
     length = struct.unpack_from(">H", packet, 2)[0] or len(packet)
     tcp = packet[(packet[0] & 0x0F) * 4 : length]
-    return Segment(*struct.unpack_from(">HHI", tcp), tcp[(tcp[12] >> 4) * 4 :])
+    source, destination, sequence_number = struct.unpack_from(">HHI", tcp)
+    return Segment(source, destination, sequence_number, tcp[(tcp[12] >> 4) * 4 :])
 
 
 def _join(segments: Iterable[Segment]) -> bytes:
