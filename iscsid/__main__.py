@@ -47,7 +47,11 @@ def _act(options: Options) -> int:
 
             known = known_targets(options.bindings, sys.stderr)
             return run_show_config(options.config, known, as_json=options.json, stdout=sys.stdout)
-        case _:
+        case Action.WAIT:
+            from iscsid.waiting import wait
+
+            return wait(options.pidfile, options.wait)
+        case Action.RUN:
             from iscsid.daemon import run
 
             return run(options)

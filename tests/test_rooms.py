@@ -39,9 +39,10 @@ LAW = {
     "trial": f"{VOCABULARY} options check initiator system workers",
     "iname": "__init__ errors protocol",
     "ls": "__init__ exit_status initiator protocol system view",
+    "waiting": "errors exit_status system view",
     "hands": f"{VOCABULARY} system workers",
     "daemon": f"__init__ {VOCABULARY} options initiator system workers hands",
-    "__main__": "__init__ errors exit_status options check trial daemon",
+    "__main__": "__init__ errors exit_status options check trial waiting daemon",
 }
 """Each room, and the rooms it may import from besides itself."""
 
