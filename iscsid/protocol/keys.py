@@ -116,6 +116,12 @@ class Key:
             return COMBINE_NUMBERS[self.rule](ours, theirs)
         return COMBINE_BOOLEANS[self.rule](bool(ours), bool(theirs))
 
+    def needs_no_answer(self, offered: Value) -> bool:
+        """Whether an offer is the result by itself (RFC 7143, section 6.2.2): a Yes to an OR, a No
+        to an AND. LIO leaves them without an answer.
+        """
+        return self.rule in COMBINE_BOOLEANS and self.combine(offered, not offered) == offered
+
     def choose(self, offered: str, supported: tuple[str, ...]) -> str:
         """Answer an offered list: its first value that we support, or ``Reject``."""
         return next((value for value in offered.split(",") if value in supported), REJECT)

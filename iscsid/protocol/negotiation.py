@@ -79,7 +79,7 @@ class OperationalNegotiation:
 
         Raises ``NegotiationError`` where that default is one the plan rules out.
         """
-        agreed: dict[str, Any] = dict(self._agreed)
+        agreed: dict[str, Any] = self._settled_by_offer() | self._agreed
         for key in _DIGESTS:
             if key.attribute not in agreed:
                 self._keep_default(key, "nothing")
@@ -89,6 +89,12 @@ class OperationalNegotiation:
         # The two were negotiated apart; the kernel refuses a first burst longer than a whole one.
         first_burst = min(parameters.first_burst_length, parameters.max_burst_length)
         return replace(parameters, first_burst_length=first_burst)
+
+    def _settled_by_offer(self) -> dict[str, Value]:
+        """Return the results of our offers that needed no answer, and got none."""
+        unanswered = (KEYS[name] for name in self._offered.keys() & KEYS.keys() - self._heard)
+        ours = ((key, self._ours(key)) for key in unanswered)
+        return {key.attribute: value for key, value in ours if key.needs_no_answer(value)}
 
     # --- what we say ----------------------------------------------------------------------------
 

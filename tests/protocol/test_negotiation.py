@@ -247,6 +247,24 @@ def test_without_any_answer_the_standards_defaults_hold() -> None:
     assert negotiation().agreed() == expected
 
 
+@pytest.mark.parametrize("immediate_data", [True, False])
+@pytest.mark.parametrize("initial_r2t", [True, False])
+def test_an_offer_that_is_the_result_by_itself_holds_without_an_answer(
+    initial_r2t: bool, immediate_data: bool
+) -> None:
+    """LIO says nothing to ImmediateData=No, and takes no immediate data from then on."""
+    made = negotiation(Offer(initial_r2t=initial_r2t, immediate_data=immediate_data))
+    agreed = made.agreed()
+    # InitialR2T=No is no result by itself, so the default holds.
+    assert (agreed.initial_r2t, agreed.immediate_data) == (True, immediate_data)
+
+
+def test_an_offer_that_was_refused_is_no_result() -> None:
+    made = negotiation(Offer(immediate_data=False))
+    made.receive((("ImmediateData", "Reject"),))
+    assert made.agreed().immediate_data is True
+
+
 # --- declarations -------------------------------------------------------------------------------
 
 
