@@ -56,8 +56,9 @@ def test_a_disk_without_a_link_is_waited_for() -> None:
 
 
 def test_a_replaced_unit_and_one_without_a_driver_are_not_waited_for() -> None:
-    units = (LunStatus(lun=1, kind="Direct-Access", replaced=True), LunStatus(lun=0, kind="type 12"))
-    assert missing(status(session(*units))) == ()
+    replaced = LunStatus(lun=1, kind="Direct-Access", replaced=True)
+    controller = LunStatus(lun=0, kind="type 12")
+    assert missing(status(session(replaced, controller))) == ()
 
 
 def test_progress_counts_sessions() -> None:

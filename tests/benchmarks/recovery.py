@@ -1,0 +1,146 @@
+"""Measures how soon writes go on after a fault, for iscsid and for Debian's open-iscsi.
+
+Run it from the repository's root after ``sh tests/setup``: ``python -m tests.benchmarks.recovery``.
+Both daemons are measured in one boot of a virtual machine, one after the other, with the same tgtd
+and the same writes: only so can their figures be compared. open-iscsi is fetched and unpacked into
+the checkout's cache, never installed; without a network iscsid is measured alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.machine import disks, faults, sessions
+from tests.machine.boot import CHECKOUT, Machine, what_is_missing
+from tests.machine.daemon import wait_until
+from tests.machine.recovery import Stage, staged
+from tests.machine.workload import Workload, writing
+
+COUNT = 32
+OPEN_ISCSI = CHECKOUT / ".cache" / "open-iscsi"
+PACKAGES = ("open-iscsi", "libopeniscsiusr", "libisns0")
+ROUNDS = 3
+ADDRESS = f"127.0.0.1:{faults.PORT}"
+
+
+# --- inside -------------------------------------------------------------------------------------
+
+
+def measure(who: str, storage: faults.Storage, workload: Workload) -> None:
+    """Break things, and print how long the writes stood still."""
+    for _ in range(ROUNDS):
+        faults.reset(sessions.session_ids()[0])
+        _lap(workload, f"{who}: reset of one connection")
+        faults.reset_all()
+        _lap(workload, f"{who}: reset of {COUNT} connections")
+    with storage.down():
+        pass
+    _lap(workload, f"{who}: restart of the target of {COUNT} sessions")
+
+
+def _lap(workload: Workload, what: str) -> None:
+    watch = faults.Stopwatch()
+    print(f"{what}: {workload.wait_for_progress(writes=1) - watch.start:.1f} s", flush=True)
+
+
+def measure_iscsid(directory: Path) -> None:
+    with staged(Stage("tgtd", directory, count=COUNT)) as stage, stage.writing(depth=1) as workload:
+        measure("iscsid", stage.storage, workload)
+
+
+def measure_open_iscsi(directory: Path) -> None:
+    files = {f"iqn.2003-02.org.example:o{n}": directory / f"disk{n}" for n in range(COUNT)}
+    for file in files.values():
+        disks.make_file(file, 4)
+    storage = faults.Storage("tgtd", files)
+    with open_iscsi_daemon():
+        _iscsiadm("--mode", "discovery", "--type", "sendtargets", "--portal", ADDRESS)
+        _iscsiadm("--mode", "node", "--login")
+        links = [Path(f"/dev/disk/by-path/ip-{ADDRESS}-iscsi-{name}-lun-1") for name in files]
+        wait_until(
+            lambda: all(link.exists() for link in links), lambda: "open-iscsi's disks are missing"
+        )
+        with writing(links, directory / "record", depth=1) as workload:
+            measure("open-iscsi", storage, workload)
+        _iscsiadm("--mode", "node", "--logout")
+    storage.stop()
+
+
+@contextmanager
+def open_iscsi_daemon() -> Iterator[None]:
+    shutil.copytree(OPEN_ISCSI / "etc/iscsi", "/etc/iscsi", dirs_exist_ok=True)
+    Path("/etc/iscsi/initiatorname.iscsi").write_text("InitiatorName=iqn.2003-02.org.example:o\n")
+    daemon = subprocess.Popen(
+        [OPEN_ISCSI / "sbin/iscsid", "-f"], env=_environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def _iscsiadm(*words: str) -> None:
+    environment = [f"{name}={value}" for name, value in _environment().items()]
+    disks.run("env", *environment, OPEN_ISCSI / "sbin/iscsiadm", *words)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LD_LIBRARY_PATH": str(OPEN_ISCSI / "usr/lib/x86_64-linux-gnu")}
+
+
+# --- outside ------------------------------------------------------------------------------------
+
+
+def fetch_open_iscsi() -> None:
+    """Unpack Debian's packages into the cache, unless they are there. Raises ``OSError``."""
+    if OPEN_ISCSI.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=OPEN_ISCSI.parent) as name:
+        directory = Path(name)
+        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES]
+        subprocess.run(download, cwd=directory, check=True)
+        for package in directory.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, directory / "unpacked"], check=True)
+        (directory / "unpacked").rename(OPEN_ISCSI)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recovery")
+    parser.add_argument("--inside", action="store_true", help="this is the virtual machine")
+    if parser.parse_args().inside:
+        for measure_one in (measure_iscsid, measure_open_iscsi):
+            if measure_one is measure_iscsid or OPEN_ISCSI.exists():
+                with tempfile.TemporaryDirectory() as directory:
+                    measure_one(Path(directory))
+        return 0
+    if missing := what_is_missing():
+        print(missing, file=sys.stderr)
+        return 2
+    try:
+        fetch_open_iscsi()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"without open-iscsi: {error}", file=sys.stderr)
+    console = Path(tempfile.mkstemp(prefix="iscsid-recovery-", suffix=".log")[1])
+    words = [sys.executable, "-m", "tests.benchmarks.recovery", "--inside"]
+    machine = Machine(shlex.join(words), console=console)
+    try:
+        while (line := machine.read_line(seconds=900)) is not None:
+            print(line, flush=True)
+    finally:
+        machine.stop()
+    print(f"the machine's console is in {console}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
