@@ -146,6 +146,7 @@ def test_nothing_is_written_to_another_disk_with_the_same_number(
     assert not any(store.files["blue"].read_bytes()), "the wrong disk was written to"
 
 
+@pytest.mark.draft
 def test_a_disk_that_is_missing_is_waited_for(
     target: Target, store: Store, daemon: Daemon, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def give_up(lun: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sh", "-c", f"echo 1 >{unit(lun).path}/delete"])
 
 
+@pytest.mark.draft
 def test_disks_that_are_given_up_let_the_session_go_on_and_get_nothing_more(
     target: Target, store: Store, daemon: Daemon, tmp_path: Path
 ) -> None:
@@ -194,6 +196,7 @@ def _disks() -> list[ScsiDevice]:
     return [each for each in found if each.block_devices()]
 
 
+@pytest.mark.draft
 @pytest.mark.parametrize("digest", list(Digest))
 def test_every_kind_of_question_is_answered_on_the_raw_connection(
     target: Target, store: Store, digest: Digest
