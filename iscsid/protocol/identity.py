@@ -58,10 +58,7 @@ _NOT_NOW_SENSE = {SenseKey.UNIT_ATTENTION, SenseKey.NOT_READY, SenseKey.ABORTED_
 _NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
 _PRESSED = {RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, RejectReason.LONG_OPERATION_REJECTED}
 
-_ADVICE = (
-    "its disks stay blocked until the target is put right; to give up a disk for good, write 1 to "
-    "its 'delete' in /sys/class/scsi_device, which may take until the session is back"
-)
+_ADVICE = "its disks stay blocked until the target is put right"
 
 
 def lower_cmd_sn(plan: LoginPlan, identities: Sequence[Identity]) -> LoginPlan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,10 @@ from tests.live import inquiry
 from tests.live.driver import log_in
 from tests.machine import disks, sessions
 from tests.machine.conftest import Target
-from tests.machine.daemon import Daemon, wait_until
+from tests.machine.daemon import Daemon
 from tests.machine.lio import Lio
 from tests.machine.tgtd import Tgtd
-from tests.machine.writer import Writer, writing
+from tests.machine.writer import writing
 
 DISKS = "iqn.2003-02.org.example:disks"
 RED, BLUE = "aaaaaaaa-1111-4111-8111-aaaaaaaaaaaa", "bbbbbbbb-2222-4222-8222-bbbbbbbbbbbb"
@@ -133,9 +132,11 @@ def test_nothing_is_written_to_another_disk_with_the_same_number(
         writer.wait_for_progress()
         store.close()
         store.open({1: "blue", 2: "red"})
-        line = daemon.wait_for_line(EXCHANGED)
-        assert f"LUN 1: {EXCHANGED}: it was '{red}' and is '{blue}'" in line, line
-        assert f"LUN 2: {EXCHANGED}: it was '{blue}' and is '{red}'" in line, line
+        # An attempt may come before both disks are there again; one of the next finds them.
+        daemon.wait_for_line(
+            f"LUN 1: {EXCHANGED}: it was '{red}' and is '{blue}'",
+            f"LUN 2: {EXCHANGED}: it was '{blue}' and is '{red}'",
+        )
         assert_stands_still(record)
         assert (unit(1).path / "state").read_text().strip() in ("blocked", "transport-offline")
         assert not any(store.files["blue"].read_bytes()), "the wrong disk was written to"
@@ -156,47 +157,11 @@ def test_a_disk_that_is_missing_is_waited_for(
         writer.wait_for_progress()
         store.close()
         store.open({1: "red"})
-        line = daemon.wait_for_line("LUN 2: no logical unit answers here any more")
-        assert "LUN 1" not in line
+        daemon.wait_for_line("LUN 2: no logical unit answers here any more")
         store.add(2, "blue")
         writer.wait_for_progress()
 
 
-def give_up(lun: int) -> subprocess.Popen[bytes]:
-    """Delete a disk. Where commands wait for it, that ends when the session is back."""
-    return subprocess.Popen(["sh", "-c", f"echo 1 >{unit(lun).path}/delete"])
-
-
-@pytest.mark.draft
-def test_disks_that_are_given_up_let_the_session_go_on_and_get_nothing_more(
-    target: Target, store: Store, daemon: Daemon, tmp_path: Path
-) -> None:
-    store.open({1: "red", 2: "blue"})
-    run_daemon(daemon, target, 1, 2)
-    red_disk = Path("/dev") / unit(1).block_devices()[0].name
-    writer = Writer(red_disk, tmp_path / "record")
-    writer.wait_for_progress()
-    store.close()
-    store.open({1: "blue"})
-    daemon.wait_for_line("LUN 1: " + EXCHANGED)
-    deletions = [give_up(lun) for lun in (1, 2)]
-    daemon.send(signal.SIGHUP)
-    for deletion in deletions:
-        assert deletion.wait(timeout=120) == 0
-    writer.wait_for_failure()
-    assert sessions.attribute(sessions.session_of(DISKS), "state") == "LOGGED_IN"
-    wait_until(lambda: [each.lun for each in _disks()] == [1], daemon.log)
-    assert not any(store.files["blue"].read_bytes()), "what was meant for red went to blue"
-    disks.write_at_start(Path("/dev") / _disks()[0].block_devices()[0].name, b"meant")
-    disks.assert_starts_with(store.files["blue"], b"meant")
-
-
-def _disks() -> list[ScsiDevice]:
-    found = Sysfs().devices(sessions.session_of(DISKS))
-    return [each for each in found if each.block_devices()]
-
-
-@pytest.mark.draft
 @pytest.mark.parametrize("digest", list(Digest))
 def test_every_kind_of_question_is_answered_on_the_raw_connection(
     target: Target, store: Store, digest: Digest

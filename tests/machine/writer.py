@@ -51,10 +51,6 @@ class Writer:
             assert time.monotonic() < limit, "writing does not go on"
             time.sleep(0.05)
 
-    def wait_for_failure(self) -> None:
-        """Wait until a write fails, which ends the writing."""
-        assert self._process.wait(timeout=PATIENCE) > 0, "writing was killed"
-
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
