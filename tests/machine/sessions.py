@@ -42,8 +42,12 @@ def session_of(target_name: str) -> int:
 
 
 def target_names() -> list[str]:
-    """Return the TargetName of every session, sorted."""
-    return sorted(attribute(sid, "targetname") for sid in session_ids())
+    """Return the TargetName of every session, sorted; one may vanish while it is looked at."""
+    names = []
+    for sid in session_ids():
+        with contextlib.suppress(OSError):
+            names.append(attribute(sid, "targetname"))
+    return sorted(names)
 
 
 def transport_handle() -> int:
