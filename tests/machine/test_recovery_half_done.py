@@ -15,6 +15,8 @@ from tests.machine import faults, sessions
 from tests.machine.daemon import wait_until
 from tests.machine.recovery import Stage, staged
 
+pytestmark = pytest.mark.draft
+
 REQUESTS_OF_A_HAND_OVER = 4
 """CREATE_SESSION, CREATE_CONN, BIND_CONN with the parameters, START_CONN."""
 REQUESTS_OF_A_RECOVERY = 7
