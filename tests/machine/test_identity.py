@@ -162,6 +162,7 @@ def test_a_disk_that_is_missing_is_waited_for(
         writer.wait_for_progress()
 
 
+@pytest.mark.draft
 @pytest.mark.parametrize("digest", list(Digest))
 def test_every_kind_of_question_is_answered_on_the_raw_connection(
     target: Target, store: Store, digest: Digest
