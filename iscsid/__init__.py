@@ -30,11 +30,15 @@ find out comes back as facts.** The ring turns one way, and each station of it i
     What people and programs are shown of it all: the status files, and what iscsi-ls prints.
     Pure.
 
-``daemon``
-    Opens the ears and hands and turns the ring. Only ``__main__`` imports it.
+``daemon``, ``hands``
+    Open the ears and hands and turn the ring; say who carries out which order. Only ``__main__``
+    imports the daemon.
 
 ``trial/``
     ``--check --login``: the owner's plan and the workers' logins without owner or kernel.
+
+``check``, ``waiting``, ``ls``, ``iname``
+    What needs no daemon of its own: --check and --show-config, --wait, iscsi-ls, iscsi-iname.
 
 ``errors`` and ``secret`` belong to every room. Which room may import which is the law of
 ``tests/test_rooms.py``.

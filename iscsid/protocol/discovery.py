@@ -24,12 +24,12 @@ from iscsid.protocol.pdu import (
     LogoutRequest,
     LogoutResponse,
     NopIn,
-    NopOut,
     Pdu,
     Reject,
     Response,
     TextRequest,
     TextResponse,
+    answer_to_ping,
     opcode_of,
 )
 from iscsid.protocol.reader import PduReader
@@ -204,17 +204,9 @@ class DiscoveryExchange:
         self._phase = _Phase.ANSWERED
 
     def _answer_ping(self, pdu: NopIn) -> None:
-        if pdu.target_transfer_tag == RESERVED_TAG:
-            return
-        self._send(
-            NopOut(
-                lun=pdu.lun,
-                initiator_task_tag=RESERVED_TAG,
-                target_transfer_tag=pdu.target_transfer_tag,
-                cmd_sn=self._cmd_sn,
-                exp_stat_sn=self._exp_stat_sn,
-            )
-        )
+        answer = answer_to_ping(pdu, cmd_sn=self._cmd_sn, exp_stat_sn=self._exp_stat_sn)
+        if answer is not None:
+            self._send(answer)
 
     def _take_event(self, pdu: AsyncMessage) -> None:
         self._notes.add(f"the target reports: {pdu.async_event}")

@@ -21,7 +21,7 @@ from iscsid.protocol import serial
 from iscsid.protocol.codes import RESERVED_TAG, RejectReason
 from iscsid.protocol.digests import seal
 from iscsid.protocol.parameters import LoginPlan, LoginResult
-from iscsid.protocol.pdu import AsyncMessage, NopIn, NopOut, Pdu, Reject, Response
+from iscsid.protocol.pdu import AsyncMessage, NopIn, Pdu, Reject, Response, answer_to_ping
 from iscsid.protocol.reader import PduReader
 from iscsid.protocol.scsi import (
     ScsiCommand,
@@ -248,17 +248,9 @@ class IdentityExchange:
         self._ask_next()
 
     def _answer_ping(self, pdu: NopIn) -> None:
-        if pdu.target_transfer_tag == RESERVED_TAG:
-            return
-        self._send(
-            NopOut(
-                lun=pdu.lun,
-                initiator_task_tag=RESERVED_TAG,
-                target_transfer_tag=pdu.target_transfer_tag,
-                cmd_sn=self._cmd_sn,
-                exp_stat_sn=self._exp_stat_sn,
-            )
-        )
+        answer = answer_to_ping(pdu, cmd_sn=self._cmd_sn, exp_stat_sn=self._exp_stat_sn)
+        if answer is not None:
+            self._send(answer)
 
     def _take_event(self, pdu: AsyncMessage) -> None:
         """Let it pass: a connection that ends is noticed, and a scan follows in any case."""

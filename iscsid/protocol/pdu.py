@@ -227,6 +227,19 @@ class NopIn(Response):
     target_transfer_tag: Annotated[int, Number(20, 4)] = RESERVED_TAG
 
 
+def answer_to_ping(ping: NopIn, *, cmd_sn: int, exp_stat_sn: int) -> NopOut | None:
+    """Return the immediate NOP-Out that ``ping`` asks for; ``None`` where it asks for none."""
+    if ping.target_transfer_tag == RESERVED_TAG:
+        return None
+    return NopOut(
+        lun=ping.lun,
+        initiator_task_tag=RESERVED_TAG,
+        target_transfer_tag=ping.target_transfer_tag,
+        cmd_sn=cmd_sn,
+        exp_stat_sn=exp_stat_sn,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsyncMessage(Response):
     """RFC 7143, section 11.9; what the parameters mean depends on the event."""
