@@ -52,8 +52,9 @@ class Writer:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """End the writing. A write that is blocked in the kernel outlives even SIGKILL."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=PATIENCE)
 
     def verify(self) -> None:
         """Find every acknowledged block on the disk, or a newer one in its place."""
