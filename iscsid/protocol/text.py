@@ -57,7 +57,9 @@ def parse_pairs(data: bytes, limits: Mapping[str, int] = VALUE_LIMITS) -> Pairs:
         return ()
     *pairs, rest = data.split(b"\0")
     if rest:
-        raise ProtocolError(f"text does not end in NUL: {printable(rest)}", section="6.1")
+        # The key alone: the value may be a CHAP response, and errors go to the log.
+        key = printable(rest.partition(b"=")[0])
+        raise ProtocolError(f"text does not end in NUL, after the key {key}", section="6.1")
     return tuple(parse_pair(pair, limits) for pair in pairs if pair)
 
 
