@@ -21,7 +21,7 @@ from iscsid.errors import AlreadyRunning, Decision, IscsidError
 
 MODE = 0o644
 LONGEST = 64
-"""Bytes. A file with more in it is no pid file, and is not overwritten."""
+"""Bytes. A file with more in it is no pid file."""
 PATIENCE = 5.0
 """Seconds for another daemon to write its pid, or for somebody to end a glance at the lock."""
 
@@ -134,9 +134,10 @@ class PidFile(LockBase):
         except BlockingIOError:
             self._wait_for_holder(fd, until)
             return False
-        if status.st_size > LONGEST:
+        if not _may_be_emptied(os.pread(fd, LONGEST + 1, 0)):
             raise PidFileUnusable(
-                f"{self.path} holds {status.st_size} bytes and is no pid file", advice=_REMOVE
+                f"{self.path} holds something other than a process id, and is not overwritten",
+                advice=_REMOVE,
             )
         # Its last owner may have removed the file between our opening and locking it.
         return self._is_in_place(fd)
@@ -181,6 +182,13 @@ class PidFile(LockBase):
 def _parse_pid(content: bytes) -> int | None:
     match = re.fullmatch(rb"\s*0*([1-9][0-9]{0,9})\s*", content)
     return int(match[1]) if match else None
+
+
+def _may_be_emptied(content: bytes) -> bool:
+    """Whether this is what a daemon that died may have left: a number or nothing at all, or the
+    zeros of a file that was written just before the power went."""
+    is_ours = re.fullmatch(rb"[\s\0]*[0-9]*[\s\0]*", content) is not None
+    return is_ours and len(content) <= LONGEST
 
 
 def _is_alive(pid: int) -> bool:

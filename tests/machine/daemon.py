@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.machine import sessions
@@ -108,11 +109,20 @@ class Daemon:
         return self.wait()
 
     def end(self) -> None:
-        """End the daemon whatever it does: for the end of a test."""
+        """End the daemon whatever it does, one that has detached too: for the end of a test."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        with suppress(OSError, ValueError):
+            # A pid file that is left names a daemon that still runs, or one that was killed.
+            os.kill(pid := int(self.pidfile.read_text()), signal.SIGKILL)
+            wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: f"{pid} goes on")
+
+    def stop_detached(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the daemon that the pid file names, and wait until it is gone."""
+        os.kill(pid := int(self.pidfile.read_text()), number)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: f"process {pid} goes on")
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -174,24 +174,30 @@ def test_a_glance_at_the_lock_does_not_keep_a_daemon_from_starting(files: Files)
 
 
 @pytest.mark.parametrize(
-    "content", [f"{os.getppid()}\n", "1\n", "not a pid\n", "-1\n", "99999999999999999999\n", "\xff"]
+    "content", [f"{os.getppid()}\n", "1\n", "", "99999999999999999999\n", "\0\0\0\0\0", " 7 \n\n"]
 )
-def test_foreign_content_without_a_lock_is_no_obstacle(files: Files, content: str) -> None:
-    """Another living process may have got the number of a daemon that died."""
-    files.path.write_text(content, "latin-1")
+def test_a_number_without_a_lock_is_no_obstacle(files: Files, content: str) -> None:
+    """ "A file that a killed daemon has left behind is no obstacle.": another living process may
+    have got its number."""
+    files.path.write_text(content)
     with files():
         assert files.path.read_text() == f"{os.getpid()}\n"
 
 
-def test_a_file_that_is_no_pid_file_is_not_overwritten(files: Files) -> None:
-    precious = "root:x:0:0:root:/root:/bin/sh\n" * 20
-    files.path.write_text(precious)
-    with pytest.raises(PidFileUnusable, match="holds 600 bytes and is no pid file; remove it"):
+@pytest.mark.parametrize(
+    "content",
+    ["not a pid\n", "-1\n", "12 34\n", "12 iscsid\n", "\xff", "7" * 65, "root:x:0:0:\n" * 50],
+)
+def test_a_file_that_is_no_pid_file_is_not_overwritten(files: Files, content: str) -> None:
+    """ "One that holds something else is refused and left alone" """
+    files.path.write_text(content, "latin-1")
+    with pytest.raises(PidFileUnusable, match="something other than a process id, .*; remove it"):
         files().lock()
-    assert files.path.read_text() == precious
+    assert files.path.read_text("latin-1") == content
 
 
 def test_a_symbolic_link_is_refused_and_not_followed(files: Files, tmp_path: Path) -> None:
+    """ "a symbolic link is not followed" """
     victim = tmp_path / "victim"
     victim.write_text("precious")
     files.path.symlink_to(victim)
