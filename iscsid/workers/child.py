@@ -25,14 +25,14 @@ from iscsid.workers import sandbox
 from iscsid.workers.channel import Speaker
 from iscsid.workers.discovery import discover
 from iscsid.workers.endings import INTERNAL_ERROR
-from iscsid.workers.login import Confine, log_in
+from iscsid.workers.login import log_in
 from iscsid.workers.messages import failed
 from iscsid.workers.reasons import connection_failed
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.scan import scan
 from iscsid.workers.title import set_title
 
-Perform = Callable[[Job, Reporter, Confine], None]
+Perform = Callable[[Job, Reporter, sandbox.Confine], None]
 
 _FAILED = 1
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE)
@@ -49,7 +49,7 @@ class Birth:
     perform: Perform
 
 
-def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+def perform(job: Job, reporter: Reporter, confine: sandbox.Confine) -> None:
     """Do a job: the one table from its kind to the function."""
     match job:
         case DiscoveryJob():

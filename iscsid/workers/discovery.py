@@ -19,10 +19,10 @@ from iscsid.orders import Level
 from iscsid.protocol.discovery import DiscoveryExchange, DiscoveryOutcome
 from iscsid.protocol.discovery_events import ConnectionDropped, LogoutRequested, SomethingChanged
 from iscsid.workers.deadline import Deadline
-from iscsid.workers.login import Confine, Entry, enter
+from iscsid.workers.login import Entry, enter
 from iscsid.workers.logout import LOGOUT
 from iscsid.workers.reporter import Heard, Reporter
-from iscsid.workers.sandbox import allow_more_processor_time
+from iscsid.workers.sandbox import Confine, allow_more_processor_time
 from iscsid.workers.transport import Line, Patience, StreamEnded, ask_after_silence
 
 BURST = 1.0

@@ -1,15 +1,14 @@
 """The job of a login, and the way into any session: connect, give up privileges, log in.
 
-Redirections are followed with a new connection and a login from scratch, and a target that cannot
-read a list of CHAP algorithms is asked again with MD5 alone; both are decided in ``protocol``. Runs
-inside a worker.
+A name is looked up without privileges, too. Redirections are followed with a new connection and a
+login from scratch, and a target that cannot read a list of CHAP algorithms is asked again with MD5
+alone; both are decided in ``protocol``. Runs inside a worker.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from iscsid.errors import ConnectionFailed, IscsidError
@@ -29,10 +28,8 @@ from iscsid.workers.identity import confirm
 from iscsid.workers.logout import log_out
 from iscsid.workers.reasons import together
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from iscsid.workers.transport import Line, Patience, StreamEnded, StreamReset, connect
-
-Confine = Callable[[], None]
-"""Gives up privileges: called once, before the first octet on the connection is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,11 @@ class _Approach:
         for trail in trails:
             try:
                 connection = connect(
-                    trail.portal, self._patience, self._reporter, window=self._window
+                    trail.portal,
+                    self._patience,
+                    self._reporter,
+                    self._confine_once,
+                    window=self._window,
                 )
             except ConnectionFailed as error:
                 failures.append(error)
@@ -130,9 +131,7 @@ class _Approach:
         raise together(failures)
 
     def _log_in(self, connection: socket.socket, plan: LoginPlan) -> LoginResult | Redirection:
-        if not self._is_confined:
-            self._confine()
-            self._is_confined = True
+        self._confine_once()
         doing = "logging in"
         self._reporter.doing(doing)
         exchange = LoginExchange(plan, os.urandom(RANDOM_OCTETS))
@@ -145,6 +144,11 @@ class _Approach:
             if self._reporter.wants(Level.DEBUG):
                 for line in exchange.take_trace():
                     self._reporter.say(Level.DEBUG, line)
+
+    def _confine_once(self) -> None:
+        if not self._is_confined:
+            self._confine()
+            self._is_confined = True
 
     def _converse(
         self, connection: socket.socket, exchange: LoginExchange, doing: str

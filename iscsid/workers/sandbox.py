@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,10 @@ PROCESSOR_SECONDS = 30
 DESCRIPTORS = 1024
 """A worker needs a handful; but the kernel also holds against this number the sockets that all
 workers together, being one user, have sent and the daemon has not yet received (unix(7))."""
+
+Confine = Callable[[], None]
+"""Gives up privileges, if that is still to be done: called before an octet from the network is
+read, be it a name server's or the target's."""
 
 _NOBODY = 65534
 

@@ -19,6 +19,7 @@ from iscsid.protocol.names import Portal
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.reasons import connection_failed, timed_out, together
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 
 ADDRESSES = 16
 """The most addresses of one name that are tried."""
@@ -66,15 +67,17 @@ class Patience:
 
 
 def connect(
-    portal: Portal, patience: Patience, reporter: Reporter, *, window: int = 0
+    portal: Portal, patience: Patience, reporter: Reporter, confine: Confine, *, window: int = 0
 ) -> socket.socket:
     """Return a connection to ``portal``, all of whose addresses are tried in turn.
 
-    ``window`` is the size of the socket's buffers in octets, 0 for the kernel's own choice.
-    Raises ``ConnectionFailed``, which tells of every address that was tried.
+    ``confine`` is called before a name is looked up, since the answer comes from the network.
+    ``window`` is the size of the socket's buffers in octets, 0 for the kernel's own choice; once
+    confined, more than the system allows everybody is not to be had. Raises ``ConnectionFailed``,
+    which tells of every address that was tried.
     """
     failures: list[ConnectionFailed] = []
-    for family, address in _resolve(portal, reporter):
+    for family, address in _resolve(portal, reporter, confine):
         doing = f"connecting to {_show(portal, str(address[0]))}"
         reporter.doing(doing)
         limit = Deadline.after(patience.timeout, patience.deadline)
@@ -165,7 +168,7 @@ def _word(doing: str, error: OSError, limit: Deadline) -> ConnectionFailed:
     return connection_failed(doing, error)
 
 
-def _resolve(portal: Portal, reporter: Reporter) -> Sequence[Address]:
+def _resolve(portal: Portal, reporter: Reporter, confine: Confine) -> Sequence[Address]:
     """Return the addresses of a portal, which is at least one; raises ``ConnectionFailed``."""
     try:
         return _look_up(portal, socket.AI_NUMERICHOST)
@@ -175,6 +178,7 @@ def _resolve(portal: Portal, reporter: Reporter) -> Sequence[Address]:
         if ":" in portal.host:
             # An IPv6 address needs no name service: what is unknown is the interface behind it.
             raise connection_failed(doing, OSError(errno.ENODEV, "")) from error
+    confine()
     try:
         return _look_up(portal, 0)
     except socket.gaierror as error:

@@ -11,8 +11,8 @@ from iscsid.errors import Failure
 from iscsid.facts import LoginFailed, LoginSucceeded
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
 from iscsid.workers import child, sandbox
-from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from tests.workers.portals import Station
 from tests.workers.ring import Ring
 

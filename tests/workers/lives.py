@@ -12,8 +12,8 @@ from iscsid.jobs import Job
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginResult
 from iscsid.workers.child import Perform
-from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from tests.workers.jobs import ISID
 
 RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1)

@@ -20,8 +20,8 @@ from iscsid.facts import LoginFailed, ScanFinished, WorkerEnded
 from iscsid.jobs import Job, JobId
 from iscsid.orders import Level
 from iscsid.workers.keeper import Keeper
-from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from tests.workers.jobs import login_job, scan_job
 from tests.workers.ring import Ring, forked, open_descriptors, status_of, until
 

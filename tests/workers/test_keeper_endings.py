@@ -17,8 +17,8 @@ from iscsid.facts import (
 )
 from iscsid.jobs import Job, JobId
 from iscsid.protocol.names import Portal
-from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Heard, Reporter
+from iscsid.workers.sandbox import Confine
 from tests.workers.jobs import discovery_job, login_job, scan_job
 from tests.workers.lives import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.workers.ring import Ring, status_of

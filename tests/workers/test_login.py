@@ -232,6 +232,26 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
 
 
 @needs_root
+def test_privileges_are_dropped_before_a_name_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ "before they look up its name or read its first answer": the answer of a name server comes
+    from the network, too."""
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: bytes, port: int, **options: int) -> object:
+        assert options["flags"] & socket.AI_NUMERICHOST or os.geteuid() != 0
+        return resolve(host, port, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with scripted(Script()) as found:
+        portal = Portal("localhost", found.portal.port)
+        ring = run(login_job(portal=portal), found)
+    assert success_of(ring).portal == portal
+    ring.keeper.close_socket(ONE)
+
+
+@needs_root
 def test_a_login_needs_no_file(tmp_path: Path) -> None:
     """The disk with all files may be on the very session that is to be recovered."""
     both = Authentication(ALICE.outgoing, Credentials("array", Secret("secret-array-456")))

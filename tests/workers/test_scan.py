@@ -12,9 +12,9 @@ from iscsid.facts import ScanFailed, ScanFinished, WorkerEnded
 from iscsid.jobs import Job, JobId, ScanJob
 from iscsid.orders import Level
 from iscsid.system.sysfs import Sysfs
-from iscsid.workers.login import Confine
 from iscsid.workers.notebook import Notebook
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from iscsid.workers.scan import scan
 from tests.workers.jobs import TARGET
 from tests.workers.ring import Ring

@@ -21,6 +21,10 @@ RELAXED = Patience(20, Deadline.after(0))
 HURRIED = 0.2
 
 
+def remain() -> None:
+    """Stay what one is: there is nothing to give up."""
+
+
 @pytest.fixture
 def lines() -> list[str]:
     """What is said for the log."""
@@ -39,7 +43,7 @@ def test_a_listening_portal_is_connected_to(
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.create_server((bind, 0), family=family) as listener:
         port = listener.getsockname()[1]
-        with connect(Portal(host, port), RELAXED, notebook) as connection:
+        with connect(Portal(host, port), RELAXED, notebook, remain) as connection:
             assert connection.getpeername()[:2] == (host, port)
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
@@ -50,7 +54,7 @@ def test_the_buffers_have_the_size_that_was_asked_for(notebook: Notebook) -> Non
     """The kernel counts its own housekeeping in, and so tells twice the size (socket(7))."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
-        with connect(portal, RELAXED, notebook, window=32768) as connection:
+        with connect(portal, RELAXED, notebook, remain, window=32768) as connection:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 assert connection.getsockopt(socket.SOL_SOCKET, option) == 65536
 
@@ -84,7 +88,7 @@ def test_tcp_asks_after_silence_for_as_long_as_a_reply_may_take(
 def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: Notebook) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
-        with connect(portal, RELAXED, notebook) as connection, socket.socket() as other:
+        with connect(portal, RELAXED, notebook, remain) as connection, socket.socket() as other:
             other.connect(listener.getsockname())
             size = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             assert size == other.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -94,7 +98,7 @@ def test_a_closed_port_is_refused_in_words(notebook: Notebook) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
     with pytest.raises(ConnectionFailed) as caught:
-        connect(portal, RELAXED, notebook)
+        connect(portal, RELAXED, notebook, remain)
     assert caught.value.what == f"connecting to {portal}: connection refused"
     assert caught.value.decision is Decision.RETRY
 
@@ -107,7 +111,7 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: Notebook) -
         portal = Portal(*listener.getsockname())
         with socket.create_connection(listener.getsockname()):
             with pytest.raises(ConnectionFailed) as caught:
-                connect(portal, Patience(HURRIED, Deadline.after(20)), notebook)
+                connect(portal, Patience(HURRIED, Deadline.after(20)), notebook, remain)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
 
 
@@ -119,14 +123,14 @@ def test_when_tcp_itself_gives_up_the_limit_is_not_ours(
 
     monkeypatch.setattr(transport, "_connect", give_up)
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("127.0.0.1", 1), RELAXED, notebook)
+        connect(Portal("127.0.0.1", 1), RELAXED, notebook, remain)
     assert caught.value.what == "connecting to 127.0.0.1:1: no answer in time"
 
 
 def test_all_of_the_attempt_has_a_limit_too(notebook: Notebook) -> None:
     spent = Deadline(time.monotonic() - 1, "the 60 s for all of the login")
     with pytest.raises(ConnectionFailed, match="no answer within the 60 s for all of the login"):
-        connect(Portal("127.0.0.1", 1), Patience(20, spent), notebook)
+        connect(Portal("127.0.0.1", 1), Patience(20, spent), notebook, remain)
 
 
 @pytest.fixture
@@ -149,7 +153,7 @@ def test_all_addresses_of_a_name_are_tried_in_turn(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("array.example", listener.getsockname()[1])
-        with connect(portal, RELAXED, notebook) as connection:
+        with connect(portal, RELAXED, notebook, remain) as connection:
             assert connection.getpeername()[0] == "127.0.0.1"
     assert lines == [
         "resolving array.example",
@@ -162,7 +166,7 @@ def test_when_none_of_them_answers_each_is_told_once(
     two_addresses: None, notebook: Notebook
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("array.example", 1), RELAXED, notebook)
+        connect(Portal("array.example", 1), RELAXED, notebook, remain)
     assert caught.value.what == (
         "connecting to array.example:1 (127.0.0.2): connection refused; "
         "connecting to array.example:1 (127.0.0.1): connection refused"
@@ -172,7 +176,7 @@ def test_when_none_of_them_answers_each_is_told_once(
 def test_a_name_of_this_machine_is_resolved(notebook: Notebook, lines: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("localhost", listener.getsockname()[1])
-        connect(portal, RELAXED, notebook).close()
+        connect(portal, RELAXED, notebook, remain).close()
     assert lines[0] == "resolving localhost"
 
 
@@ -192,7 +196,7 @@ def test_a_name_that_does_not_resolve_says_why(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("array.example"), RELAXED, notebook)
+        connect(Portal("array.example"), RELAXED, notebook, remain)
     assert caught.value.what == f"resolving array.example: {words}"
 
 
@@ -200,12 +204,12 @@ def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
     notebook: Notebook,
 ) -> None:
     with pytest.raises(ConnectionFailed, match="the interface named in the address does not exist"):
-        connect(Portal("fe80::1%nosuch0"), RELAXED, notebook)
+        connect(Portal("fe80::1%nosuch0"), RELAXED, notebook, remain)
 
 
 def test_a_link_local_address_without_interface_says_how_to_write_it(notebook: Notebook) -> None:
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("fe80::1"), RELAXED, notebook)
+        connect(Portal("fe80::1"), RELAXED, notebook, remain)
     assert "fe80::1%eth0" in caught.value.advice or "route" in caught.value.advice
 
 
@@ -223,5 +227,5 @@ def test_the_most_addresses_of_a_name_are_bounded(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ConnectionFailed):
-        connect(Portal("many.example", 1), RELAXED, notebook)
+        connect(Portal("many.example", 1), RELAXED, notebook, remain)
     assert len(lines) == transport.ADDRESSES

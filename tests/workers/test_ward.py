@@ -23,8 +23,8 @@ from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, Portal
 from iscsid.protocol.parameters import LoginResult
 from iscsid.workers import ward
-from iscsid.workers.login import Confine
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
 from tests.workers.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 from tests.workers.ring import Ring, open_descriptors
 
