@@ -13,6 +13,7 @@ from iscsid.initiator.session_table import Event, State
 
 CONNECTED = {State.UP, State.LEAVING_TO_RETURN, State.LEAVING}
 """States in which the owner believes in a live connection."""
+ALLOCATED = "ALLOCATED"
 UNBOUND = "UNBOUND"
 UNBINDING = "UNBINDING"
 
@@ -43,6 +44,12 @@ def state_at_start(seen: KernelSession) -> State:
     if seen.target_state in (UNBOUND, UNBINDING):
         return State.UNBINDING
     return State.UP if is_healthy(seen) else State.DOWN
+
+
+def has_been_scanned(seen: KernelSession) -> bool:
+    """Whether its LUNs have been looked for. A daemon that died just after the hand-over may never
+    have come to that; a kernel that does not tell is believed to have been asked."""
+    return seen.target_state != ALLOCATED
 
 
 def compare(session: Session, seen: KernelSession | None) -> None:

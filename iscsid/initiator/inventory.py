@@ -10,7 +10,13 @@ from typing import Any
 
 from iscsid.errors import BindingsFull, InvalidName
 from iscsid.facts import KernelSession, SessionStarted
-from iscsid.initiator.adoption import compare, is_half_destroyed, is_half_made, state_at_start
+from iscsid.initiator.adoption import (
+    compare,
+    has_been_scanned,
+    is_half_destroyed,
+    is_half_made,
+    state_at_start,
+)
 from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import Marker, parse_marker
@@ -148,6 +154,10 @@ class Inventory:
         self.outbox.order(AdoptSession(seen.sid), timeouts)
         self._link(session, seen.sid)
         self.outbox.info(session.who, f"adopted, {session.state.value} ({path.binding})")
+        if has_been_scanned(seen):
+            session.scans.has_finished = True
+        else:
+            session.scan()
 
     def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
         """Hold the sessions against sysfs, except those that changed since it was read."""

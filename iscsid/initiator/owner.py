@@ -17,6 +17,7 @@ from iscsid.initiator.hear_workers import WorkersHeard
 from iscsid.initiator.inventory import Handlers, Inventory
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.overview import Overview
+from iscsid.initiator.session import Session
 from iscsid.initiator.session_table import Event, State
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
@@ -126,10 +127,16 @@ class Initiator:
                 discovery.ask()
         elif subject is not None:
             session = self._inventory.sessions.get(subject)
-            if session is not None and purpose is TimerPurpose.RETRY_LOGIN:
-                session.attempt_now()
-            elif session is not None:
-                self._inventory.fire(session, Event.PATIENCE_ENDED)
+            if session is not None:
+                self._session_timer_expired(session, purpose)
+
+    def _session_timer_expired(self, session: Session, purpose: TimerPurpose) -> None:
+        if purpose is TimerPurpose.RETRY_LOGIN:
+            session.attempt_now()
+        elif purpose is TimerPurpose.RETRY_SCAN:
+            session.scan()
+        else:
+            self._inventory.fire(session, Event.PATIENCE_ENDED)
 
     # --- the network ----------------------------------------------------------------------------
 

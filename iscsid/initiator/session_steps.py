@@ -180,6 +180,7 @@ def start_afresh(session: Session) -> None:
 def forget(session: Session) -> None:
     session.outbox.cancel_timer(session.retry_timer)
     session.outbox.cancel_timer(session.logout_timer)
+    session.outbox.cancel_timer(session.scans.retry_timer)
     if session.sid is not None:
         withdraw_links(session)
         session.outbox.info(session.who, f"session is gone ({session.path.binding})")

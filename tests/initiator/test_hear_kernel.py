@@ -117,6 +117,25 @@ def test_healthy_sessions_are_adopted_without_an_order_that_sends() -> None:
     assert stage.said(DISK, "adopted")
 
 
+def test_a_session_whose_daemon_died_before_it_looked_for_disks_gets_its_disks() -> None:
+    """ "unless their disks are still to be looked for": the kernel says ALLOCATED until somebody
+    has asked it to scan."""
+    stage = Stage()
+    given = stage.begin(configuration(PORTAL), kernel_session(target_state="ALLOCATED"))
+    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "ScanJob", "DiscoveryJob"]
+
+
+@pytest.mark.parametrize("target_state", ["SCANNED", ""])
+def test_whoever_waits_for_all_targets_need_not_wait_for_an_adopted_session(
+    target_state: str,
+) -> None:
+    """ "Wait until the running daemon has tried every target once" """
+    stage = Stage()
+    stage.begin(configuration(PORTAL), kernel_session(target_state=target_state))
+    (session,) = stage.owner.overview(0, 0, version="", pid=1, basedir="").sessions
+    assert session.is_tried
+
+
 def test_adopted_sessions_get_the_timeouts_that_the_file_says_now() -> None:
     stage = Stage()
     wanted = settings(conn_fail_timeout=77)

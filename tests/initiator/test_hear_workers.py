@@ -45,6 +45,23 @@ def test_a_child_that_dies_is_one_failed_attempt_of_one_target() -> None:
     assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
 
 
+def test_a_scan_whose_child_dies_is_tried_again() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    stage.logged_in()
+    assert kinds(stage.tell(facts.SessionStarted(ZERO, 1, 2))) == ["ScanJob"]
+    for _ in range(2):
+        killed = Failure(Decision.RETRY, "killed by SIGKILL")
+        assert stage.tell(facts.WorkerEnded(stage.job, killed)) == []
+        assert kinds(stage.wait(TimerPurpose.RETRY_SCAN)) == ["ScanJob"]
+    assert stage.said(DISK, "scanning for LUNs failed", "SIGKILL")
+    stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
+    assert not [t for t in stage.timers if t.purpose is TimerPurpose.RETRY_SCAN]
+
+
 def test_a_final_refusal_waits_for_sighup() -> None:
     stage = Stage()
     stage.begin(configuration(PORTAL))

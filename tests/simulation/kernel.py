@@ -48,6 +48,14 @@ class Running:
     has_name: bool = True
     """Whether the kernel was told whose it is; a daemon that is killed may never come to that."""
     has_connection: bool = True
+    is_scanned: bool = False
+    """Whether its LUNs have been looked for. A daemon that is killed may never come to that."""
+
+    @property
+    def target_state(self) -> str:
+        if self.is_unbound:
+            return "UNBOUND"
+        return "SCANNED" if self.is_scanned else "ALLOCATED"
 
     def assert_may_go(self) -> None:
         was_used = self.has_name and self.has_connection
@@ -112,6 +120,11 @@ class Kernel:
         running.is_unbound = True
         return None
 
+    def scan(self, sid: int) -> None:
+        running = self.sessions.get(sid)
+        if running is not None and running.is_up:
+            running.is_scanned = True
+
     def send_logout(self, sid: int) -> Fact | None:
         running = self.sessions.get(sid)
         if running is None or not running.is_up or self._fails():
@@ -170,7 +183,7 @@ class Kernel:
             target_name=described.target_name if running.has_name else "",
             marker=described.marker if running.has_name else "",
             state="LOGGED_IN" if running.is_up else "FAILED",
-            target_state="UNBOUND" if running.is_unbound else "SCANNED",
+            target_state=running.target_state,
             connection_state=connection_state if running.has_connection else None,
             persistent_portal=Portal(portal.host, portal.port) if is_reachable else None,
             portal_group_tag=described.portal_group_tag,

@@ -225,6 +225,7 @@ class World:
 
     def _outcome(self, job: Job) -> list[Fact]:
         if isinstance(job, ScanJob):
+            self.kernel.scan(job.sid)
             return [facts.ScanFinished(job.job)]
         array = self._array(job.portal)
         if array is None or not array.is_healthy:
