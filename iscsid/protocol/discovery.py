@@ -35,6 +35,7 @@ from iscsid.protocol.pdu import (
 from iscsid.protocol.reader import PduReader
 from iscsid.protocol.sendtargets import SendTargetsAnswer
 from iscsid.protocol.text import format_pairs
+from iscsid.protocol.trace import Trace
 
 MAX_PDU_LENGTH = 2 << 20
 """Octets of data in one PDU. Far more than we declare, for istgt heeds no declaration and sends
@@ -70,6 +71,7 @@ class DiscoveryExchange:
         self._cmd_sn = login.cmd_sn
         self._exp_stat_sn = login.exp_stat_sn
         self._initiator_task_tag = 0
+        self.trace = Trace()
         self._reader = PduReader(MAX_PDU_LENGTH)
         self._output = bytearray()
         self._notes = Notes()
@@ -151,6 +153,7 @@ class DiscoveryExchange:
     # --- what the target says -------------------------------------------------------------------
 
     def _receive_pdu(self, pdu: Pdu) -> None:
+        self.trace.received(pdu)
         row = _ROWS[self._phase].get(type(pdu))
         if row is None or not isinstance(pdu, Response):
             raise ProtocolError(f"a PDU ({pdu.opcode}) came {self._phase.value}")
@@ -246,6 +249,7 @@ class DiscoveryExchange:
 
     def _send(self, pdu: Pdu) -> None:
         self._output += pdu.encode()
+        self.trace.sent(pdu)
 
 
 _Row = Callable[[DiscoveryExchange, Any], None]

@@ -35,6 +35,7 @@ from iscsid.protocol.scsi import (
     parse_sense,
     scsi_pdu,
 )
+from iscsid.protocol.trace import Trace
 from iscsid.protocol.vpd import (
     DEVICE_IDENTIFICATION,
     Identity,
@@ -82,6 +83,7 @@ class IdentityExchange:
         self._waiting = list(identities)
         self._doubts: list[str] = []
         self._will_pass = True
+        self.trace = Trace()
         self._reader = PduReader(
             agreed.max_recv_data_segment_length,
             header_digest=agreed.header_digest,
@@ -172,10 +174,12 @@ class IdentityExchange:
     def _send(self, pdu: Pdu) -> None:
         """Send a PDU, none of which has data here."""
         self._output += seal(pdu.encode(), self._login.parameters.header_digest)
+        self.trace.sent(pdu)
 
     # --- what the target says -------------------------------------------------------------------
 
     def _receive_pdu(self, pdu: Pdu) -> None:
+        self.trace.received(pdu)
         row = _ROWS.get(type(pdu))
         if row is None or not isinstance(pdu, Response):
             raise ProtocolError(f"a PDU ({pdu.opcode}) came as the answer to an INQUIRY")

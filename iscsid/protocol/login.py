@@ -54,10 +54,8 @@ class LoginExchange:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._plan = plan
-        self._trace = Trace()
-        self._dialogue = LoginDialogue(
-            plan, self._trace, max_rounds=max_rounds, max_bytes=max_bytes
-        )
+        self.trace = Trace()
+        self._dialogue = LoginDialogue(plan, self.trace, max_rounds=max_rounds, max_bytes=max_bytes)
         self._negotiation = OperationalNegotiation(plan)
         self._security = security_negotiation(plan.authentication, random_octets)
         self._security_heard: set[str] = set()
@@ -87,10 +85,6 @@ class LoginExchange:
     def data_to_send(self) -> bytes:
         """Return what is to be sent now, and forget it."""
         return self._dialogue.data_to_send()
-
-    def take_trace(self) -> tuple[str, ...]:
-        """Return lines that read like the exchange, no secret among them, and forget them."""
-        return self._trace.take()
 
     def receive_data(self, data: bytes) -> None:
         """Take at most ``bytes_wanted`` octets from the target."""

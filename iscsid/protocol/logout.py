@@ -14,6 +14,7 @@ from iscsid.protocol.digests import seal
 from iscsid.protocol.parameters import LoginResult
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, LogoutResponse, NopIn, Pdu, Reject
 from iscsid.protocol.reader import PduReader
+from iscsid.protocol.trace import Trace
 
 INITIATOR_TASK_TAG = 1
 
@@ -37,6 +38,8 @@ class LogoutExchange:
             exp_stat_sn=login.exp_stat_sn,
         )
         self._output = seal(request.encode(), agreed.header_digest)
+        self.trace = Trace()
+        self.trace.sent(request)
 
     @property
     def bytes_wanted(self) -> int:
@@ -56,6 +59,7 @@ class LogoutExchange:
             self._receive(pdu)
 
     def _receive(self, pdu: Pdu) -> None:
+        self.trace.received(pdu)
         match pdu:
             case LogoutResponse():
                 self._finish(pdu)

@@ -1,7 +1,7 @@
-"""A login as it can be read afterwards: every PDU and every key, and nothing that is secret.
+"""An exchange as it can be read: every PDU, the keys of a login, and nothing that is secret.
 
-The exchange notes what passes; the words are only made when somebody asks for them, so that a
-login nobody watches does not pay for them. Bounded, and safe to show. Pure.
+The exchange notes what passes; the words are only made when somebody asks for them, so that what
+nobody watches does not pay for them. Bounded, and safe to show. Pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iscsid.protocol.codes import Stage
-from iscsid.protocol.pdu import LoginRequest, LoginResponse, Pdu
+from iscsid.protocol.pdu import (
+    AsyncMessage,
+    LoginRequest,
+    LoginResponse,
+    LogoutResponse,
+    Pdu,
+    Reject,
+    Request,
+    Response,
+)
 from iscsid.protocol.printable import printable
 from iscsid.protocol.status import explain
 from iscsid.protocol.text import Pairs
@@ -43,12 +52,16 @@ class Trace:
 
     def take(self) -> tuple[str, ...]:
         """Return the lines and forget what they were made of."""
-        entries, self._entries = self._entries, []
+        entries, left_out = self._entries, self._left_out
+        self.forget()
         lines = [f"{arrow} {line}" for arrow, passed in entries for line in _lines(passed)]
-        if self._left_out:
-            lines.append(f"... {self._left_out} more")
-            self._left_out = 0
+        if left_out:
+            lines.append(f"... {left_out} more")
         return tuple(lines)
+
+    def forget(self) -> None:
+        """Forget what has passed: nobody wants to read it."""
+        self._entries, self._left_out = [], 0
 
 
 def _lines(passed: Pdu | Pairs) -> Iterator[str]:
@@ -57,10 +70,34 @@ def _lines(passed: Pdu | Pairs) -> Iterator[str]:
     elif isinstance(passed, LoginResponse):
         yield f"login response, {_status(passed)}, {_stages(passed)}, {_numbers(passed)}"
     elif isinstance(passed, Pdu):
-        yield f"{passed.opcode}"
+        yield ", ".join((f"{passed.opcode}", *_details(passed)))
     else:
         for name, value in passed[:MAX_LINES_OF_PAIRS]:
             yield f"    {name}={'********' if name in _MASKED else printable(value)}"
+
+
+def _details(pdu: Pdu) -> Iterator[str]:
+    """Return what there is to say of a PDU other than those of the login."""
+    match pdu:
+        case AsyncMessage():
+            yield f"{pdu.async_event}"
+        case LogoutResponse():
+            yield f"{pdu.response}"
+        case Reject():
+            yield f"{pdu.reason}"
+    match pdu:
+        case Request():
+            yield f"ITT {pdu.initiator_task_tag:#x}"
+            yield f"CmdSN {pdu.cmd_sn}, ExpStatSN {pdu.exp_stat_sn}"
+        case Response():
+            yield f"ITT {pdu.initiator_task_tag:#x}"
+            yield f"StatSN {pdu.stat_sn}, {_window(pdu)}"
+    if pdu.data:
+        yield f"{len(pdu.data)} octets"
+
+
+def _window(pdu: Response) -> str:
+    return f"ExpCmdSN {pdu.exp_cmd_sn}, MaxCmdSN {pdu.max_cmd_sn}"
 
 
 def _stages(pdu: LoginRequest | LoginResponse) -> str:
@@ -74,8 +111,7 @@ def _numbers(pdu: LoginRequest | LoginResponse) -> str:
     isid = f"ISID {pdu.isid.hex()}, TSIH {pdu.tsih:#06x}"
     if isinstance(pdu, LoginRequest):
         return f"{isid}, CmdSN {pdu.cmd_sn}, ExpStatSN {pdu.exp_stat_sn}"
-    window = f"ExpCmdSN {pdu.exp_cmd_sn}, MaxCmdSN {pdu.max_cmd_sn}"
-    return f"{isid}, StatSN {pdu.stat_sn}, {window}"
+    return f"{isid}, StatSN {pdu.stat_sn}, {_window(pdu)}"
 
 
 def _status(pdu: LoginResponse) -> str:

@@ -56,7 +56,7 @@ class _DiscoverySession:
         """Let the question be answered, and report all targets."""
         doing = "asking for targets"
         self._reporter.doing(doing)
-        line = Line(self._connection, self._exchange, patience, doing)
+        line = Line(self._connection, self._exchange, patience, doing, self._reporter)
         while self._exchange.outcome is None:
             line.turn()
             for record in self._exchange.take_records():
@@ -73,7 +73,8 @@ class _DiscoverySession:
         timeouts = self._job.timeouts
         ask_after_silence(self._connection, timeouts.idle, timeouts.ping)
         patience = Patience(timeouts.login, Deadline.after(0))
-        line = Line(self._connection, self._exchange, patience, "keeping the discovery session")
+        doing = "keeping the discovery session"
+        line = Line(self._connection, self._exchange, patience, doing, self._reporter)
         self._note_events()
         while self._may_stay:
             allow_more_processor_time()
@@ -91,7 +92,7 @@ class _DiscoverySession:
         doing = "logging out"
         self._reporter.doing(doing)
         patience = Patience(LOGOUT, Deadline.after(LOGOUT))
-        line = Line(self._connection, self._exchange, patience, doing)
+        line = Line(self._connection, self._exchange, patience, doing, self._reporter)
         self._exchange.log_out()
         try:
             while self._exchange.outcome is not DiscoveryOutcome.LOGGED_OUT:

@@ -31,7 +31,7 @@ def confirm(
     doing = "asking the LUNs what they are"
     reporter.doing(doing)
     exchange = IdentityExchange(login, identities)
-    line = Line(connection, exchange, patience, doing)
+    line = Line(connection, exchange, patience, doing, reporter)
     while exchange.result is None:
         line.turn()
     failure = exchange.failure

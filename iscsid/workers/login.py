@@ -140,10 +140,6 @@ class _Approach:
         except (StreamEnded, StreamReset) as error:
             # A target that closes with our request unread resets; it means the same.
             raise exchange.connection_closed() from error
-        finally:
-            if self._reporter.wants(Level.DEBUG):
-                for line in exchange.take_trace():
-                    self._reporter.say(Level.DEBUG, line)
 
     def _confine_once(self) -> None:
         if not self._is_confined:
@@ -156,10 +152,10 @@ class _Approach:
         limit, patience = self._job.timeouts.auth, self._patience
         words = f"the {limit:g} s for authentication"
         proof = Patience(patience.timeout, Deadline.after(limit, patience.deadline, words))
-        line = Line(connection, exchange, proof, doing)
+        line = Line(connection, exchange, proof, doing, self._reporter)
         while exchange.result is None and exchange.stage is Stage.SECURITY_NEGOTIATION:
             line.turn()
-        line = Line(connection, exchange, patience, doing)
+        line = Line(connection, exchange, patience, doing, self._reporter)
         while exchange.result is None:
             line.turn()
         return exchange.result

@@ -24,7 +24,8 @@ def log_out(connection: socket.socket, login: LoginResult, reporter: Reporter) -
     doing = "logging out"
     reporter.doing(doing)
     exchange = LogoutExchange(login)
-    line = Line(connection, exchange, Patience(LOGOUT, Deadline.after(LOGOUT)), doing)
+    patience = Patience(LOGOUT, Deadline.after(LOGOUT))
+    line = Line(connection, exchange, patience, doing, reporter)
     try:
         while not exchange.is_over:
             line.turn()

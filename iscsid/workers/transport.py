@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from iscsid.errors import ConnectionFailed
+from iscsid.orders import Level
 from iscsid.protocol.names import Portal
+from iscsid.protocol.trace import Trace
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.reasons import connection_failed, timed_out, together
 from iscsid.workers.reporter import Reporter
@@ -37,6 +39,10 @@ Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
 
 class Exchange(Protocol):
     """What login and discovery have in common; see ``iscsid.protocol``."""
+
+    @property
+    def trace(self) -> Trace:
+        """What has passed, for the log."""
 
     @property
     def bytes_wanted(self) -> int:
@@ -109,17 +115,24 @@ def ask_after_silence(connection: socket.socket, silence: int, reply: int) -> No
 class Line:
     """A connection with an exchange at its near end.
 
-    ``doing`` ("logging in") is for the messages. The socket stays the caller's. Every method
-    raises ``ConnectionFailed``, and what the exchange raises.
+    ``doing`` ("logging in") is for the messages, ``reporter`` gets the trace of the exchange as it
+    goes. The socket stays the caller's. Every method raises ``ConnectionFailed``, and what the
+    exchange raises.
     """
 
     def __init__(
-        self, connection: socket.socket, exchange: Exchange, patience: Patience, doing: str
+        self,
+        connection: socket.socket,
+        exchange: Exchange,
+        patience: Patience,
+        doing: str,
+        reporter: Reporter,
     ) -> None:
         self._connection = connection
         self._exchange = exchange
         self._patience = patience
         self._doing = doing
+        self._reporter = reporter
         self._answer_due = patience.deadline
 
     def turn(self) -> None:
@@ -135,6 +148,7 @@ class Line:
     def send(self) -> bool:
         """Send what is to be sent; say whether there was anything."""
         data = self._exchange.data_to_send()
+        self._tell()
         if data:
             with self._worded(Deadline.after(self._patience.timeout, self._patience.deadline)):
                 self._connection.sendall(data)
@@ -146,7 +160,17 @@ class Line:
             received = self._connection.recv(min(self._exchange.bytes_wanted, _AT_ONCE))
         if not received:
             raise StreamEnded(f"{self._doing}: the target closed the connection")
-        self._exchange.receive_data(received)
+        try:
+            self._exchange.receive_data(received)
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._reporter.wants(Level.DEBUG):
+            for line in self._exchange.trace.take():
+                self._reporter.say(Level.DEBUG, line)
+        else:
+            self._exchange.trace.forget()
 
     @contextmanager
     def _worded(self, due: Deadline) -> Iterator[None]:

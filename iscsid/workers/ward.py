@@ -29,7 +29,9 @@ PATIENCE = 1.0
 MOST_TARGETS = 65536
 """Targets in one answer: there are no more bindings than that."""
 MOST_LINES = 20000
-"""Lines for the log in one attempt, or between two answers of a kept discovery."""
+"""Lines for the log within ``LINES_COUNT_FOR``, or between two answers of a kept discovery."""
+LINES_COUNT_FOR = 3600.0
+"""Seconds: a kept discovery may be silent for days but for its target's pings."""
 
 Say = Callable[[Job, Level, str], None]
 
@@ -60,6 +62,7 @@ class Ward:
         self._has_said_last_word = False
         self._targets = 0
         self._lines = 0
+        self._lines_since = now
         self._expect_answer(now)
 
     # --- what is done to it ---------------------------------------------------------------------
@@ -132,7 +135,7 @@ class Ward:
     def _take(self, arrival: Arrival, now: float) -> list[Fact]:
         message = arrival.message
         if isinstance(message, Said | Doing):
-            self._take_line(message)
+            self._take_line(message, now)
             return []
         try:
             self._check(message)
@@ -154,7 +157,9 @@ class Ward:
         self.connection = arrival.connection
         return [message]
 
-    def _take_line(self, message: Said | Doing) -> None:
+    def _take_line(self, message: Said | Doing, now: float) -> None:
+        if now - self._lines_since > LINES_COUNT_FOR:
+            self._lines, self._lines_since = 0, now
         self._lines += 1
         if self._lines > MOST_LINES:
             raise Malformed(f"more than {MOST_LINES} lines for the log")

@@ -49,6 +49,28 @@ def test_from_the_configuration_to_disks() -> None:
     assert stage.said(DISK, "session is up")
 
 
+def test_level_1_shows_each_step_towards_the_kernel_and_the_next_attempt() -> None:
+    """ "Also every attempt, each step towards the kernel, and when the next attempt is due." """
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    stage.tell(facts.LoginFailed(stage.job, REFUSED))
+    details = [line for line in stage.log if line.startswith("debug")]
+    steps = [line.split(": ")[1].split(" (")[0] for line in details if " -> " in line]
+    assert steps == [
+        "WAITING -> LOGGING_IN",
+        "LOGGING_IN -> STARTING",
+        "STARTING -> UP",
+        "UP -> DOWN",
+        "DOWN -> PROBING",
+        "PROBING -> REJOINING",
+        "REJOINING -> DOWN",
+    ]
+    assert "next attempt in" in details[-1]
+
+
 def test_nothing_is_started_before_the_kernels_sessions_are_known() -> None:
     stage = Stage()
     assert stage.tell(facts.ConfigurationRead(configuration(PORTAL), DISK)) == []

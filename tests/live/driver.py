@@ -184,7 +184,7 @@ def log_in(
         finally:
             check_login(recorder.sent, recorder.received)
         if isinstance(result, LoginResult):
-            return Session(connection, result, trail, exchange.take_trace())
+            return Session(connection, result, trail, exchange.trace.take())
         connection.close()
         trails = list(trail.follow(result))
 

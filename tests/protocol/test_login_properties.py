@@ -253,7 +253,7 @@ def test_a_flipped_octet_never_breaks_more_than_the_login(
     exchange = LoginExchange(meeting.plan, RANDOM)
     with contextlib.suppress(IscsidError):
         carry(exchange, ScriptedTarget(replace(meeting.script, amend=amend)))
-    assert all(line.isprintable() for line in exchange.take_trace())
+    assert all(line.isprintable() for line in exchange.trace.take())
 
 
 KEYS = st.sampled_from(["AuthMethod", "CHAP_A", "CHAP_C", *ATTRIBUTES, "X-a", "TargetAlias"])

@@ -14,7 +14,7 @@ from tests.target.scripted import ScriptedTarget
 
 def test_a_login_reads_like_what_was_said() -> None:
     exchange, _ = log_in(Script(edit=say(1, ("MaxBurstLength", "65536"))))
-    lines = exchange.take_trace()
+    lines = exchange.trace.take()
     assert lines[0] == (
         "> login request, security negotiation to operational negotiation, "
         "ISID 00023d000001, TSIH 0x0000, CmdSN 1, ExpStatSN 0"
@@ -29,13 +29,13 @@ def test_a_login_reads_like_what_was_said() -> None:
 
 def test_what_was_taken_is_forgotten() -> None:
     exchange, _ = log_in()
-    assert exchange.take_trace()
-    assert exchange.take_trace() == ()
+    assert exchange.trace.take()
+    assert exchange.trace.take() == ()
 
 
 def test_a_refusal_is_part_of_the_trace() -> None:
     exchange, _ = log_in(Script(statuses={0: 0x0101}, moved_to=("10.0.0.1",)))
-    lines = exchange.take_trace()
+    lines = exchange.trace.take()
     assert "status 0101 (target moved temporarily)" in lines[-2]
     assert lines[-1] == "<     TargetAddress=10.0.0.1"
 
@@ -43,7 +43,7 @@ def test_a_refusal_is_part_of_the_trace() -> None:
 def test_the_trace_of_chap_holds_neither_secrets_nor_what_gives_them_away() -> None:
     knowing = script()
     exchange, target = log_in(knowing, MUTUAL)
-    text = "\n".join(exchange.take_trace())
+    text = "\n".join(exchange.trace.take())
     response = hashlib.md5(bytes([7]) + OURS + knowing.challenge).hexdigest()
     hidden = (OURS.decode(), THEIRS.decode(), response, knowing.challenge.hex(), RANDOM[1:].hex())
     assert b"CHAP_R=0x" + response.encode() in b"".join(target.login_requests)
@@ -56,7 +56,7 @@ def test_the_trace_of_chap_holds_neither_secrets_nor_what_gives_them_away() -> N
 def test_whatever_a_target_says_is_one_printable_line_of_bounded_length() -> None:
     hostile = ("TargetAlias", "\x1b[2J\r\nroot:x:0:0\u202e" + "%s" * 100)
     exchange, _ = log_in(Script(edit=add(0, hostile)))
-    lines = exchange.take_trace()
+    lines = exchange.trace.take()
     assert all(line.isprintable() and len(line) < 300 for line in lines)
     assert any("TargetAlias=\\x1b[2J\\r\\nroot" in line for line in lines)
 
@@ -64,7 +64,7 @@ def test_whatever_a_target_says_is_one_printable_line_of_bounded_length() -> Non
 def test_a_trace_is_bounded_and_says_how_much_it_left_out() -> None:
     exchange = LoginExchange(make_plan(), RANDOM)
     carry(exchange, ScriptedTarget(Script(operational_rounds=200)))
-    lines = exchange.take_trace()
+    lines = exchange.trace.take()
     assert len(lines) < 1000
     assert lines[-1].startswith("... ")
 

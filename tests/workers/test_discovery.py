@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, TargetDiscovered, WorkerEnded
+from iscsid.orders import Level
 from iscsid.protocol.codes import Opcode
 from iscsid.protocol.names import DiscoveryRecord, Portal, TargetAddress
 from iscsid.protocol.pdu import LogoutRequest
@@ -46,6 +48,24 @@ def test_every_target_is_reported_then_the_end_and_the_session_is_logged_out() -
             WorkerEnded(ONE),
         ]
         assert isinstance(there.targets[0].heard[-1].pdu, LogoutRequest)
+
+
+def test_the_trace_shows_every_pdu_of_a_discovery() -> None:
+    """ "Also the exchange with the target as it goes: every PDU and what is negotiated." """
+    with scripted(LISTED) as there:
+        ring = run(discovery_job(portal=there.portal), there, ring=Ring(level=Level.DEBUG))
+    passed = [line.split(",")[0] for line in ring.lines if line[:2] in ("> ", "< ")]
+    pdus = [line for line in passed if "=" not in line]
+    assert pdus[-4:] == [
+        "> text request",
+        "< text response",
+        "> logout request",
+        "< logout response",
+    ]
+    assert "> login request" in pdus and "< login response" in pdus
+    assert ">     SessionType=Discovery" in passed
+    (answer,) = (line for line in ring.lines if line.startswith("< text response"))
+    assert re.search(r", ITT 0x1, StatSN \d+, ExpCmdSN \d+, MaxCmdSN \d+, \d+ octets$", answer)
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)

@@ -124,6 +124,29 @@ def test_a_child_that_overstays_is_ended_as_one_failed_attempt() -> None:
     assert ended.how.what == "not finished within 15 s, ended while hanging"
 
 
+def test_a_name_server_that_hangs_ends_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "End a login or a discovery that has not got through name resolution, connecting and the
+    login phase after this time. Only that one attempt ends." """
+
+    def getaddrinfo(*_: object, flags: int, **_options: int) -> object:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "")
+        while True:
+            time.sleep(60)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    ring = Ring()
+    ring.start(login_job(portal=Portal("array.example"), deadline=15))
+    ring.start(discovery_job(2, portal=Portal("array.example"), deadline=60))
+    ring.until(lambda: len(ring.said) == 2)
+    ring.keeper.enforce_deadlines(time.monotonic() + 18)
+    ring.until(lambda: len(ring.keeper) == 1)
+    (ended,) = ring.facts
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert ended.how.what == "not finished within 15 s, ended while resolving array.example"
+    ring.keeper.end_all()
+
+
 def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
     ring = Ring(hangs_and_hears_no_signal)
     ring.start(login_job(deadline=15))

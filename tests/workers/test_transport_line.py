@@ -10,8 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from iscsid.errors import ConnectionFailed
+from iscsid.orders import Level
+from iscsid.protocol.trace import Trace
 from iscsid.workers.deadline import Deadline
+from iscsid.workers.notebook import Notebook
 from iscsid.workers.transport import Line, Patience, StreamEnded, StreamReset
+from tests.workers.jobs import login_job
 from tests.workers.ring import forked
 
 RELAXED = Patience(20, Deadline.after(0))
@@ -22,17 +26,20 @@ class Reader:
     """An exchange that sends one thing and then wants so many octets."""
 
     def __init__(self, wanted: int, to_send: bytes = b"") -> None:
+        self.trace = Trace()
         self.bytes_wanted = wanted
         self.received: list[bytes] = []
         self._to_send = to_send
 
     def data_to_send(self) -> bytes:
+        self.trace.sent((("Question", "1"),))
         data, self._to_send = self._to_send, b""
         return data
 
     def receive_data(self, data: bytes) -> None:
         assert 0 < len(data) <= self.bytes_wanted
         self.received.append(data)
+        self.trace.received((("Answer", "1"),))
         self.bytes_wanted -= len(data)
 
 
@@ -45,8 +52,33 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield near, far
 
 
-def line_to(near: socket.socket, reader: Reader, patience: Patience = RELAXED) -> Line:
-    return Line(near, reader, patience, "logging in")
+def line_to(
+    near: socket.socket,
+    reader: Reader,
+    patience: Patience = RELAXED,
+    level: Level = Level.INFO,
+    said: list[str] | None = None,
+) -> Line:
+    told = [] if said is None else said
+    notebook = Notebook(login_job(), lambda _job, _level, text: told.append(text), level)
+    return Line(near, reader, patience, "logging in", notebook)
+
+
+@pytest.mark.parametrize("level", [Level.DEBUG, Level.INFO])
+def test_the_trace_is_told_as_it_goes_or_dropped_where_nobody_reads_it(
+    level: Level, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    said: list[str] = []
+    reader = Reader(5, b"question")
+    line = line_to(near, reader, level=level, said=said)
+    line.turn()
+    asked = [">     Question=1"]
+    assert said == (asked if level is Level.DEBUG else [])
+    far.sendall(b"hello")
+    line.turn()
+    assert said == ([*asked, *asked, "<     Answer=1"] if level is Level.DEBUG else [])
+    assert reader.trace.take() == ()
 
 
 def test_what_is_to_be_sent_goes_out_first(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -100,6 +100,21 @@ def test_a_child_that_floods_the_log_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert "more than 300 lines" in how_it_ended(ring)
 
 
+def test_a_kept_discovery_may_trace_the_pings_of_many_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.report(DiscoveryCompleted(job.job, kept=True))
+        for _ in range(900):
+            reporter.say(Level.INFO, "< nop in")
+
+    monkeypatch.setattr(ward, "MOST_LINES", 300)
+    monkeypatch.setattr(ward, "LINES_COUNT_FOR", -1)
+    ring = Ring(perform)
+    ring.run(discovery_job(keep=True))
+    assert len(ring.said) == 900 and ring.ending_of(ONE).how is None
+
+
 def test_a_child_that_floods_us_with_targets_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
         while True:
