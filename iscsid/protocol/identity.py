@@ -4,10 +4,11 @@ The kernel sends waiting commands as soon as it has the new connection, and a ta
 anew meanwhile would let them change the wrong disk. So between the last Login Response and the
 hand-over each LUN is asked for the page by which the kernel knows it, one after the other.
 
-These questions are ordinary commands: the login begins with a CmdSN so much lower
-(``lower_cmd_sn``) that after one question for each LUN the kernel's own number is due. Whatever is
-asked a second time is asked with an immediate command, which has no number of its own (RFC 7143,
-section 4.2.2.1). The same four-part interface as ``login``; pure.
+Every question is an ordinary command with a CmdSN of its own: LIO rejects an INQUIRY for immediate
+delivery. So the login begins with a CmdSN so much lower (``lower_cmd_sn``) that there is one number
+for each LUN and a few to spare, for what must be asked twice. What is spare in the end is used up
+by asking the last LUN again, and then the kernel's own number is due. The same four-part interface
+as ``login``; pure.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from iscsid.errors import Decision, Failure, ProtocolError
 from iscsid.protocol import serial
-from iscsid.protocol.codes import RESERVED_TAG, RejectReason
+from iscsid.protocol.codes import RESERVED_TAG
 from iscsid.protocol.digests import seal
 from iscsid.protocol.parameters import LoginPlan, LoginResult
 from iscsid.protocol.pdu import AsyncMessage, NopIn, Pdu, Reject, Response, answer_to_ping
@@ -46,8 +47,8 @@ from iscsid.protocol.vpd import (
     page_length,
 )
 
-QUESTIONS = 5
-"""How often a LUN is asked that only says "not now"."""
+SPARE = 4
+"""Questions beyond one for each LUN: for those that only say "not now"."""
 USUAL_LENGTH = 255
 """The allocation length the kernel begins with: some devices heed the lower octet only."""
 LONGEST = 0xFFFF
@@ -57,14 +58,14 @@ SHOWN = 3
 _NOT_NOW = {ScsiStatus.BUSY, ScsiStatus.TASK_SET_FULL, ScsiStatus.TASK_ABORTED}
 _NOT_NOW_SENSE = {SenseKey.UNIT_ATTENTION, SenseKey.NOT_READY, SenseKey.ABORTED_COMMAND}
 _NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
-_PRESSED = {RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, RejectReason.LONG_OPERATION_REJECTED}
 
 _ADVICE = "its disks stay blocked until the target is put right"
 
 
 def lower_cmd_sn(plan: LoginPlan, identities: Sequence[Identity]) -> LoginPlan:
     """Return the plan of a login after which these LUNs can be asked before the kernel goes on."""
-    return replace(plan, cmd_sn=serial.subtract(plan.cmd_sn, len(identities)))
+    questions = len(identities) + SPARE if identities else 0
+    return replace(plan, cmd_sn=serial.subtract(plan.cmd_sn, questions))
 
 
 class IdentityExchange:
@@ -81,6 +82,7 @@ class IdentityExchange:
         self._cmd_sn = login.cmd_sn
         self._exp_stat_sn = login.exp_stat_sn
         self._waiting = list(identities)
+        self._spare = SPARE
         self._doubts: list[str] = []
         self._will_pass = True
         self.trace = Trace()
@@ -90,6 +92,7 @@ class IdentityExchange:
             data_digest=agreed.data_digest,
         )
         self._output = bytearray()
+        self._is_answered = False
         self._is_over = False
         self._task_tag = 0
         self._ask_next()
@@ -138,21 +141,27 @@ class IdentityExchange:
 
     def _ask_next(self) -> None:
         if not self._waiting:
-            self._is_over = True
+            self._use_up()
             return
         self._lun, self._known = self._waiting.pop(0)
-        self._asked = 0
         self._length = max(len(self._known), USUAL_LENGTH)
         self._ask()
 
+    def _use_up(self) -> None:
+        """Come to the kernel's own number; nobody goes on with a session that is in doubt."""
+        self._is_answered = True
+        if self._spare and not self._doubts:
+            self._spare -= 1
+            self._ask()
+        else:
+            self._is_over = True
+
     def _ask(self) -> None:
-        is_first = self._asked == 0
-        self._asked += 1
         self._task_tag += 1
         self._data = b""
         self._send(
             ScsiCommand(
-                immediate=not is_first,
+                immediate=False,
                 read=True,
                 lun=encode_lun(self._lun),
                 initiator_task_tag=self._task_tag,
@@ -162,11 +171,11 @@ class IdentityExchange:
                 cdb=inquiry(DEVICE_IDENTIFICATION, self._length),
             )
         )
-        if is_first:
-            self._cmd_sn = serial.add(self._cmd_sn)
+        self._cmd_sn = serial.add(self._cmd_sn)
 
     def _ask_again(self, why: str) -> None:
-        if self._asked < QUESTIONS:
+        if self._spare:
+            self._spare -= 1
             self._ask()
         else:
             self._doubt(f"it does not say what it is: {why}", will_pass=True)
@@ -196,7 +205,7 @@ class IdentityExchange:
             self._exp_stat_sn = following
         if serial.is_later(pdu.exp_cmd_sn, self._cmd_sn):
             # It would ignore the kernel's commands, and nobody would ever say so.
-            raise ProtocolError("the target counts immediate commands", section="4.2.2.1")
+            raise ProtocolError("the target counts more commands than were sent", section="4.2.2.1")
 
     def _take_data(self, pdu: ScsiDataIn) -> None:
         self._check_task_tag(pdu)
@@ -210,14 +219,16 @@ class IdentityExchange:
 
     def _take_response(self, pdu: ScsiResponse) -> None:
         self._check_task_tag(pdu)
-        if pdu.response:
+        if pdu.response and not self._is_answered:
             self._ask_again(f"the target failed, response {pdu.response:#04x}")
         else:
             self._take_status(pdu.status, parse_sense(pdu.data))
 
     def _take_status(self, status: ScsiStatus, sense: Sense | None) -> None:
         words = f"{status}, {sense}" if sense else f"{status}"
-        if status is ScsiStatus.GOOD:
+        if self._is_answered:
+            self._use_up()
+        elif status is ScsiStatus.GOOD:
             self._take_page()
         elif status in _NOT_NOW or (sense and sense.key in _NOT_NOW_SENSE):
             self._ask_again(words)
@@ -231,14 +242,13 @@ class IdentityExchange:
         if not is_identity(page):
             self._miss()
             return
-        longest = min(page_length(page), LONGEST)
-        if self._length < longest and self._asked < QUESTIONS:
-            self._length = longest
-            self._ask()
-            return
         was, now = designators(self._known), designators(page)
+        longest = min(page_length(page), LONGEST)
         if was <= now:
             self._ask_next()
+        elif self._length < longest:
+            self._length = longest
+            self._ask_again("its page has grown")
         else:
             self._doubt(exchanged(best(was - now), best(now - was) or best(now)))
 
@@ -260,10 +270,7 @@ class IdentityExchange:
         """Let it pass: a connection that ends is noticed, and a scan follows in any case."""
 
     def _take_rejection(self, pdu: Reject) -> None:
-        if pdu.reason in _PRESSED:
-            self._ask_again(f"{pdu.reason}")
-        else:
-            raise ProtocolError(f"the target rejected an INQUIRY: {pdu.reason}", section="11.17.1")
+        raise ProtocolError(f"the target rejected an INQUIRY: {pdu.reason}", section="11.17.1")
 
     def _check_task_tag(self, pdu: Response) -> None:
         if pdu.initiator_task_tag != self._task_tag:

@@ -31,10 +31,10 @@ def make(name: IscsiName, header: Sequence[Digest] = NO, data: Sequence[Digest] 
     return replace(make_plan(offer=offer, cmd_sn=CMD_SN), target_name=name)
 
 
-def ask(session: Session, lun: int, *, immediate: bool = True) -> ScsiDataIn:
+def ask(session: Session, lun: int) -> ScsiDataIn:
     """Ask one LUN for its page, without the exchange."""
     command = ScsiCommand(
-        immediate=immediate,
+        immediate=False,
         read=True,
         lun=encode_lun(lun),
         initiator_task_tag=0x77,

@@ -31,9 +31,6 @@ from tests.live.tgtd import LiveTgtd
 both_ways = pytest.mark.parametrize(
     ("header", "data"), [(NO, NO), (CRC, NO), (NO, CRC), (CRC, CRC)], ids=str
 )
-at_once_or_again = pytest.mark.parametrize(
-    "immediate", [False, True], ids=["ordinary", "immediate"]
-)
 
 
 # --- tgtd ---------------------------------------------------------------------------------------
@@ -64,18 +61,10 @@ def test_tgtd_confirms_its_disks_and_the_session_goes_on(
         goes_on(session)
 
 
-@at_once_or_again
-@both_ways
-def test_tgtd_answers_ordinary_and_immediate_questions(
-    tgtd: LiveTgtd,
-    two_disks: IscsiName,
-    header: Sequence[Digest],
-    data: Sequence[Digest],
-    immediate: bool,
-) -> None:
-    with log_in(tgtd.portal, make(two_disks, header, data)) as session:
-        for expected in (CMD_SN, CMD_SN) if immediate else (CMD_SN + 1, CMD_SN + 2):
-            assert ask(session, 1, immediate=immediate).exp_cmd_sn == expected
+def test_tgtd_counts_every_question(tgtd: LiveTgtd, two_disks: IscsiName) -> None:
+    with log_in(tgtd.portal, make(two_disks)) as session:
+        for expected in (CMD_SN + 1, CMD_SN + 2):
+            assert ask(session, 1).exp_cmd_sn == expected
         session.ping()
 
 
@@ -119,13 +108,10 @@ def test_istgt_confirms_its_disk_and_the_session_goes_on(
         goes_on(session)
 
 
-@at_once_or_again
-def test_istgt_counts_ordinary_questions_and_no_immediate_ones(
-    istgt: Istgt, immediate: bool
-) -> None:
+def test_istgt_counts_every_question(istgt: Istgt) -> None:
     with log_in(istgt.portal, make(IscsiName(UNITS[0].target_name))) as session:
-        for expected in (CMD_SN, CMD_SN) if immediate else (CMD_SN + 1, CMD_SN + 2):
-            assert ask(session, 0, immediate=immediate).exp_cmd_sn == expected
+        for expected in (CMD_SN + 1, CMD_SN + 2):
+            assert ask(session, 0).exp_cmd_sn == expected
         session.ping()
 
 

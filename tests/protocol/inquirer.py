@@ -46,7 +46,7 @@ class Talk:
         self.exchange = IdentityExchange(login, identities)
 
     def heard(self) -> list[Pdu]:
-        """Return what the exchange wants to be sent, and count its ordinary commands."""
+        """Return what the exchange wants to be sent, and count its commands."""
         stream = self.exchange.data_to_send()
         reader = PduReader(header_digest=self.digest, data_digest=self.digest)
         pdus: list[Pdu] = []
@@ -58,8 +58,8 @@ class Talk:
                 pdus.append(scsi_pdu(pdu))
         for pdu in pdus:
             if isinstance(pdu, ScsiCommand):
-                assert pdu.cmd_sn == self.exp_cmd_sn
-                self.exp_cmd_sn = (self.exp_cmd_sn + (not pdu.immediate)) % MODULUS
+                assert (pdu.cmd_sn, pdu.immediate) == (self.exp_cmd_sn, False)
+                self.exp_cmd_sn = (self.exp_cmd_sn + 1) % MODULUS
                 self.task_tag = pdu.initiator_task_tag
         return pdus
 
@@ -109,8 +109,18 @@ class Talk:
         assert failure is not None
         return failure
 
+    def use_up(self) -> int:
+        """Answer what is asked for the sake of its number alone; return how often that was."""
+        asked = 0
+        while self.exchange.result is None:
+            self.question()
+            self.status(ScsiStatus.BUSY)
+            asked += 1
+        return asked
+
     def is_confirmed(self) -> bool:
         """Whether all is well and the kernel's numbers are due."""
+        self.use_up()
         result = self.exchange.result
         assert result is not None and self.exchange.bytes_wanted == 0
         assert self.exchange.data_to_send() == b""

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 
 from iscsid.errors import Decision
-from iscsid.protocol.codes import RejectReason
-from iscsid.protocol.identity import QUESTIONS, SHOWN
+from iscsid.protocol.identity import SHOWN, SPARE
 from iscsid.protocol.parameters import Digest
-from iscsid.protocol.pdu import Reject
 from iscsid.protocol.scsi import (
     ScsiStatus,
     encode_lun,
@@ -46,10 +44,21 @@ def test_the_same_units_are_confirmed_and_the_kernels_numbers_are_due(digest: Di
     for lun, answer in ((0, TGTD_PAGE), (16640, ISTGT_PAGE), (7, naa(7))):
         assert talk.exchange.result is None
         asked = talk.answer(answer)
-        assert asked.lun == encode_lun(lun)
-        assert not asked.immediate and asked.read
+        assert asked.lun == encode_lun(lun) and asked.read
         assert asked.cdb[:6] == bytes.fromhex("12 01 83 00 ff 00")
         assert asked.expected_data_transfer_length == 255
+    assert talk.is_confirmed()
+
+
+def test_numbers_that_nobody_needed_are_used_up_whatever_the_answers_are() -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)))
+    talk.answer(naa(1))
+    talk.answer(naa(2))
+    assert talk.question().lun == encode_lun(2)
+    talk.data(TGTD_NO_SUCH_LUN)
+    talk.question()
+    talk.status(ScsiStatus.GOOD, response=1)
+    assert talk.use_up() == SPARE - 2
     assert talk.is_confirmed()
 
 
@@ -84,12 +93,21 @@ def test_a_page_longer_than_usual_is_asked_for_with_its_own_length() -> None:
     assert asked.expected_data_transfer_length == len(long) > 255
 
 
-def test_a_page_that_has_grown_is_asked_for_again() -> None:
-    grown = page(*(designator(T10, b"VENDOR  " + bytes([65 + n]) * 60) for n in range(5)))
+GROWN = page(*(designator(T10, b"VENDOR  " + bytes([65 + n]) * 60) for n in range(5)))
+
+
+def test_a_page_that_has_grown_is_asked_for_again_where_the_name_was_cut_off() -> None:
     talk = Talk((1, page(designator(T10, b"VENDOR  " + b"E" * 60))))
-    talk.answer(grown[:255])
-    again = talk.answer(grown)
-    assert again.immediate and again.expected_data_transfer_length == len(grown)
+    talk.answer(GROWN[:255])
+    again = talk.answer(GROWN)
+    assert again.expected_data_transfer_length == len(GROWN)
+    assert talk.is_confirmed()
+
+
+def test_a_page_that_has_grown_behind_the_name_is_the_same() -> None:
+    talk = Talk((1, page(designator(T10, b"VENDOR  " + b"A" * 60))))
+    talk.answer(GROWN[:255])
+    assert talk.use_up() == SPARE
     assert talk.is_confirmed()
 
 
@@ -174,7 +192,9 @@ def test_a_failure_of_many_units_counts_those_it_does_not_name() -> None:
 def test_after_a_failure_the_numbers_serve_a_logout() -> None:
     talk = Talk((1, naa(1)))
     talk.answer(naa(2))
-    assert not talk.is_confirmed()
+    result = talk.exchange.result
+    assert result is not None
+    assert (result.cmd_sn, result.exp_stat_sn) == (talk.exp_cmd_sn, talk.stat_sn)
 
 
 # --- not now ------------------------------------------------------------------------------------
@@ -190,21 +210,22 @@ each_not_now = pytest.mark.parametrize("said", NOT_NOW.values(), ids=NOT_NOW)
 
 
 @each_not_now
-def test_who_says_not_now_is_asked_again_without_using_up_a_number(said: dict[str, Any]) -> None:
+def test_who_says_not_now_is_asked_again(said: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
     first = talk.question()
     talk.status(**said)
     again = talk.answer(naa(1))
-    assert again.immediate and again.lun == first.lun
+    assert again.lun == first.lun
     assert again.initiator_task_tag != first.initiator_task_tag
-    assert not talk.answer(naa(2)).immediate
+    talk.answer(naa(2))
+    assert talk.use_up() == SPARE - 1
     assert talk.is_confirmed()
 
 
 @each_not_now
 def test_who_says_not_now_for_ever_is_not_confirmed(said: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)))
-    for _ in range(QUESTIONS):
+    for _ in range(SPARE + 1):
         talk.question()
         talk.status(**said)
     assert talk.failure.decision is Decision.RETRY
@@ -222,15 +243,6 @@ def test_what_came_before_a_busy_status_does_not_count() -> None:
 
 def test_a_page_that_claims_to_grow_with_every_answer_comes_to_an_end() -> None:
     talk = Talk((1, naa(1)))
-    for length in range(500, 500 + 100 * QUESTIONS, 100):
-        talk.answer(b"\0\x83" + length.to_bytes(2, "big") + naa(1)[4:])
-    assert talk.is_confirmed()
-
-
-def test_too_many_immediate_commands_are_sent_again() -> None:
-    talk = Talk((1, naa(1)))
-    talk.question()
-    reason = RejectReason.TOO_MANY_IMMEDIATE_COMMANDS
-    talk.say(Reject(reason=reason, data=bytes(48), **talk.numbers()))
-    talk.answer(naa(1))
-    assert talk.is_confirmed()
+    for length in range(500, 500 + 100 * (SPARE + 1), 100):
+        talk.answer(b"\0\x83" + length.to_bytes(2, "big") + naa(2)[4:])
+    assert talk.failure.what == "LUN 1: it does not say what it is: its page has grown"
