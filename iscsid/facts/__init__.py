@@ -26,6 +26,7 @@ from iscsid.facts.from_kernel import (
     PduReceived,
     RequestRefused,
     SessionDestroyed,
+    SessionDoomed,
     SessionRefused,
     SessionsFound,
     SessionStarted,
@@ -84,6 +85,7 @@ __all__ = [
     "CmdSnNotLearned",
     "RequestRefused",
     "ConnectionBroke",
+    "SessionDoomed",
     "PduReceived",
     "DisksChecked",
     "SessionUnbound",
@@ -126,6 +128,7 @@ Fact = (
     | CmdSnNotLearned
     | RequestRefused
     | ConnectionBroke
+    | SessionDoomed
     | PduReceived
     | DisksChecked
     | SessionUnbound

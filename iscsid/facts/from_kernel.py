@@ -57,7 +57,17 @@ class ConnectionBroke:
 
     sid: int
     reason: str
-    host_is_going: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDoomed:
+    """The kernel will never carry the session on, and waits for it to be destroyed.
+
+    Its SCSI host is being removed, or somebody has stopped it for good.
+    """
+
+    sid: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

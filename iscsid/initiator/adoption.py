@@ -32,8 +32,12 @@ def is_half_made(seen: KernelSession) -> bool:
 
 
 def is_half_destroyed(seen: KernelSession) -> bool:
-    """Whether a daemon died between the destruction of the connection and that of the session."""
-    return seen.connection_state is None and parse_marker(seen.marker) is not None
+    """Whether a daemon died between the stop for good and the destruction of the session.
+
+    The kernel fails all I/O from that stop on, and takes no login for the session any more. Its
+    connection is down then, or destroyed; one that has a marker, and so a socket, never is else.
+    """
+    return seen.connection_state in (None, "down") and parse_marker(seen.marker) is not None
 
 
 def state_at_start(seen: KernelSession) -> State:

@@ -73,10 +73,11 @@ class FilesHeard:
         for complaint in inventory.bindings.complaints:
             self._outbox.warn("", str(complaint))
         for session in inventory.sessions:
-            if not inventory.bindings.adopt(session.path.target_name, session.path.binding):
+            path = session.path
+            if not inventory.bindings.adopt(path.target_name, path.binding, path.name):
                 self._outbox.error(
                     session.who,
-                    f"the bindings file no longer gives {session.path.binding} to this target; "
+                    f"the bindings file no longer gives {path.binding} to this target; "
                     "the running session keeps it",
                 )
         inventory.save_bindings()

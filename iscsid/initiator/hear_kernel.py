@@ -28,6 +28,7 @@ class KernelHeard:
             facts.CmdSnNotLearned: self._request_refused,
             facts.RequestRefused: self._request_refused,
             facts.ConnectionBroke: self._connection_broke,
+            facts.SessionDoomed: self._session_doomed,
             facts.PduReceived: self._pdu_received,
             facts.DisksChecked: self._disks_checked,
             facts.SessionUnbound: self._session_unbound,
@@ -57,6 +58,11 @@ class KernelHeard:
         session = self._inventory.sessions.with_sid(fact.sid)
         if session is not None:
             session.broke(fact.reason)
+
+    def _session_doomed(self, fact: facts.SessionDoomed) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.doomed(fact.reason)
 
     def _pdu_received(self, fact: facts.PduReceived) -> None:
         session = self._inventory.sessions.with_sid(fact.sid)

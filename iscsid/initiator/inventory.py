@@ -123,18 +123,26 @@ class Inventory:
         for seen in found:
             marker = parse_marker(seen.marker)
             if is_half_made(seen) or is_half_destroyed(seen):
-                self.outbox.info(seen.target_name, f"removing session {seen.sid}, left half-made")
-                self.outbox.order(DestroySession(seen.sid))
+                self._remove(seen)
             elif marker is None:
                 self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
                 self._adopt(seen, marker)
         self.save_bindings()
 
+    def _remove(self, seen: KernelSession) -> None:
+        """Order the end of what a daemon that died has left, and nobody can use."""
+        why = "left half-made"
+        if is_half_destroyed(seen):
+            why = "whose destruction was begun: it cannot be revived"
+        self.outbox.warn(seen.target_name, f"removing session {seen.sid}, {why}")
+        self.outbox.order(DestroySession(seen.sid))
+
     def _adopt(self, seen: KernelSession, marker: Marker) -> None:
         name = _normalised(seen.target_name)
         portal = seen.persistent_portal
-        if name is None or portal is None or not self.bindings.adopt(name, marker.binding):
+        bindings = self.bindings
+        if not (name and portal and bindings.adopt(name, marker.binding, marker.path)):
             self.outbox.error(
                 seen.target_name,
                 f"session {seen.sid} says it is {marker.binding}, the bindings file disagrees: "
@@ -144,7 +152,7 @@ class Inventory:
         settings = self.targets.configuration.session_settings(name, portal, marker.found_at)
         way = Way(portal, seen.portal_group_tag, settings)
         spelling = "" if seen.target_name == name else seen.target_name
-        path = Path(marker.binding, name, marker.found_at, (way,), spelling)
+        path = Path(marker.binding, name, marker.found_at, (way,), marker.path, spelling)
         session = Session(path, self.identity, self.outbox, self.tree)
         session.isid = marker.isid
         session.adopt(seen.sid, seen.host_no, state_at_start(seen))
@@ -160,12 +168,19 @@ class Inventory:
             session.scan()
 
     def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
-        """Hold the sessions against sysfs, except those that changed since it was read."""
+        """Hold the sessions against sysfs, except those that changed since it was read.
+
+        What should have been removed and is there still is removed now.
+        """
         seen = {session.sid: session for session in found}
         for session in self.sessions:
             if session.sid is not None and session.changed_at_turn < ordered_at_turn:
                 compare(session, seen.get(session.sid))
                 self._begin_anew_if_gone(session)
+        for sid, left in seen.items():
+            is_ours = self.sessions.with_sid(sid) is not None
+            if not is_ours and (is_half_made(left) or is_half_destroyed(left)):
+                self._remove(left)
 
     def _link(self, session: Session, sid: int) -> None:
         luns = session.settings.luns

@@ -1,8 +1,9 @@
 """How a session in the kernel tells whose it is.
 
 The kernel keeps one free text per session, the interface name, for as long as the session lives.
-Ours holds the binding, the ISID and the DiscoveryAddress the target was found at, so that a daemon
-that starts again can adopt its sessions from the kernel alone. Pure.
+Ours holds the binding, the ISID, with Multipath the path, and the DiscoveryAddress the target was
+found at, so that a daemon that starts again can adopt its sessions from the kernel alone, whatever
+has become of the bindings file. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from iscsid.errors import InvalidName
 from iscsid.protocol.names import IscsiName, Portal, parse_portal
 from iscsid.protocol.parameters import Isid
 
-_FORM = re.compile(r"iscsid:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:@(\S+))?", re.ASCII)
+_FORM = re.compile(
+    r"iscsid:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,299}))?(?:@(\S+))?",
+    re.ASCII,
+)
 _RANDOM_FORMAT = 0x80  # T field 10b: the B and C fields are random (RFC 7143, section 11.12.5)
 _DISCOVERY = b"discovery "
 _TRIAL = b"trial "
@@ -29,10 +33,14 @@ class Marker:
     binding: Binding
     isid: Isid
     found_at: Portal | None
+    path: str = ""
+    """Which path of its target it is, as the bindings file has it; empty for the only one."""
 
     def __str__(self) -> str:
+        path = f"/{self.path}" if self.path else ""
         found_at = f"@{self.found_at}" if self.found_at else ""
-        return f"iscsid:{self.binding.bus}:{self.binding.target}:{self.isid.hex()}{found_at}"
+        number = f"{self.binding.bus}:{self.binding.target}"
+        return f"iscsid:{number}:{self.isid.hex()}{path}{found_at}"
 
 
 def parse_marker(text: str) -> Marker | None:
@@ -40,12 +48,13 @@ def parse_marker(text: str) -> Marker | None:
     match = _FORM.fullmatch(text)
     if match is None:
         return None
-    bus, target, isid, found_at = match.groups()
+    bus, target, isid, path, found_at = match.groups()
     try:
         return Marker(
             Binding(int(bus), int(target)),
             Isid(bytes.fromhex(isid)),
             parse_portal(found_at) if found_at else None,
+            path or "",
         )
     except (ValueError, InvalidName):
         return None

@@ -38,6 +38,8 @@ class Path:
     """The DiscoveryAddress that reported the target; ``None``: the file names it."""
     ways: tuple[Way, ...]
     """In the order in which they are tried; at least one."""
+    name: str = ""
+    """With Multipath, which of the paths this is: a portal, or the tag of a portal group."""
     spelling: str = ""
     """The name as the target itself writes it, where that is not the normalised one."""
 
@@ -95,6 +97,7 @@ def plan_paths(
             target_name,
             found_at,
             tuple(sorted(group, key=lambda way: _preference(way, found_at))),
+            name,
             source.spelling,
         )
         for name, group in _groups(ways).items()

@@ -144,6 +144,12 @@ class Session:
             self.last_failure = Failure(Decision.RETRY, reason)
         self.fire(Event.BROKE)
 
+    def doomed(self, reason: str) -> None:
+        """Nothing can bring the session back: its disks go, and come anew with another one."""
+        if (self.state, Event.DOOMED) in TRANSITIONS:
+            self.outbox.error(self.who, f"the kernel cannot carry the session on: {reason}")
+        self.fire(Event.DOOMED)
+
     def asked_to_stay_away(self, seconds: float) -> None:
         """The target said how long to wait after it drops the connection."""
         self.time2wait = seconds
@@ -161,15 +167,16 @@ class Session:
         A live session takes over at once what it can; the rest needs a new login, and gets it.
         """
         self.is_wanted, self.kept_because = True, ()
-        old = self.settings
+        old, is_same_path = self.settings, self.path.name == path.name
         self.path = path
         self.attempts.change_path(path)
         new = self.settings
-        if self.sid is None or old == new:
+        if self.sid is None:
             return
         if kernel_timeouts(old) != kernel_timeouts(new):
             self.outbox.order(ApplyTimeouts(self.sid, kernel_timeouts(new)))
-        if self.state is State.UP and _login_settings(old) != _login_settings(new):
+        needs_login = not is_same_path or _login_settings(old) != _login_settings(new)
+        if self.state is State.UP and needs_login:
             self.outbox.info(self.who, "settings changed that need a new login: logging in again")
             self.fire(Event.LOGOUT_ASKED)
 

@@ -81,12 +81,17 @@ def _description(session: Session, login: LoginSucceeded) -> SessionDescription:
         initiator_name=session.identity.initiator_name,
         portal=session.attempts.way.portal,
         portal_group_tag=login.result.target_portal_group_tag,
-        marker=str(Marker(session.path.binding, session.isid, session.path.found_at)),
+        marker=str(_marker(session)),
         cmd_sn=login.result.cmd_sn,
         exp_stat_sn=login.result.exp_stat_sn,
         parameters=login.result.parameters,
         timeouts=kernel_timeouts(session.settings),
     )
+
+
+def _marker(session: Session) -> Marker:
+    path = session.path
+    return Marker(path.binding, session.isid, path.found_at, path.name)
 
 
 def start_in_kernel(session: Session) -> None:

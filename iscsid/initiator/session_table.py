@@ -50,6 +50,8 @@ class Event(Enum):
     REFUSED = auto()
     CMD_SN_LEARNED = auto()
     BROKE = auto()
+    DOOMED = auto()
+    """The kernel will never carry it on: it can only be destroyed, and made anew."""
     LOGOUT_ASKED = auto()
     """By the target, or because settings changed that only a new login can change."""
     UNWANTED = auto()
@@ -97,6 +99,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.STARTING, Event.REFUSED): (State.WAITING, (Action.RETRY_LATER,)),
     # Up, until the connection breaks or the target asks us to leave.
     (State.UP, Event.BROKE): (State.DOWN, (Action.GO_DOWN,)),
+    (State.UP, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.UP, Event.LOGOUT_ASKED): (State.LEAVING_TO_RETURN, (Action.SEND_LOGOUT,)),
     (State.UP, Event.UNWANTED): (State.UP, (Action.CHECK_DISKS,)),
     (State.UP, Event.DISKS_UNUSED): (State.UNBINDING, (Action.UNBIND,)),
@@ -106,11 +109,13 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.LEAVING_TO_RETURN, Event.LOGGED_OUT): (State.DOWN, (Action.GO_DOWN,)),
     (State.LEAVING_TO_RETURN, Event.REFUSED): (State.DOWN, (Action.GO_DOWN,)),
     (State.LEAVING_TO_RETURN, Event.BROKE): (State.DOWN, (Action.GO_DOWN,)),
+    (State.LEAVING_TO_RETURN, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.LEAVING_TO_RETURN, Event.PATIENCE_ENDED): (State.DOWN, (Action.GO_DOWN,)),
     (State.LEAVING_TO_RETURN, Event.UNBOUND): (State.LEAVING, ()),
     (State.LEAVING_TO_RETURN, Event.DESTROYED): (State.WAITING, (Action.START_AFRESH,)),
     # Recovery: the kernel's CmdSN is learnt anew for each attempt, and STOP comes with it.
     (State.DOWN, Event.ATTEMPT_DUE): (State.PROBING, (Action.LEARN_CMD_SN,)),
+    (State.DOWN, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.DOWN, Event.UNWANTED): (State.DOWN, (Action.CHECK_DISKS,)),
     (State.DOWN, Event.DISKS_UNUSED): (State.ENDING, (Action.DESTROY,)),
     (State.DOWN, Event.DISKS_IN_USE): (State.DOWN, (Action.STAY,)),
@@ -118,6 +123,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.DOWN, Event.DESTROYED): (State.WAITING, (Action.START_AFRESH,)),
     (State.PROBING, Event.CMD_SN_LEARNED): (State.REJOINING, (Action.START_LOGIN,)),
     (State.PROBING, Event.REFUSED): (State.DOWN, (Action.RETRY_LATER,)),
+    (State.PROBING, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.PROBING, Event.UNBOUND): (State.ENDING, (Action.DESTROY,)),
     (State.PROBING, Event.DESTROYED): (State.WAITING, (Action.START_AFRESH,)),
     (State.REJOINING, Event.LOGIN_SUCCEEDED): (State.RESUMING, (Action.RESUME_IN_KERNEL,)),
@@ -126,20 +132,24 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
         State.DOWN,
         (Action.STOP_LOGIN, Action.RETRY_LATER, Action.CHECK_DISKS),
     ),
+    (State.REJOINING, Event.DOOMED): (State.ENDING, (Action.STOP_LOGIN, Action.DESTROY)),
     (State.REJOINING, Event.UNBOUND): (State.ENDING, (Action.STOP_LOGIN, Action.DESTROY)),
     (State.REJOINING, Event.DESTROYED): (State.WAITING, (Action.STOP_LOGIN, Action.START_AFRESH)),
     (State.RESUMING, Event.STARTED): (State.UP, (Action.COME_UP,)),
     (State.RESUMING, Event.REFUSED): (State.DOWN, (Action.RETRY_LATER,)),
+    (State.RESUMING, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.RESUMING, Event.DESTROYED): (State.WAITING, (Action.START_AFRESH,)),
     # Out: flush, log out, destroy. Each step has a limit.
     (State.UNBINDING, Event.UNBOUND): (State.LEAVING, (Action.SEND_LOGOUT,)),
     (State.UNBINDING, Event.BROKE): (State.ENDING, (Action.DESTROY,)),
+    (State.UNBINDING, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.UNBINDING, Event.REFUSED): (State.ENDING, (Action.DESTROY,)),
     (State.UNBINDING, Event.PATIENCE_ENDED): (State.ENDING, (Action.DESTROY,)),
     (State.UNBINDING, Event.DESTROYED): (State.GONE, (Action.FORGET,)),
     (State.LEAVING, Event.LOGGED_OUT): (State.ENDING, (Action.DESTROY,)),
     (State.LEAVING, Event.REFUSED): (State.ENDING, (Action.DESTROY,)),
     (State.LEAVING, Event.BROKE): (State.ENDING, (Action.DESTROY,)),
+    (State.LEAVING, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.LEAVING, Event.PATIENCE_ENDED): (State.ENDING, (Action.DESTROY,)),
     (State.LEAVING, Event.DESTROYED): (State.GONE, (Action.FORGET,)),
     (State.ENDING, Event.REFUSED): (State.ENDING, (Action.WAIT_A_LITTLE,)),
@@ -171,6 +181,10 @@ MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
         "the session changed its ways after it had asked",
     ),
     Event.BROKE: (_NOT_IN_KERNEL | _NO_CONNECTION, "there is no connection that could break"),
+    Event.DOOMED: (
+        _NOT_IN_KERNEL | {State.ENDING},
+        "the kernel has nothing of it, or is destroying it already",
+    ),
     Event.LOGOUT_ASKED: (
         {s for s in State if s is not State.UP},
         "it is on the way out already, or has no connection",

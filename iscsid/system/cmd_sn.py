@@ -8,16 +8,17 @@ from the other end. It takes a millisecond or two. Touches TCP on 127.0.0.1.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from iscsid.errors import ConnectionFailed
+from iscsid.errors import ConnectionFailed, KernelError
 from iscsid.protocol.bhs import BHS_LENGTH
 from iscsid.protocol.codes import Stage
 from iscsid.protocol.parameters import Isid
 from iscsid.protocol.pdu import LoginRequest
-from iscsid.system.connection import Connections
+from iscsid.system.connection import Bound, Connections
 
 _DEADLINE = 2.0
 """Seconds, for each wait."""
@@ -36,16 +37,21 @@ _PROBE = LoginRequest(
 )
 
 
+class StoppedForGood(KernelError):
+    """The session was stopped with STOP_CONN_TERM once, and can only be destroyed."""
+
+
 def learn(connections: Connections, sid: int) -> int:
     """Stop the connection of ``sid`` for recovery, and return the session's CmdSN.
 
-    The connection is left stopped, whatever happens. Raises ``KernelError``, ``ConnectionFailed``.
+    The connection is left stopped, whatever happens. Raises ``StoppedForGood``, ``KernelError``,
+    ``ConnectionFailed``.
     """
     stopped = connections.stop(sid)
     try:
         with _loopback_pair() as (near, far):
             try:
-                stopped.bind(near, ()).send(_PROBE.encode())
+                _probe(stopped.bind(near, ()))
                 header = _read(far, BHS_LENGTH)
             finally:
                 # Before the pair is closed: the kernel would take that for a connection error.
@@ -53,6 +59,16 @@ def learn(connections: Connections, sid: int) -> int:
     except OSError as error:
         raise ConnectionFailed.from_os("learning the CmdSN over a loopback pair", error) from error
     return int.from_bytes(header[_CMD_SN], "big")
+
+
+def _probe(bound: Bound) -> None:
+    try:
+        bound.send(_PROBE.encode())
+    except KernelError as error:
+        if error.code == errno.EPERM:
+            # Linux says so of a second login at once, which the stop has ended; or of this.
+            raise StoppedForGood(error.step, error.code) from error
+        raise
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from iscsid.facts import (
     Fact,
     RequestRefused,
     SessionDestroyed,
+    SessionDoomed,
     SessionRefused,
     SessionsFound,
     SessionStarted,
@@ -155,10 +156,12 @@ class Kernel:
                 return SessionRefused(order.binding, error.failure())
         return SessionStarted(order.binding, order.sid, host_no)
 
-    def learn_cmd_sn(self, sid: int) -> CmdSnLearned | CmdSnNotLearned:
+    def learn_cmd_sn(self, sid: int) -> CmdSnLearned | CmdSnNotLearned | SessionDoomed:
         """Stop the connection for recovery, and ask for what a new one must match."""
         try:
             learnt = cmd_sn.learn(self._connections, sid)
+        except cmd_sn.StoppedForGood:
+            return SessionDoomed(sid, "it was stopped for good")
         except IscsidError as error:
             return CmdSnNotLearned(sid, error.failure())
         return CmdSnLearned(sid, learnt, self._sysfs.identities(sid))

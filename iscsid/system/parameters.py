@@ -18,6 +18,9 @@ from iscsid.protocol.parameters import AgreedParameters, Digest
 
 MAX_TEXT = 255
 """Octets of any other text: what the kernel's own readers of it have room for."""
+MAX_MARKER = 1023
+"""Octets of the interface name, which nobody in the kernel reads: two host names fit, and the page
+in which /sys shows it holds it four times."""
 
 
 class Parameter(IntEnum):
@@ -109,7 +112,7 @@ def _identity(description: SessionDescription) -> tuple[Setting, ...]:
         (Parameter.INITIATOR_NAME, description.initiator_name, MAX_NAME_LENGTH),
         (Parameter.PERSISTENT_ADDRESS, description.portal.host, MAX_TEXT),
         (Parameter.PERSISTENT_PORT, str(description.portal.port), MAX_TEXT),
-        (Parameter.IFACE_NAME, description.marker, MAX_TEXT),
+        (Parameter.IFACE_NAME, description.marker, MAX_MARKER),
     ]
     if description.portal_group_tag is not None:
         texts.append((Parameter.TPGT, str(description.portal_group_tag), MAX_TEXT))

@@ -78,7 +78,7 @@ class Sysfs:
             raise IscsidError(
                 "the kernel has no iSCSI over TCP",
                 advice="load its module with 'modprobe iscsi_tcp'",
-                decision=Decision.GIVE_UP,
+                decision=Decision.RETRY_SLOWLY,
             ) from error
         except PermissionError as error:
             raise IscsidError(

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
 
-from iscsid.facts import ConnectionBroke, PduReceived, SessionDestroyed, SessionUnbound
+from iscsid.facts import (
+    ConnectionBroke,
+    PduReceived,
+    SessionDestroyed,
+    SessionDoomed,
+    SessionUnbound,
+)
 
 NETLINK_ISCSI = 8
 EVENT_GROUP = 1
@@ -84,7 +90,7 @@ class StopFlag(IntEnum):
     RECOVER = 3
 
 
-_INVALID_HOST = 1018
+_HOST_IS_GOING = 1018
 _CONNECTION_ERRORS = {
     1001: "DataSN out of order",
     1002: "a wrong data offset",
@@ -103,14 +109,13 @@ _CONNECTION_ERRORS = {
     1015: "a wrong data digest",
     1016: "a parameter was not found",
     1017: "a PDU for no known command",
-    _INVALID_HOST: "the SCSI host is being removed",
     1019: "sending failed",
     1020: "the target closed the connection",
     1021: "the SCSI error handler dropped the session",
     1022: "a ping was not answered in time",
 }
 
-Event = ConnectionBroke | PduReceived | SessionUnbound | SessionDestroyed
+Event = ConnectionBroke | SessionDoomed | PduReceived | SessionUnbound | SessionDestroyed
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +250,9 @@ def unpack_event(message: bytes) -> Event | None:
     if kind == Notice.UNBIND_SESSION:
         return SessionUnbound(first)
     if kind == Notice.CONN_ERROR and second == _CID:
-        reason = _CONNECTION_ERRORS.get(third, f"the kernel's error {third}")
-        return ConnectionBroke(first, reason, host_is_going=third == _INVALID_HOST)
+        if third == _HOST_IS_GOING:  # INVALID_HOST: its remover waits for us to end the session
+            return SessionDoomed(first, "its SCSI host is being removed")
+        return ConnectionBroke(first, _CONNECTION_ERRORS.get(third, f"the kernel's error {third}"))
     if kind == Notice.RECV_PDU and second == _CID:
         return _received_pdu(first, message[_UEVENT_LENGTH:])
     return None

@@ -19,6 +19,7 @@ from iscsid.initiator.marker import (
 )
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Isid
+from iscsid.system.parameters import MAX_MARKER
 
 NAME = IscsiName("iqn.2024-01.org.example:host")
 ISID = Isid(bytes.fromhex("80aabbcc0003"))
@@ -37,6 +38,12 @@ BOTH_WAYS = [
         Marker(Binding(1, 0), ISID, Portal("san.example.org")),
         "iscsid:1:0:80aabbcc0003@san.example.org:3260",
     ),
+    (
+        Marker(Binding(1, 3), ISID, Portal("192.0.2.1"), "[2001:db8::1]:3261"),
+        "iscsid:1:3:80aabbcc0003/[2001:db8::1]:3261@192.0.2.1:3260",
+    ),
+    (Marker(Binding(1, 3), ISID, None, "2"), "iscsid:1:3:80aabbcc0003/2"),
+    (Marker(Binding(1, 3), ISID, None, "?"), "iscsid:1:3:80aabbcc0003/?"),
 ]
 
 
@@ -58,12 +65,22 @@ def test_markers_are_written_and_read(marker: Marker, text: str) -> None:
         "iscsid:-1:0:80aabbcc0003",
         "iscsid:0:0:80aabbcc0003@",
         "iscsid:0:0:80aabbcc0003@a b",
+        "iscsid:0:0:80aabbcc0003/",
+        "iscsid:0:0:80aabbcc0003/#1",
+        "iscsid:0:0:80aabbcc0003/a b",
         "iscsid:0:0:80aabbcc0003\n",
         "iscsid:٣:0:80aabbcc0003",
     ],
 )
 def test_what_is_no_marker_belongs_to_somebody_else(text: str) -> None:
     assert parse_marker(text) is None
+
+
+def test_the_longest_marker_is_not_too_long_for_the_kernel() -> None:
+    name = Portal(".".join(["x" * 62] * 4), 65535)
+    marker = Marker(Binding(255, 255), ISID, name, str(name))
+    assert len(str(marker)) <= MAX_MARKER
+    assert parse_marker(str(marker)) == marker
 
 
 def test_no_two_bindings_share_an_isid_and_none_is_that_of_a_discovery() -> None:

@@ -107,6 +107,7 @@ def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:
         facts.CmdSnNotLearned(7, REFUSED),
         facts.RequestRefused(7, REFUSED),
         facts.ConnectionBroke(7, "reset"),
+        facts.SessionDoomed(7, "its SCSI host is being removed"),
         facts.DisksChecked(7, ()),
         facts.SessionUnbound(7),
         facts.SessionDestroyed(7),

@@ -62,3 +62,11 @@ def test_disks_are_taken_away_only_after_they_were_found_unused() -> None:
     for (_, event), (_, actions) in TRANSITIONS.items():
         if Action.UNBIND in actions:
             assert event is Event.DISKS_UNUSED
+
+
+def test_a_session_that_may_have_disks_is_destroyed_only_where_nobody_uses_them_or_can() -> None:
+    """Its disks are gone, unused, or of a session that the kernel will never carry on."""
+    leaving = {State.UNBINDING, State.LEAVING, State.ENDING}
+    for (state, event), (_, actions) in TRANSITIONS.items():
+        if Action.DESTROY in actions and state not in leaving:
+            assert event in (Event.UNBOUND, Event.DISKS_UNUSED, Event.DOOMED)

@@ -19,6 +19,7 @@ from iscsid.facts import (
     KernelSession,
     RequestRefused,
     SessionDestroyed,
+    SessionDoomed,
     SessionRefused,
     SessionsFound,
     SessionStarted,
@@ -50,6 +51,8 @@ class Running:
     has_connection: bool = True
     is_scanned: bool = False
     """Whether its LUNs have been looked for. A daemon that is killed may never come to that."""
+    is_terminated: bool = False
+    """Stopped for good: all I/O fails, and nothing brings it back."""
 
     @property
     def target_state(self) -> str:
@@ -57,8 +60,12 @@ class Running:
             return "UNBOUND"
         return "SCANNED" if self.is_scanned else "ALLOCATED"
 
+    @property
+    def has_life(self) -> bool:
+        return self.has_name and self.has_connection and not self.is_terminated
+
     def assert_may_go(self) -> None:
-        was_used = self.has_name and self.has_connection
+        was_used = self.has_life
         assert self.is_unbound or self.checked_unused or not was_used
 
 
@@ -89,6 +96,8 @@ class Kernel:
         if running is None or self._fails():
             return CmdSnNotLearned(sid, REFUSED)
         running.is_up, running.is_stopped = False, True
+        if running.is_terminated:
+            return SessionDoomed(sid, "it was stopped for good")
         running.learnt = running.cmd_sn
         return CmdSnLearned(sid, running.cmd_sn)
 
@@ -148,8 +157,7 @@ class Kernel:
     def sid_of(self, binding: Binding) -> int | None:
         for running in self.sessions.values():
             marker = parse_marker(running.description.marker)
-            is_ours = running.has_name and running.has_connection
-            if is_ours and marker is not None and marker.binding == binding:
+            if running.has_life and marker is not None and marker.binding == binding:
                 return running.sid
         return None
 
@@ -168,15 +176,18 @@ class Kernel:
             running.is_up, running.is_stopped = False, False
 
     def destroy_half(self, sid: int) -> None:
-        """Come as far as the destruction of the connection."""
+        """Come as far as the stop for good, or as far as the destruction of the connection."""
         if running := self.sessions.get(sid):
             running.assert_may_go()
-            running.is_up, running.has_connection = False, False
+            running.is_up, running.is_terminated = False, True
+            running.has_connection = self.random.random() < 0.5
 
     def _show(self, running: Running) -> KernelSession:
         described, portal = running.description, running.description.portal
         is_reachable = running.has_name and running.has_connection
         connection_state = "up" if running.is_up else "failed"
+        if running.is_terminated and not running.is_stopped:
+            connection_state = "down"
         return KernelSession(
             sid=running.sid,
             host_no=running.host_no,

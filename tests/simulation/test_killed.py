@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid import facts
+from iscsid import facts, orders
 from tests.simulation.world import KILLED, World
 
 SEEDS = range(300)
 LIVES = 6
 LONGEST_LIFE = 50
 """Orders: a whole start with all its logins takes no more."""
+IN_STEPS = (orders.StartSession, orders.ResumeSession, orders.LearnCmdSn, orders.DestroySession)
+"""The orders that take several requests to the kernel."""
 
 
 def live_and_die(world: World) -> None:
@@ -21,6 +23,7 @@ def live_and_die(world: World) -> None:
     dies_young = world.random.random() < 0.3
     life = world.random.randrange(1, LONGEST_LIFE)
     world.orders_to_live = life if dies_young else 0
+    world.fatal = world.random.choice((*IN_STEPS, None))
     if world.left is not None:
         world.begin()
         world.run(60)
@@ -28,6 +31,8 @@ def live_and_die(world: World) -> None:
     if world.left is None and world.kernel.sessions and world.random.random() < 0.7:
         named = [sid for sid, running in world.kernel.sessions.items() if running.has_name]
         world.break_connection(world.random.choice(named or [*world.kernel.sessions]))
+    if world.left is None and world.kernel.sessions and world.random.random() < 0.2:
+        world.doom(world.random.choice([*world.kernel.sessions]))
     if world.left is None and world.random.random() < 0.5:
         _change_what_is_wanted(world)
     world.run(world.random.uniform(1, 90))
@@ -43,7 +48,7 @@ def _change_what_is_wanted(world: World) -> None:
 
 def mend(world: World) -> None:
     """Let it live from now on, and want everything."""
-    world.orders_to_live = 0
+    world.orders_to_live, world.fatal = 0, None
     world.configured = [array.portal for array in world.all]
     world.kernel.clumsiness = world.clumsiness = 0
     if world.left is not None:
@@ -74,6 +79,6 @@ def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() 
             live_and_die(world)
             if world.left == KILLED:
                 told.append(world.log[-1])
-    for order in ("StartSession", "ResumeSession", "LearnCmdSn", "DestroySession"):
-        count = sum(f"killed during {order}" in line for line in told)
-        assert count >= len(SEEDS) / 50, f"{count} deaths during {order}"
+    for order in IN_STEPS:
+        count = sum(f"killed during {order.__name__}" in line for line in told)
+        assert count >= len(SEEDS) / 20, f"{count} deaths during {order.__name__}"

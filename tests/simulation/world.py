@@ -68,6 +68,8 @@ class World:
         self.left: int | None = None
         self.orders_to_live = 0
         """Orders until the daemon is killed; none, or less than that: it lives on."""
+        self.fatal: type[Order] | None = None
+        """The kind of order during which it is killed, whenever that comes."""
         self._tick = itertools.count()
         self.begin()
 
@@ -95,7 +97,7 @@ class World:
         while queue and self.left is None:
             for order in self.owner.handle(queue.pop(0), self.now):
                 self.orders_to_live -= 1
-                if self.orders_to_live == 0:
+                if self.orders_to_live == 0 or type(order) is self.fatal:
                     self.die_during(order)
                     return
                 queue += self.carry_out(order)
@@ -266,6 +268,13 @@ class World:
             running.is_up, running.is_stopped = False, False
             if is_told:
                 self.tell(facts.ConnectionBroke(sid, "the target closed the connection"))
+
+    def doom(self, sid: int) -> None:
+        """Let somebody else stop a session for good; the daemon hears of a broken connection."""
+        running = self.kernel.sessions[sid]
+        running.is_terminated, running.is_stopped = True, False
+        running.is_up = False
+        self.tell(facts.ConnectionBroke(sid, "the connection failed"))
 
     def wanted(self) -> set[IscsiName]:
         names = (a.targets for a in self.all if a.portal in self.configured)

@@ -140,6 +140,8 @@ class StandIn:
             number, length = unpack_from("=II", message, 40)
             connection.parameters[number] = message[72 : 72 + length - 1].decode()
         elif command is Command.SEND_PDU:
+            if connection.is_over:
+                return errno.EPERM
             header = bytearray(message[72:120])
             pack_into(">I", header, 24, self.cmd_sn)
             connection.bound.sendall(header)

@@ -69,6 +69,24 @@ def test_refused_probe_leaves_the_connection_stopped(
     assert there is not None and there.bound is None
 
 
+def test_session_that_was_stopped_for_good_is_told_apart(
+    kernel: StandIn, connections: Connections
+) -> None:
+    """A daemon that stopped it was killed; for the next one it is a connection like any other."""
+    connections[1].end()
+    connections.adopt(1)
+    with pytest.raises(cmd_sn.StoppedForGood, match="EPERM"):
+        cmd_sn.learn(connections, 1)
+    assert isinstance(connections[1], Stopped)
+
+
+def test_lack_of_privilege_is_no_stop_for_good(kernel: StandIn, connections: Connections) -> None:
+    kernel.refusals[Command.STOP_CONN] = errno.EPERM
+    with pytest.raises(KernelError, match="EPERM") as raised:
+        cmd_sn.learn(connections, 1)
+    assert not isinstance(raised.value, cmd_sn.StoppedForGood)
+
+
 def test_session_nobody_knows_cannot_be_probed(connections: Connections) -> None:
     with pytest.raises(KernelError, match="EINVAL"):
         cmd_sn.learn(connections, 99)

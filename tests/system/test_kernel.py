@@ -16,11 +16,13 @@ import pytest
 from iscsid.facts import (
     CmdSnLearned,
     CmdSnNotLearned,
+    SessionDoomed,
     SessionRefused,
 )
 from iscsid.jobs import JobId
 from iscsid.orders import StartSession
 from iscsid.system.kernel import Kernel
+from iscsid.system.parameters import MAX_MARKER
 from iscsid.system.uevent import Command
 from tests.machine.hand import BINDING, TARGET
 from tests.system.bench import DESCRIPTION, STARTED, Bench, a_socket, bench_in
@@ -86,7 +88,7 @@ def test_start_without_the_module_says_how_to_load_it(bench: Bench) -> None:
 def test_description_the_kernel_must_not_see_is_refused_before_anything_is_made(
     bench: Bench,
 ) -> None:
-    order = StartSession(BINDING, JobId(1), replace(DESCRIPTION, marker="x" * 256))
+    order = StartSession(BINDING, JobId(1), replace(DESCRIPTION, marker="x" * (MAX_MARKER + 1)))
     assert isinstance(bench.hand.start_session(order, a_socket()), SessionRefused)
     assert bench.kernel.asked == []
 
@@ -148,6 +150,14 @@ def test_cmd_sn_of_a_session_that_is_gone_is_not_learned(bench: Bench) -> None:
     bench.start()
     bench.vanish()
     assert isinstance(bench.hand.learn_cmd_sn(1), CmdSnNotLearned)
+
+
+def test_session_that_was_stopped_for_good_is_doomed(bench: Bench) -> None:
+    bench.start()
+    connection = bench.kernel.sessions[1]
+    assert connection is not None
+    connection.is_over = True
+    assert bench.hand.learn_cmd_sn(1) == SessionDoomed(1, "it was stopped for good")
 
 
 def test_adopted_session_is_stopped_before_it_is_bound(bench: Bench) -> None:

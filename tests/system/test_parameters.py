@@ -109,7 +109,7 @@ def test_outstanding_r2ts_are_a_power_of_two_with_room_for_all(number: int) -> N
     assert told.bit_count() == 1 and number <= told < 2 * number
 
 
-LONGEST = [("target_name", 223), ("initiator_name", 223), ("marker", 255)]
+LONGEST = [("target_name", 223), ("initiator_name", 223), ("marker", 1023)]
 
 
 @pytest.mark.parametrize(("field", "most"), LONGEST)

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.facts import ConnectionBroke, PduReceived, SessionDestroyed, SessionUnbound
+from iscsid.facts import (
+    ConnectionBroke,
+    PduReceived,
+    SessionDestroyed,
+    SessionDoomed,
+    SessionUnbound,
+)
 from iscsid.protocol.codes import AsyncEvent
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, LogoutResponse, NopOut, decode
 from iscsid.system import uevent
@@ -109,17 +115,18 @@ def test_error_of_another_connection_than_ours_is_passed_over() -> None:
     assert uevent.unpack_event(bytes(message)) is None
 
 
-def _connection_error(code: int) -> ConnectionBroke:
+def _connection_error(code: int) -> ConnectionBroke | SessionDoomed:
     message = bytearray(RECORDED["connection_error", "event"])
     message[16 + 48 : 16 + 52] = code.to_bytes(4, "little")
     fact = uevent.unpack_event(bytes(message))
-    assert isinstance(fact, ConnectionBroke)
+    assert isinstance(fact, (ConnectionBroke, SessionDoomed))
     return fact
 
 
-def test_host_that_is_being_removed_is_told_apart() -> None:
-    going = [code for code in range(1000, 1030) if _connection_error(code).host_is_going]
-    assert going == [1018]
+def test_session_whose_host_is_being_removed_is_doomed_and_no_other() -> None:
+    facts = {code: _connection_error(code) for code in range(1000, 1030)}
+    doomed = {code: fact for code, fact in facts.items() if isinstance(fact, SessionDoomed)}
+    assert doomed == {1018: SessionDoomed(2, "its SCSI host is being removed")}
 
 
 def test_connection_error_nobody_listed_still_has_words() -> None:

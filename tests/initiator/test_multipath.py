@@ -1,0 +1,118 @@
+"""Stories of targets with a session per path: each path keeps its numbers, whatever happens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.binding import Binding
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import MultipathPolicy
+from iscsid.facts import KernelSession
+from iscsid.initiator.marker import parse_marker
+from iscsid.jobs import LoginJob
+from iscsid.protocol.names import DiscoveryRecord, TargetAddress
+from tests.initiator.stage import (
+    DISK,
+    PORTAL,
+    SECOND,
+    ZERO,
+    Stage,
+    configuration,
+    kernel_session,
+    kinds,
+    settings,
+)
+
+ONE = Binding(1, 0)
+PATHS = {
+    MultipathPolicy.PORTAL: (str(PORTAL), str(SECOND)),
+    MultipathPolicy.PORTAL_GROUP: ("1", "2"),
+}
+each_policy = pytest.mark.parametrize("policy", PATHS)
+TARGET = DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1), TargetAddress(SECOND, 2)))
+
+
+def with_policy(policy: MultipathPolicy) -> Configuration:
+    return configuration(PORTAL, settings=settings(multipath=policy))
+
+
+def path(number: int, policy: MultipathPolicy) -> KernelSession:
+    """One of the two paths as the kernel runs it."""
+    marker = f"iscsid:{number}:0:80aabbcc0{number}00/{PATHS[policy][number]}@{PORTAL}"
+    return replace(
+        kernel_session(number + 1, marker=marker),
+        persistent_portal=(PORTAL, SECOND)[number],
+        portal_group_tag=number + 1,
+    )
+
+
+def lines(stage: Stage) -> list[list[str]]:
+    return [line.split() for line in stage.bindings.splitlines() if line[0] != "#"]
+
+
+@each_policy
+def test_each_path_says_in_the_kernel_which_it_is(policy: MultipathPolicy) -> None:
+    stage = Stage()
+    stage.begin(with_policy(policy))
+    stage.discovered(TARGET)
+    logins = [job for job in stage.jobs if isinstance(job, LoginJob)]
+    assert [job.portal for job in logins] == [PORTAL, SECOND]
+    (start,) = stage.logged_in(SECOND)
+    assert isinstance(start, orders.StartSession)
+    marker = parse_marker(start.description.marker)
+    assert marker is not None
+    assert (marker.binding, marker.path) == (ONE, PATHS[policy][1])
+
+
+@each_policy
+def test_both_paths_are_adopted_although_their_lines_were_removed(policy: MultipathPolicy) -> None:
+    stage = Stage()
+    found = [path(1, policy), path(0, policy)]
+    given = stage.begin(with_policy(policy), *found)
+    assert kinds(given).count("AdoptSession") == 2 and "LoginJob" not in kinds(given)
+    first, second = PATHS[policy]
+    assert lines(stage) == [["1", "0", DISK, second], ["0", "0", DISK, first]]
+    assert stage.discovered(TARGET) == [], "they are what is wanted"
+
+
+@each_policy
+def test_both_paths_keep_their_numbers_when_the_lines_go_while_they_are_up(
+    policy: MultipathPolicy,
+) -> None:
+    stage = Stage()
+    stage.begin(with_policy(policy), path(0, policy), path(1, policy))
+    stage.discovered(TARGET)
+    stage.bindings = "# end of bindings\n"
+    given = stage.reload(with_policy(policy))
+    assert not {"SendLogout", "LoginJob", "CheckDisks"} & set(kinds(given))
+    first, second = PATHS[policy]
+    assert lines(stage) == [["0", "0", DISK, first], ["1", "0", DISK, second]]
+    assert not stage.said("no longer gives")
+
+
+def test_a_session_that_becomes_one_of_several_paths_says_so_with_a_new_login() -> None:
+    stage = Stage()
+    stage.up()
+    stage.reload(with_policy(MultipathPolicy.PORTAL))
+    assert stage.said("info", DISK, "logging in again")
+    stage.tell(facts.PduReceived(1, bytes([0x26, 0x80]) + bytes(46), b""))
+    stage.wait(facts.TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    (resume,) = stage.logged_in()
+    assert isinstance(resume, orders.ResumeSession) and resume.binding == ZERO
+    marker = parse_marker(resume.description.marker)
+    assert marker is not None and marker.path == str(PORTAL)
+
+
+def test_a_session_whose_number_goes_to_another_portals_path_moves_there() -> None:
+    """Else two paths would lead through one portal."""
+    stage = Stage()
+    failed_over = replace(kernel_session(), persistent_portal=SECOND)
+    stage.begin(with_policy(MultipathPolicy.PORTAL), failed_over)
+    assert kinds(stage.discovered(TARGET)) == ["SendLogout", "LoginJob"]
+    assert stage.said("info", f"{DISK} via {PORTAL}", "logging in again")
+    (login,) = (job for job in stage.jobs if isinstance(job, LoginJob))
+    assert login.portal == SECOND
