@@ -41,8 +41,9 @@ class WorkersHeard:
             affected = discovery.completed(fact)
             if discovery.has_confirmed:
                 portal = discovery.settings.portal
-                sessions = self._inventory.sessions
-                affected |= {s.path.target_name for s in sessions if s.path.found_at == portal}
+                paths = (session.path for session in self._inventory.sessions)
+                # Any address may have reported one more path to a target found elsewhere.
+                affected |= {p.target_name for p in paths if p.name or p.found_at == portal}
             self._inventory.reconcile(affected)
             self._inventory.reconcile_orphans()
 

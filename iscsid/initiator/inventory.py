@@ -80,7 +80,7 @@ class Inventory:
                 session.wanted(path)
                 if session.sid is not None:
                     self._link(session, session.sid)
-            elif source is not None or not self.targets.is_undecided(session.path.found_at):
+            elif not self.targets.is_undecided(session.path):
                 session.unwanted()
                 self.sessions.drop_if_gone(session)
         for path in paths.values():

@@ -149,6 +149,7 @@ class Initiator:
 
     def _try_what_was_unreachable(self) -> None:
         self._network_settles, self._network_tried_at = False, self._outbox.now
+        self._outbox.debug("", "the network has changed: trying again what was unreachable")
         for discovery in self._inventory.targets.discoveries.values():
             if _was_unreachable(discovery.last_failure):
                 discovery.ask()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iscsid.config.configuration import Configuration
-from iscsid.config.settings import StaticTarget
+from iscsid.config.settings import MultipathPolicy, StaticTarget
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.paths import Known, Source
+from iscsid.initiator.paths import Known, Path, Source
 from iscsid.initiator.session import Identity
 from iscsid.protocol.names import IscsiName, Portal
 
@@ -50,12 +50,29 @@ class Targets:
         ]
         return Source.merge(known)
 
-    def is_undecided(self, found_at: Portal | None) -> bool:
-        """Whether a DiscoveryAddress has yet to say if a target it once reported still exists.
+    def is_undecided(self, path: Path) -> bool:
+        """Whether a DiscoveryAddress has yet to say if a path that is not known of still exists.
 
-        Where the file no longer has that address, any other may be its new spelling: each is given
-        one attempt to report the target.
+        Where the file no longer has the address that once reported the target, any other may be its
+        new spelling: each is given one attempt to report it. One path more to a target that is
+        known may have been reported by any of them.
         """
+        source = self.source(path.target_name)
+        if source is None:
+            return self._is_target_undecided(path.found_at)
+        known = {address.portal for address in source.addresses}
+        is_known = any(way.portal in known for way in path.ways)
+        if is_known or not self._may_be_several(path):
+            return False
+        return not all(discovery.has_confirmed for discovery in self.discoveries.values())
+
+    def _may_be_several(self, path: Path) -> bool:
+        """Whether the configuration still allows a target to have this as one of its paths."""
+        resolve = self.configuration.session_settings
+        settings = resolve(path.target_name, path.ways[0].portal, path.found_at)
+        return bool(path.name) and settings.enabled and settings.multipath is not MultipathPolicy.NO
+
+    def _is_target_undecided(self, found_at: Portal | None) -> bool:
         discovery = self.discoveries.get(found_at) if found_at else None
         if discovery is not None:
             return not discovery.has_confirmed

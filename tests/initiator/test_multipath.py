@@ -10,9 +10,10 @@ from iscsid import facts, orders
 from iscsid.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy
+from iscsid.errors import Decision, Failure
 from iscsid.facts import KernelSession
 from iscsid.initiator.marker import parse_marker
-from iscsid.jobs import LoginJob
+from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, TargetAddress
 from tests.initiator.stage import (
     DISK,
@@ -76,6 +77,32 @@ def test_both_paths_are_adopted_although_their_lines_were_removed(policy: Multip
     first, second = PATHS[policy]
     assert lines(stage) == [["1", "0", DISK, second], ["0", "0", DISK, first]]
     assert stage.discovered(TARGET) == [], "they are what is wanted"
+
+
+def discoveries(stage: Stage) -> list[DiscoveryJob]:
+    return [job for job in stage.jobs if isinstance(job, DiscoveryJob)]
+
+
+def test_a_path_that_another_address_reports_waits_for_what_that_says() -> None:
+    """Each address of an array may report its own portal alone."""
+    stage = Stage()
+    policy = MultipathPolicy.PORTAL
+    both = configuration(PORTAL, SECOND, settings=settings(multipath=policy))
+    stage.begin(both, path(0, policy), path(1, policy))
+    first, second = discoveries(stage)
+    only = DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1),))
+    answer = facts.TargetDiscovered(first.job, only), facts.DiscoveryCompleted(first.job)
+    assert stage.tell(*answer, facts.WorkerEnded(first.job)) == []
+    unreachable = Failure(Decision.RETRY, "connection refused")
+    stage.tell(facts.DiscoveryFailed(second.job, unreachable), facts.WorkerEnded(second.job))
+    stage.reload(both)
+    again = discoveries(stage)[-2:]
+    for asked in again:
+        done = facts.DiscoveryCompleted(asked.job), facts.WorkerEnded(asked.job)
+        reported = facts.TargetDiscovered(asked.job, only)
+        given = stage.tell(*([reported] if asked.portal == PORTAL else []), *done)
+        assert kinds(given) == ([] if asked is again[0] else ["CheckDisks"])
+    assert given == [orders.CheckDisks(2, may_open=True)], "nobody knows of it any more"
 
 
 @each_policy

@@ -1,0 +1,78 @@
+"""Two paths to every target, and bindings that get lost: each path keeps one session of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from iscsid import facts
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import DiscoverySettings, MultipathPolicy, SessionSettings
+from iscsid.initiator.marker import Marker, parse_marker
+from iscsid.protocol.names import IscsiName, Portal
+from tests.simulation.test_killed import live_and_die, mend
+from tests.simulation.world import HOST, World, target
+
+TARGETS = {target(number) for number in range(3)}
+SETTINGS = SessionSettings(multipath=MultipathPolicy.PORTAL)
+
+
+class TwoPaths(World):
+    """A world in which every target can be reached through every portal."""
+
+    def begin(self) -> None:
+        for array in self.all:
+            array.targets = set(TARGETS)
+        super().begin()
+
+    def configuration(self) -> facts.ConfigurationRead:
+        def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
+            return SETTINGS
+
+        discoveries = tuple(DiscoverySettings(portal=portal) for portal in self.configured)
+        return facts.ConfigurationRead(Configuration(discoveries, (), resolve), HOST)
+
+    def lose_lines(self) -> None:
+        """Somebody removes lines from the bindings file, all of them perhaps."""
+        kept = [line for line in self.bindings.splitlines() if self.random.random() < 0.5]
+        self.bindings = "".join(f"{line}\n" for line in kept)
+
+    def markers(self, name: IscsiName) -> list[Marker]:
+        """Return what the kernel's sessions with a target say of themselves."""
+        found = self.kernel.sessions.values()
+        texts = [each.description.marker for each in found if each.description.target_name == name]
+        return [marker for marker in map(parse_marker, texts) if marker is not None]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_each_path_has_one_session_and_one_number_whatever_becomes_of_the_file(seed: int) -> None:
+    world = TwoPaths(seed, clumsiness=0.05)
+    for _ in range(6):
+        live_and_die(world)
+        if world.random.random() < 0.5:
+            world.lose_lines()
+    mend(world)
+    assert world.up() == dict.fromkeys(TARGETS, 2), "\n".join(world.log[-60:])
+    numbers = set()
+    for name in TARGETS:
+        markers = world.markers(name)
+        assert {marker.path for marker in markers} == {str(array.portal) for array in world.all}
+        assert len({marker.binding.target for marker in markers}) == 1, markers
+        numbers |= {marker.binding for marker in markers}
+    assert len(numbers) == 2 * len(TARGETS)
+    told = [line.split() for line in world.bindings.splitlines() if not line.startswith("#")]
+    assert len(told) == len(numbers)
+
+
+def test_adopted_paths_are_not_logged_in_to_again() -> None:
+    """All lines are gone; the sessions alone know whose numbers they have."""
+    world = TwoPaths(1)
+    world.run(120)
+    before = {name: world.markers(name) for name in TARGETS}
+    assert all(len(markers) == 2 for markers in before.values())
+    world.tell(facts.TerminateReceived())
+    world.bindings = ""
+    attempts = len(world.attempts)
+    world.begin()
+    world.run(600)
+    assert {name: world.markers(name) for name in TARGETS} == before
+    assert len(world.attempts) == attempts
