@@ -12,6 +12,7 @@ from iscsid.jobs import LoginJob, ScanJob
 from iscsid.orders import StartWorker
 from tests.initiator.stage import (
     DISK,
+    HOST,
     OTHER,
     PORTAL,
     SECOND,
@@ -95,6 +96,25 @@ def test_units_that_are_others_keep_the_disks_blocked_until_they_are_right_again
     stage.wait(TimerPurpose.RETRY_LOGIN)
     stage.tell(facts.CmdSnLearned(1, 9, ((1, b"red"),)))
     assert kinds(stage.logged_in()) == ["ResumeSession"]
+
+
+def test_logins_that_succeed_and_drop_again_and_again_pause_and_name_the_likely_cause() -> None:
+    """Another host with our InitiatorName takes the session over whenever we take it back."""
+    stage = Stage()
+    stage.up()
+    pauses = []
+    for _ in range(5):
+        stage.tell(facts.ConnectionBroke(1, "the target closed the connection"))
+        lost_at = stage.now
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+        pauses.append(stage.now - lost_at)
+        stage.tell(facts.CmdSnLearned(1, 9))
+        stage.logged_in()
+        stage.tell(facts.SessionStarted(ZERO, 1, 2))
+        stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
+    assert pauses == sorted(pauses) and pauses[0] == 0 and pauses[-1] > 3
+    causes = [line for line in stage.log if f"another host use the InitiatorName {HOST}?" in line]
+    assert len(causes) == 1 and causes[0].startswith(f"warning {DISK}")
 
 
 def test_the_same_isid_is_used_for_every_login_of_a_session() -> None:
