@@ -155,9 +155,15 @@ class Session:
         self.time2wait = seconds
 
     def disks_checked(self, uses: tuple[str, ...]) -> None:
-        if not self.is_wanted:
+        if self.is_wanted:
+            return
+        event = Event.DISKS_IN_USE if uses else Event.DISKS_UNUSED
+        if (self.state, event) in TRANSITIONS:
             self.kept_because = uses
-            self.fire(Event.DISKS_IN_USE if uses else Event.DISKS_UNUSED)
+        else:
+            # An answer that comes too late is asked for again as soon as it can count.
+            self._was_told_to_go = False
+        self.fire(event)
 
     # --- what is wanted -------------------------------------------------------------------------
 

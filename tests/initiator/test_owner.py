@@ -23,6 +23,8 @@ from tests.initiator.stage import (
 )
 
 REFUSED = Failure(Decision.RETRY, "connection refused")
+LOGOUT_REQUESTED = bytes([0x32, 0x80, *bytes(34), 1, *bytes(11)])
+LOGOUT_RESPONSE = bytes([0x26, 0x80, *bytes(46)])
 FINAL = Failure(Decision.GIVE_UP, "the target was removed")
 
 
@@ -88,6 +90,30 @@ def test_sigint_without_sessions_leaves_at_once() -> None:
     stage.begin(configuration(PORTAL))
     given = stage.tell(facts.InterruptReceived())
     assert kinds(given) == ["StopWorker", "Leave"]
+
+
+def test_sigint_does_not_forget_a_session_that_was_about_to_be_revived() -> None:
+    """The timer expires together with the signal, before it is known whether disks are in use."""
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDisks"]
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert stage.tell(facts.DisksChecked(1, ())) == []
+    given = stage.tell(facts.CmdSnLearned(1, 9))
+    assert kinds(given) == ["CheckDisks"], "a login is begun although nobody wants it"
+    assert kinds(stage.tell(facts.DisksChecked(1, ()))) == ["DestroySession"]
+    assert stage.tell(facts.SessionDestroyed(1)) == [orders.Leave(0)]
+
+
+def test_sigint_does_not_forget_a_session_whose_target_asks_for_a_logout_just_then() -> None:
+    stage = Stage()
+    stage.up()
+    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDisks"]
+    stage.tell(facts.PduReceived(1, LOGOUT_REQUESTED, b""))
+    assert stage.tell(facts.DisksChecked(1, ())) == []
+    assert kinds(stage.tell(facts.PduReceived(1, LOGOUT_RESPONSE, b""))) == ["CheckDisks"]
+    assert kinds(stage.tell(facts.DisksChecked(1, ()))) == ["DestroySession"]
 
 
 def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:

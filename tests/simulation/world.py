@@ -10,6 +10,7 @@ import heapq
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 
 from iscsid import facts, orders
@@ -27,6 +28,8 @@ from tests.simulation.kernel import Kernel
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
 KILLED = -9
+COINCIDENCE = 2.0
+"""Seconds before its time that a timer may expire together with a fact."""
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
 
 
@@ -92,8 +95,14 @@ class World:
         return facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST)
 
     def tell(self, fact: Fact) -> None:
-        """Turn the ring: the fact, and at once everything the hands find out."""
+        """Turn the ring: the fact, and at once everything the hands find out.
+
+        Now and then a timer expires with it, and is heard of before what the hands find out.
+        """
         queue = [fact]
+        is_near = min(self.timers.values(), default=inf) < self.now + COINCIDENCE
+        if is_near and self.random.random() < 0.5:
+            queue.append(self._expire_nearest())
         while queue and self.left is None:
             for order in self.owner.handle(queue.pop(0), self.now):
                 self.orders_to_live -= 1
@@ -127,14 +136,17 @@ class World:
             if min(at_timer, at_agenda) > end:
                 break
             if timer is not None and at_timer <= at_agenda:
-                self.now = max(self.now, at_timer)
-                del self.timers[timer]
-                self.tell(facts.TimerExpired(timer))
+                self.tell(self._expire_nearest())
             else:
                 at, _, fact = heapq.heappop(self.agenda)
                 self.now = max(self.now, at)
                 self._happen(fact)
         self.now = end
+
+    def _expire_nearest(self) -> facts.TimerExpired:
+        timer = min(self.timers, key=self.timers.__getitem__)
+        self.now = max(self.now, self.timers.pop(timer))
+        return facts.TimerExpired(timer)
 
     # --- orders ---------------------------------------------------------------------------------
 
