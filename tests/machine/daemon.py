@@ -18,7 +18,7 @@ Numbers = tuple[int, int]
 """Bus and target id."""
 
 INITIATOR_NAME = "iqn.2003-02.org.example:machine"
-PATIENCE = 180.0
+PATIENCE = float(os.environ.get("ISCSID_TEST_PATIENCE", "180"))
 """Seconds to wait for what ought to happen: the machine is emulated and may be busy."""
 
 

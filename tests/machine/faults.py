@@ -55,6 +55,26 @@ def silence(port: int = PORT) -> Iterator[None]:
         disks.run("tc", "qdisc", "del", "dev", "lo", "clsact")
 
 
+@contextmanager
+def network_down() -> Iterator[None]:
+    """Take the loopback interface down, so that no address can be reached, and up again."""
+    disks.run("ip", "link", "set", "lo", "down")
+    try:
+        yield
+    finally:
+        disks.run("ip", "link", "set", "lo", "up")
+
+
+@contextmanager
+def clock_jump(seconds: float) -> Iterator[None]:
+    """Set the clock that people read forward (or back), and right again in the end."""
+    time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
+    try:
+        yield
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, time.time() - seconds)
+
+
 class Storage:
     """Targets with one disk each, at LUN 1, that can go down and come back the same."""
 
@@ -62,14 +82,10 @@ class Storage:
         """``files``: what each target exports, by its name."""
         self.kind = kind
         self._files = files
-        self._portals = portals or (f"127.0.0.1:{PORT}",)
+        self.portals = portals or (f"127.0.0.1:{PORT}",)
         self._exporter: Tgtd | Lio | None = None
         self._is_up = False
         self.come_up()
-
-    @property
-    def address(self) -> str:
-        return self._portals[0]
 
     def go_down(self) -> None:
         """Tgtd is killed; LIO closes its portal groups, which close their connections."""
@@ -88,7 +104,7 @@ class Storage:
         if isinstance(self._exporter, Lio):
             self._enable("1")
             return
-        self._exporter = Tgtd(*self._portals) if self.kind == "tgtd" else Lio(self._portals)
+        self._exporter = Tgtd(*self.portals) if self.kind == "tgtd" else Lio(self.portals)
         for name, file in self._files.items():
             self._exporter.add_target(name, {1: file})
 

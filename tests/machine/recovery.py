@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.machine import disks, sessions
 from tests.machine.daemon import Daemon, wait_until
-from tests.machine.faults import Storage
+from tests.machine.faults import Stopwatch, Storage
 from tests.machine.workload import Workload, writing
 
 SETTINGS = (
@@ -37,7 +37,8 @@ class Stage:
         self,
         kind: str,
         directory: Path,
-        *settings: str,
+        *,
+        settings: tuple[str, ...] = SETTINGS,
         count: int = 1,
         portals: tuple[str, ...] = (),
         daemon: Daemon | None = None,
@@ -45,9 +46,11 @@ class Stage:
         names = [target_name(number) for number in range(count)]
         files = {name: disks.make_file(directory / name, 4) for name in names}
         self.names = names
+        watch = Stopwatch()
         self.storage = Storage(kind, files, *portals)
+        watch.lap(f"{kind} with {count} targets is there")
         self.daemon = daemon or Daemon(directory)
-        self._settings = (*SETTINGS, *settings)
+        self._settings = settings
         self._records = (directory / f"record{number}" for number in itertools.count())
         self.links: list[Path] = []
         self._before: list[Identity] = []
@@ -55,16 +58,19 @@ class Stage:
     def begin(self) -> None:
         """Start the daemon, and wait for all the disks."""
         self.configure()
+        watch = Stopwatch()
         self.daemon.start()
         self.daemon.wait_for_sessions(*self.names)
         numbers = self.daemon.wait_for_bindings(*self.names)
         self.links = [self.daemon.link(*numbers[name], 1) for name in self.names]
         self.daemon.wait_for_links(*self.links)
+        watch.lap(f"a daemon has started, and {len(self.names)} disks are there")
         self._before = self._identity()
 
     def configure(self, *, wants_targets: bool = True) -> None:
-        address = (f"DiscoveryAddress={self.storage.address}",) if wants_targets else ()
-        self.daemon.configure(*self._settings, *address)
+        """Ask at every portal: tgtd, asked at one, does not name its others."""
+        portals = self.storage.portals if wants_targets else ()
+        self.daemon.configure(*self._settings, *(f"DiscoveryAddress={each}" for each in portals))
 
     @property
     def sid(self) -> int:

@@ -20,8 +20,6 @@ from tests.target.portal import listen
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
 
-pytestmark = pytest.mark.draft
-
 NAME = "iqn.2024-01.org.example:scripted"
 
 

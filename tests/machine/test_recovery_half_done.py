@@ -1,7 +1,7 @@
 """The daemon is killed between any two of its requests to the kernel, and started again.
 
-What it was about must be finished or undone, and no session may be lost. Each test kills it before
-its first request, then before its second, and so on until there is none left to be killed before.
+What it was about must be finished or undone, and no session may be lost. It is killed before its
+first request, then before its second, and so on until there is none left to be killed before.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.machine import faults, sessions
+from tests.machine import disks, faults, sessions
 from tests.machine.daemon import wait_until
 from tests.machine.recovery import Stage, staged
 
-pytestmark = pytest.mark.draft
-
 REQUESTS_OF_A_HAND_OVER = 4
 """CREATE_SESSION, CREATE_CONN, BIND_CONN with the parameters, START_CONN."""
+REQUESTS_OF_A_LOGOUT = 5
+"""UNBIND_SESSION, SEND_PDU, STOP_CONN, DESTROY_CONN, DESTROY_SESSION."""
 REQUESTS_OF_A_RECOVERY = 7
 """STOP_CONN, the probe's BIND_CONN, SEND_PDU, STOP_CONN; STOP_CONN, BIND_CONN, START_CONN."""
 
@@ -54,11 +54,6 @@ def ask_for_targets(stage: Stage, wanted: bool) -> None:
     stage.daemon.send(signal.SIGHUP)
 
 
-def leave_no_session(stage: Stage) -> None:
-    ask_for_targets(stage, False)
-    stage.daemon.wait_for_sessions()
-
-
 def is_up(stage: Stage) -> bool:
     """Tell whether all is as it should be; a half-made session vanishes while it is looked at."""
     try:
@@ -68,21 +63,49 @@ def is_up(stage: Stage) -> bool:
     return stage.links[0].exists() and set(states) == {"LOGGED_IN"}
 
 
-@pytest.mark.machine(seconds=600)
-def test_a_hand_over_that_was_cut_short_is_made_good(stage: Stage) -> None:
-    deaths = 0
-    leave_no_session(stage)
-    while dies_at(stage, deaths + 1, lambda: ask_for_targets(stage, True), lambda: is_up(stage)):
-        deaths += 1
-        stage.daemon.wait_for_sessions(*stage.names)
-        stage.daemon.wait_for_links(*stage.links)
-        with stage.writing():
-            pass
-        leave_no_session(stage)
-    assert deaths == REQUESTS_OF_A_HAND_OVER
+def is_cut_short_in_leaving(stage: Stage, number: int) -> bool:
+    """Take the target out of the configuration; whoever is left has no session in the end."""
+    watch = faults.Stopwatch()
+    is_killed = dies_at(
+        stage,
+        number,
+        lambda: ask_for_targets(stage, False),
+        lambda: not sessions.session_ids(),
+    )
+    stage.daemon.wait_for_sessions()
+    stage.daemon.wait_for_no_links(*stage.links)
+    watch.lap(f"logout, killed at request {number}: {is_killed}")
+    return is_killed
 
 
-@pytest.mark.machine(seconds=600)
+def is_cut_short_in_coming(stage: Stage, number: int) -> bool:
+    """Put the target into the configuration again; its disk can be read in the end."""
+    watch = faults.Stopwatch()
+    is_killed = dies_at(stage, number, lambda: ask_for_targets(stage, True), lambda: is_up(stage))
+    stage.daemon.wait_for_sessions(*stage.names)
+    stage.daemon.wait_for_links(*stage.links)
+    disks.forget_cache(stage.links[0])
+    disks.read_start(stage.links[0], disks.MEGABYTE)
+    watch.lap(f"hand-over, killed at request {number}: {is_killed}")
+    return is_killed
+
+
+@pytest.mark.machine(seconds=900)
+def test_a_logout_or_a_hand_over_that_was_cut_short_is_finished(stage: Stage) -> None:
+    logouts = hand_overs = number = 0
+    is_left = True
+    while is_left:
+        number += 1
+        is_left = False
+        if is_cut_short_in_leaving(stage, number):
+            is_left, logouts = True, number
+        if is_cut_short_in_coming(stage, number):
+            is_left, hand_overs = True, number
+    assert logouts == REQUESTS_OF_A_LOGOUT
+    assert hand_overs == REQUESTS_OF_A_HAND_OVER
+
+
+@pytest.mark.machine(seconds=900)
 def test_a_recovery_that_was_cut_short_is_made_good(stage: Stage) -> None:
     deaths = 0
     stage.daemon.wait_for_sessions(*stage.names)
@@ -94,10 +117,12 @@ def test_a_recovery_that_was_cut_short_is_made_good(stage: Stage) -> None:
 
     with stage.writing() as workload:
         while True:
+            watch = faults.Stopwatch()
             port = faults.local_port(sid)
             if not dies_at(stage, deaths + 1, lambda: faults.reset(sid), has_recovered):
                 break
             deaths += 1
             workload.wait_for_progress()
+            watch.lap(f"recovery, killed at request {deaths}")
             assert sessions.session_ids() == [sid]
     assert deaths == REQUESTS_OF_A_RECOVERY

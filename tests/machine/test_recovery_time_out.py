@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.machine import faults
-from tests.machine.recovery import Stage, staged
-
-pytestmark = pytest.mark.draft
+from tests.machine.recovery import SETTINGS, Stage, staged
 
 FAILED = (errno.EIO, errno.ENOLINK, errno.ENODEV)
 """What a program is told, depending on how far its command had come."""
@@ -20,7 +18,7 @@ FAILED = (errno.EIO, errno.ENOLINK, errno.ENODEV)
 def test_writes_fail_after_the_time_and_work_again_once_the_target_is_back(
     kind: str, tmp_path: Path
 ) -> None:
-    with staged(Stage(kind, tmp_path, "ConnFailTimeout=5")) as stage:
+    with staged(Stage(kind, tmp_path, settings=(*SETTINGS, "ConnFailTimeout=5"))) as stage:
         with stage.writing(bears_errors=True) as workload:
             with stage.storage.down():
                 watch = faults.Stopwatch()
