@@ -103,7 +103,7 @@ class Kernel:
 
     def resume(self, order: ResumeSession) -> Fact:
         running = self.sessions.get(order.sid)
-        if running is None or self._fails():
+        if running is None or running.is_terminated or self._fails():
             return SessionRefused(order.binding, REFUSED)
         assert running.is_stopped, "a second BIND without STOP"
         assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
