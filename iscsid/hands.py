@@ -66,6 +66,7 @@ class Hands:
             orders.LearnCmdSn: lambda order: kernel.learn_cmd_sn(order.sid),
             orders.ApplyTimeouts: lambda order: kernel.apply_timeouts(order.sid, order.timeouts),
             orders.CheckDisks: lambda order: kernel.check_disks(order.sid, may_open=order.may_open),
+            orders.CheckUnits: lambda order: kernel.check_units(order.sid, order.luns),
             orders.UnbindSession: lambda order: kernel.unbind_session(order.sid),
             orders.SendLogout: lambda order: kernel.send_logout(order.sid),
             orders.DestroySession: lambda order: kernel.destroy_session(order.sid),

@@ -70,6 +70,8 @@ class ScanJob:
     target_name: str
     luns: frozenset[int] | None = None
     disk_command_timeout: int = 0
+    drop: frozenset[int] = frozenset()
+    """LUNs that nobody uses: the kernel shall forget those that the target has no more."""
     deadline: float = 0
 
     @property

@@ -124,6 +124,14 @@ class CheckDisks:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckUnits:
+    """Find out whether anybody uses the disks of these LUNs; the path is up."""
+
+    sid: int
+    luns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UnbindSession:
     """Let the kernel flush and remove the session's SCSI devices."""
 
@@ -233,6 +241,7 @@ Order = (
     | LearnCmdSn
     | ApplyTimeouts
     | CheckDisks
+    | CheckUnits
     | UnbindSession
     | SendLogout
     | DestroySession

@@ -6,6 +6,7 @@ sleep, and tell a terminal how far it is; it asks nothing of the daemon or the k
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -18,6 +19,8 @@ from iscsid.view.status import Status, from_json
 
 PAUSE = 0.2
 """Seconds between two looks; the daemon writes its status at most once a second."""
+COLUMNS = 80
+"""Of a terminal that does not say how many it has."""
 NAMED = 3
 """How many of those still missing a complaint names."""
 
@@ -33,7 +36,7 @@ def wait(pidfile: str, seconds: int) -> ExitStatus:
         status = _read(pidfile)
         lacking = ("the daemon's status",) if status is None else missing(status)
         if status is not None:
-            shown = _show(progress(status), shown)
+            shown = _show(progress(status, lacking), shown)
         if not lacking:
             _show("", shown)
             return ExitStatus.SUCCESS
@@ -67,7 +70,12 @@ def _name(lacking: tuple[str, ...]) -> str:
 
 def _show(line: str, shown: str) -> str:
     """Put ``line`` in place of the one shown, on a terminal only; return what is shown now."""
-    if line != shown and sys.stderr.isatty():
+    if not sys.stderr.isatty():
+        return ""
+    # A line that wraps could not be overwritten.
+    width = os.get_terminal_size(sys.stderr.fileno()).columns or COLUMNS
+    line = line[: width - 1]
+    if line != shown:
         sys.stderr.write("\r" + line.ljust(len(shown)) + ("" if line else "\r"))
         sys.stderr.flush()
     return line

@@ -31,6 +31,7 @@ from iscsid.facts.from_kernel import (
     SessionsFound,
     SessionStarted,
     SessionUnbound,
+    UnitsChecked,
 )
 from iscsid.facts.from_time import (
     HangupReceived,
@@ -41,7 +42,14 @@ from iscsid.facts.from_time import (
     TimerExpired,
     TimerPurpose,
 )
-from iscsid.facts.from_udev import Device, DeviceAppeared, DevicesEnumerated, DeviceVanished
+from iscsid.facts.from_udev import (
+    Device,
+    DeviceAppeared,
+    DevicesEnumerated,
+    DeviceVanished,
+    UnitAttentionReported,
+    UnitChange,
+)
 from iscsid.facts.from_workers import (
     DiscoveryCompleted,
     DiscoveryFailed,
@@ -88,6 +96,7 @@ __all__ = [
     "SessionDoomed",
     "PduReceived",
     "DisksChecked",
+    "UnitsChecked",
     "SessionUnbound",
     "SessionDestroyed",
     "EventsLost",
@@ -97,6 +106,8 @@ __all__ = [
     "DeviceAppeared",
     "DeviceVanished",
     "DevicesEnumerated",
+    "UnitAttentionReported",
+    "UnitChange",
 ]
 
 Fact = (
@@ -131,6 +142,7 @@ Fact = (
     | SessionDoomed
     | PduReceived
     | DisksChecked
+    | UnitsChecked
     | SessionUnbound
     | SessionDestroyed
     | EventsLost
@@ -138,4 +150,5 @@ Fact = (
     | DeviceAppeared
     | DeviceVanished
     | DevicesEnumerated
+    | UnitAttentionReported
 )

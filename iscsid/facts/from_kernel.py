@@ -88,6 +88,14 @@ class DisksChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitsChecked:
+    """Who uses the disks of some LUNs: for each LUN, in words, empty where nobody does."""
+
+    sid: int
+    uses: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SessionUnbound:
     """All SCSI devices of the session are gone; it can never be scanned again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,23 @@ class Device:
     """/dev/sda"""
     identity: str = ""
     """What the logical unit says of itself (WWID), where known."""
+
+
+class UnitChange(Enum):
+    """What a logical unit can say of itself, or of its neighbours, unasked."""
+
+    LUNS = "the LUNs of the target have changed"
+    SIZE = "its size has changed"
+    IDENTITY = "it is not what it was"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAttentionReported:
+    """The answer to some command carried the news that something has changed at the target."""
+
+    sid: int
+    lun: int
+    change: UnitChange
 
 
 @dataclass(frozen=True, slots=True)

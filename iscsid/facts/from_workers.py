@@ -58,6 +58,8 @@ class LoginFailed:
 @dataclass(frozen=True, slots=True)
 class ScanFinished:
     job: JobId
+    missing: tuple[int, ...] = ()
+    """LUNs that the kernel has, and of which the target says that it has them no more."""
 
 
 @dataclass(frozen=True, slots=True)

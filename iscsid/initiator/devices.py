@@ -48,6 +48,8 @@ class _Unit:
     seen: str = ""
     """What it said last: anything else than ``identity`` and it is another one."""
     is_told: bool = False
+    is_leaving: bool = False
+    """Its devices are about to be removed: their names may be another's at any moment."""
 
     @property
     def is_replaced(self) -> bool:
@@ -99,6 +101,21 @@ class DeviceTree:
             orders += self._links.clear(_directory(session.binding, lun))
             self._drop_if_idle(sid, lun, unit)
         return orders
+
+    def unit_leaves(self, sid: int, lun: int) -> list[Order]:
+        """Remove the links of a logical unit whose devices are about to be removed."""
+        return self._set_leaving(sid, lun, is_leaving=True)
+
+    def unit_left(self, sid: int, lun: int) -> list[Order]:
+        """Nobody removes devices of this logical unit any more: those that are there stay."""
+        return self._set_leaving(sid, lun, is_leaving=False)
+
+    def _set_leaving(self, sid: int, lun: int, *, is_leaving: bool) -> list[Order]:
+        unit = self._units.get(sid, {}).get(lun)
+        if unit is None:
+            return []
+        unit.is_leaving = is_leaving
+        return self._relink([(sid, lun)])
 
     def handle(self, fact: DeviceFact) -> list[Order]:
         """Take note of what udev, or the hand that makes the links, reports."""
@@ -195,7 +212,7 @@ class DeviceTree:
             if session is None or unit is None:
                 continue
             directory = _directory(session.binding, lun)
-            if session.luns is not None and lun not in session.luns:
+            if unit.is_leaving or (session.luns is not None and lun not in session.luns):
                 orders += self._withdraw(directory, unit)
             elif unit.is_replaced:
                 orders += self._withdraw(directory, unit)

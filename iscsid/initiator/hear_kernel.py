@@ -31,6 +31,8 @@ class KernelHeard:
             facts.SessionDoomed: self._session_doomed,
             facts.PduReceived: self._pdu_received,
             facts.DisksChecked: self._disks_checked,
+            facts.UnitsChecked: self._units_checked,
+            facts.UnitAttentionReported: self._unit_attention_reported,
             facts.SessionUnbound: self._session_unbound,
             facts.SessionDestroyed: self._session_destroyed,
             facts.EventsLost: self._events_lost,
@@ -73,6 +75,16 @@ class KernelHeard:
         session = self._inventory.sessions.with_sid(fact.sid)
         if session is not None:
             session.disks_checked(fact.uses)
+
+    def _units_checked(self, fact: facts.UnitsChecked) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.scans.units_checked(fact.uses)
+
+    def _unit_attention_reported(self, fact: facts.UnitAttentionReported) -> None:
+        session = self._inventory.sessions.with_sid(fact.sid)
+        if session is not None:
+            session.unit_attention(fact.lun, fact.change)
 
     def _session_unbound(self, fact: facts.SessionUnbound) -> None:
         session = self._inventory.sessions.with_sid(fact.sid)

@@ -59,7 +59,7 @@ class WorkersHeard:
         scans = self._outbox.employer(fact.job)
         self._outbox.dismiss(fact.job)
         if isinstance(scans, Scans):
-            scans.ended(None)
+            scans.finished(fact.missing)
 
     def _job_failed(
         self, fact: facts.DiscoveryFailed | facts.LoginFailed | facts.ScanFailed
@@ -92,4 +92,4 @@ class WorkersHeard:
             employer.failed(failure)
             self._inventory.reconcile_orphans()
         elif isinstance(employer, Scans):
-            employer.ended(failure)
+            employer.failed(failure)

@@ -83,9 +83,15 @@ class Overview:
 
 def _luns(session: Session, tree: DeviceTree) -> list[LunStatus]:
     binding = session.path.binding
-    replaced = tree.replaced_luns(binding)
+    replaced, wanted = tree.replaced_luns(binding), session.settings.luns
     return [
-        LunStatus(lun=lun, links=links, replaced=lun in replaced)
+        LunStatus(
+            lun=lun,
+            links=links,
+            replaced=lun in replaced,
+            gone=lun in session.scans.kept,
+            permitted=wanted is None or lun in wanted,
+        )
         for lun, links in tree.links_of(binding).items()
     ]
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Decision, Failure
-from iscsid.facts import CmdSnLearned, LoginSucceeded, SessionStarted, Timer, TimerPurpose
+from iscsid.facts import (
+    CmdSnLearned,
+    LoginSucceeded,
+    SessionStarted,
+    Timer,
+    TimerPurpose,
+    UnitChange,
+)
 from iscsid.initiator.attempts import Attempts
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import session_isid
@@ -201,10 +208,16 @@ class Session:
             self.is_wanted, self._was_told_to_go = False, True
             be_patient(self)
 
-    def scan(self) -> None:
-        """Look for LUNs, where there is a connection to look through."""
+    def scan(self, drop: frozenset[int] = frozenset()) -> None:
+        """Look for LUNs, where there is a connection to look through; ``drop`` the unused ones."""
         if self.state is State.UP and self.sid is not None and self.host_no is not None:
-            self.scans.ask(self.sid, self.host_no, self.settings)
+            self.scans.ask(self.sid, self.host_no, self.settings, drop)
+
+    def unit_attention(self, lun: int, change: UnitChange) -> None:
+        """A logical unit has said that something has changed: look what it is."""
+        if self.scans.job is None:
+            self.outbox.info(self.who, f"LUN {lun} says: {change.value}; scanning")
+        self.scan()
 
     # --- what the steps need ----------------------------------------------------------------------
 

@@ -115,14 +115,24 @@ class Sense:
         return f"{self.key}, {self.code:02x}/{self.qualifier:02x}"
 
 
+_NO_UNIT = 3
+_NOT_CONNECTED = 0x3F
+_NOT_SUPPORTED = Sense(SenseKey.ILLEGAL_REQUEST, 0x25, 0x00)
+
+
 def parse_sense(data: bytes) -> Sense | None:
-    """Read the data segment of a SCSI Response; ``None`` where it holds no sense data.
+    """Read the data segment of a SCSI Response; ``None`` where it holds no sense data."""
+    length = int.from_bytes(data[:2], "big")
+    return read_sense(data[2 : 2 + length])
+
+
+def read_sense(data: bytes) -> Sense | None:
+    """Read sense data as it is, without the length that iSCSI puts before it.
 
     Both formats of sense data are known, the fixed one (70h, 71h) and that of descriptors (72h,
     73h); what is cut off counts as zero.
     """
-    length = int.from_bytes(data[:2], "big")
-    sense = data[2 : 2 + length].ljust(14, b"\0")
+    sense = data.ljust(14, b"\0")
     match sense[0] & 0x7F:
         case 0x70 | 0x71:
             return Sense(SenseKey(sense[2] & 0x0F), sense[12], sense[13])
@@ -132,10 +142,28 @@ def parse_sense(data: bytes) -> Sense | None:
             return None
 
 
+def is_unit_there(status: int, data: bytes, sense: bytes) -> bool | None:
+    """Read the answer to an INQUIRY without a page: whether there is a logical unit at that LUN.
+
+    ``None``: the answer does not tell. The standard has a target answer for a LUN that it does
+    not have with a peripheral qualifier of 3; LIO ends the command with LOGICAL UNIT NOT SUPPORTED
+    (25/00) instead, and answers for a LUN 0 that it lacks that none is connected.
+    """
+    if status == ScsiStatus.GOOD and data:
+        return data[0] >> 5 != _NO_UNIT and data[0] != _NOT_CONNECTED
+    found = read_sense(sense) if status == ScsiStatus.CHECK_CONDITION else None
+    return False if found is not None and found == _NOT_SUPPORTED else None
+
+
 def inquiry(page: int, allocation_length: int) -> bytes:
     """Return the command descriptor block that asks for one page of vital product data."""
     block = bytes([_INQUIRY, _EVPD, page]) + allocation_length.to_bytes(2, "big")
     return block.ljust(CDB_LENGTH, b"\0")
+
+
+def standard_inquiry(allocation_length: int) -> bytes:
+    """Return the command descriptor block that asks what kind of logical unit there is."""
+    return bytes([_INQUIRY, 0, 0]) + allocation_length.to_bytes(2, "big") + b"\0"
 
 
 def encode_lun(number: int) -> bytes:

@@ -10,9 +10,10 @@ import re
 
 from iscsid.facts import Device
 
+_UNIT = r"/session(?P<sid>\d+)/target[^/]+/\d+:\d+:\d+:(?P<lun>\d+)"
+_UNIT_PATH = re.compile(f".*{_UNIT}")
 _PATH = re.compile(
-    r"/session(?P<sid>\d+)/target[^/]+/\d+:\d+:\d+:(?P<lun>\d+)"
-    r"/(?P<subsystem>block|scsi_generic|scsi_tape)/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?"
+    rf"{_UNIT}/(?P<subsystem>block|scsi_generic|scsi_tape)/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?"
 )
 _TAPE = re.compile(r"(?P<no_rewind>n?)st\d+(?P<mode>[lma]?)")
 
@@ -20,6 +21,12 @@ _TAPE = re.compile(r"(?P<no_rewind>n?)st\d+(?P<mode>[lma]?)")
 def is_session_device(sys_path: str) -> bool:
     """Whether the path is that of a device node below an iSCSI session."""
     return _PATH.search(sys_path) is not None
+
+
+def unit_at(sys_path: str) -> tuple[int, int] | None:
+    """Return sid and LUN of a logical unit's own path; ``None`` where it is another device's."""
+    match = _UNIT_PATH.fullmatch(sys_path)
+    return None if match is None else (int(match["sid"]), int(match["lun"]))
 
 
 def device_at(sys_path: str, node: str, identity: str = "") -> Device | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 
 from iscsid.errors import Decision, IscsidError, KernelError
@@ -28,6 +29,7 @@ from iscsid.facts import (
     SessionsFound,
     SessionStarted,
     SessionUnbound,
+    UnitsChecked,
 )
 from iscsid.orders import KernelTimeouts, ResumeSession, StartSession
 from iscsid.protocol.pdu import LogoutRequest
@@ -179,12 +181,19 @@ class Kernel:
 
     def check_disks(self, sid: int, *, may_open: bool) -> DisksChecked:
         """Find out who uses the session's disks."""
-        host_no = self._sysfs.host_no(sid)
         devices = self._sysfs.devices(sid)
-        if may_open and host_no is not None and self._sysfs.host_is_recovering(host_no):
-            return DisksChecked(sid, (f"host{host_no} is recovering from SCSI errors",))
+        if may_open and (why := self._must_not_open(sid)):
+            return DisksChecked(sid, (why,))
         uses = (use for device in devices for use in disk_uses(device, may_open=may_open))
         return DisksChecked(sid, tuple(uses))
+
+    def check_units(self, sid: int, luns: Collection[int]) -> UnitsChecked:
+        """Find out who uses the disks of some LUNs; those that are gone are left out."""
+        devices = [device for device in self._sysfs.devices(sid) if device.lun in luns]
+        if why := self._must_not_open(sid):
+            return UnitsChecked(sid, tuple((device.lun, (why,)) for device in devices))
+        uses = ((device.lun, disk_uses(device, may_open=True)) for device in devices)
+        return UnitsChecked(sid, tuple(uses))
 
     def unbind_session(self, sid: int) -> Fact | None:
         """Have the kernel flush and remove the session's devices; ``SessionUnbound`` follows."""
@@ -218,6 +227,13 @@ class Kernel:
         return None
 
     # --- the parts of it ------------------------------------------------------------------------
+
+    def _must_not_open(self, sid: int) -> str:
+        """Say why opening a disk would hang, empty where it would not."""
+        host_no = self._sysfs.host_no(sid)
+        if host_no is not None and self._sysfs.host_is_recovering(host_no):
+            return f"host{host_no} is recovering from SCSI errors"
+        return ""
 
     def _destroy(self, sid: int) -> None:
         try:

@@ -104,10 +104,17 @@ class StatusFiles:
 
 
 def _merged(linked: LunStatus | None, seen: LunStatus | None) -> LunStatus:
-    """Return the details of ``seen`` with the links of ``linked``: those that there are."""
+    """Return the details of ``seen`` with the links of ``linked``, and those still to come."""
     if seen is None:
         assert linked is not None
         return linked
-    if linked is None:
-        return replace(seen, links={})
-    return replace(seen, links=linked.links, replaced=linked.replaced)
+    known = linked or LunStatus(lun=seen.lun)
+    has_links = known.permitted and not known.replaced
+    return replace(
+        seen,
+        links=known.links,
+        replaced=known.replaced,
+        gone=known.gone,
+        permitted=known.permitted,
+        unlinked=sorted(seen.links.keys() - known.links.keys()) if has_links else [],
+    )

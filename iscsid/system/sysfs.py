@@ -43,6 +43,21 @@ class ScsiDevice:
         """Limit each SCSI command. Raises ``OSError``."""
         _write(self.path / "timeout", str(seconds))
 
+    def identity(self) -> str:
+        """Return what the logical unit says of itself, empty where the kernel has nothing."""
+        return read_attribute(self.path / "wwid") or ""
+
+    def generic_node(self) -> str | None:
+        """Return the node through which the unit can be asked, ``None`` where it has none."""
+        found = [entry.name for entry in (self.path / "scsi_generic").glob("sg*")]
+        return f"/dev/{found[0]}" if found else None
+
+    def announce(self) -> None:
+        """Make udev look at the unit's devices again. Raises ``OSError``."""
+        for subsystem in ("block", "scsi_generic", "scsi_tape"):
+            for entry in sorted((self.path / subsystem).glob("*")):
+                _write(entry / "uevent", "change")
+
     def identity_page(self) -> bytes:
         """Return page 83h of its vital product data, empty where the kernel has none."""
         try:

@@ -1,4 +1,4 @@
-"""udev as an ear: devices of iSCSI sessions appear, change and vanish.
+"""udev as an ear: devices of iSCSI sessions appear, change and vanish, and say of changes.
 
 It reads from the monitor until nothing is left, and remembers the paths it has reported, so that
 it can find out what it missed when events were lost. pyudev's own observer is a thread and has no
@@ -15,8 +15,8 @@ from contextlib import suppress
 
 import pyudev
 
-from iscsid.facts import DeviceAppeared, DeviceVanished
-from iscsid.system.device_paths import device_at, is_session_device
+from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
+from iscsid.system.device_paths import device_at, is_session_device, unit_at
 
 _SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
 _SYSTEMD_RUNS = "/run/systemd/system"
@@ -24,7 +24,15 @@ _SYSTEMD_RUNS = "/run/systemd/system"
 _BUFFER = 16 << 20
 """Octets; a thousand disks that come at once send some ten thousand events."""
 
+_CHANGES = {
+    "REPORTED_LUNS_DATA_HAS_CHANGED": UnitChange.LUNS,
+    "CAPACITY_DATA_HAS_CHANGED": UnitChange.SIZE,
+    "INQUIRY_DATA_HAS_CHANGED": UnitChange.IDENTITY,
+}
+"""Unit attention conditions, in the words of the kernel's property SDEV_UA."""
+
 DeviceFact = DeviceAppeared | DeviceVanished
+UdevFact = DeviceFact | UnitAttentionReported
 
 
 class Udev:
@@ -35,6 +43,7 @@ class Udev:
         self._monitor = pyudev.Monitor.from_netlink(self._context, source="udev")
         for subsystem in _SUBSYSTEMS:
             self._monitor.filter_by(subsystem)
+        self._monitor.filter_by("scsi", "scsi_device")
         self._monitor.set_receive_buffer_size(_BUFFER)
         self._monitor.start()
         self._known: set[str] = set()
@@ -44,9 +53,9 @@ class Udev:
         descriptor: int = self._monitor.fileno()
         return descriptor
 
-    def read_events(self) -> list[DeviceFact]:
+    def read_events(self) -> list[UdevFact]:
         """Return what has happened; where events were lost, everything that is there or gone."""
-        facts: list[DeviceFact] = []
+        facts: list[UdevFact] = []
         have_been_lost = False
         while True:
             try:
@@ -60,7 +69,7 @@ class Udev:
                 break
             facts.extend(self._reported(device))
         # Not before the rest has been read: it is older than what is to be seen now.
-        return facts + self.enumerate() if have_been_lost else facts
+        return [*facts, *self.enumerate()] if have_been_lost else facts
 
     def _take_error(self) -> int:
         """Return and clear the monitor's error, which pyudev sees while polling and leaves be."""
@@ -78,8 +87,10 @@ class Udev:
         self._known -= unseen
         return [*map(DeviceVanished, sorted(unseen)), *facts]
 
-    def _reported(self, device: pyudev.Device) -> Iterator[DeviceFact]:
-        if device.action != "remove":
+    def _reported(self, device: pyudev.Device) -> Iterator[UdevFact]:
+        if device.subsystem == "scsi":
+            yield from _attention(device)
+        elif device.action != "remove":
             yield from self._appeared(device)
         elif is_session_device(device.sys_path):
             self._known.discard(device.sys_path)
@@ -92,6 +103,12 @@ class Udev:
         if found is not None:
             self._known.add(found.path)
             yield DeviceAppeared(found)
+
+
+def _attention(device: pyudev.Device) -> Iterator[UnitAttentionReported]:
+    unit, change = unit_at(device.sys_path), _CHANGES.get(device.properties.get("SDEV_UA", ""))
+    if unit is not None and change is not None:
+        yield UnitAttentionReported(*unit, change)
 
 
 def _identity(device: pyudev.Device) -> str:

@@ -1,17 +1,18 @@
 """When the tree of names is complete: what ``iscsid --wait`` waits for, from the status alone.
 
-Complete means that every DiscoveryAddress and every session has been tried once, and that each
-disk of a session that is up has its link. Pure.
+Complete means that every DiscoveryAddress and every session has been tried once, that each disk
+of a session that is up is there, and that each node, a partition's for instance, has its link.
+Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iscsid.view.status import UP, SessionStatus, Status
+from iscsid.view.status import UP, LunStatus, SessionStatus, Status
 
-LINKED_KIND = "Direct-Access"
-"""Logical units of this kind always get a node, and so a link; others may lack a driver."""
+DISK_KIND = "Direct-Access"
+"""Logical units of this kind always become disks; others may lack a driver."""
 
 
 def missing(status: Status) -> tuple[str, ...]:
@@ -19,11 +20,15 @@ def missing(status: Status) -> tuple[str, ...]:
     return tuple(_missing(status))
 
 
-def progress(status: Status) -> str:
-    """Return one line for whoever waits."""
+def progress(status: Status, lacking: tuple[str, ...]) -> str:
+    """Return one line for whoever waits for what is ``lacking``."""
     up = sum(session.state == UP for session in status.sessions)
     count = len(status.sessions)
-    return f"{up} of {count} session{'' if count == 1 else 's'} up"
+    sessions = f"{up} of {count} session{'' if count == 1 else 's'} up"
+    if not lacking:
+        return sessions
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return f"{sessions}, waiting for {lacking[0]}{more}"
 
 
 def _missing(status: Status) -> Iterator[str]:
@@ -39,5 +44,14 @@ def _missing(status: Status) -> Iterator[str]:
 
 def _missing_links(session: SessionStatus) -> Iterator[str]:
     for unit in session.luns:
-        if unit.kind == LINKED_KIND and not unit.links and not unit.replaced:
-            yield f"link to LUN {unit.lun} of {session.target_name}"
+        where = f"LUN {unit.lun} of {session.target_name}"
+        if unit.unlinked:
+            yield f"link {', '.join(unit.unlinked)} to {where}"
+        elif _lacks_disk(unit):
+            yield f"disk at {where}"
+
+
+def _lacks_disk(unit: LunStatus) -> bool:
+    """Whether the kernel has yet to make the disk; with the disk, it makes its partitions."""
+    has_links = unit.permitted and not unit.replaced
+    return has_links and unit.kind == DISK_KIND and "disk" not in unit.links

@@ -97,6 +97,8 @@ def _troubles(status: Status, wanted: Wanted, now: float) -> Iterator[str]:
         for lun in session.luns:
             if lun.replaced:
                 yield f"{who}: LUN {lun.lun} is another logical unit than before and has no links"
+            if lun.gone:
+                yield f"{who}: LUN {lun.lun} is gone at the target, but in use and therefore kept"
 
 
 def _trouble(who: str, error: str, again: float | None, wanted: Wanted, now: float) -> str:
@@ -124,7 +126,7 @@ def _blocks(status: Status, wanted: Wanted) -> Iterator[str]:
         if wanted.parameters:
             yield from _parameters(session)
         if wanted.luns:
-            yield from _devices(session)
+            yield from _devices(session, status.basedir)
         yield RULE
 
 
@@ -135,6 +137,8 @@ def _discovery_block(discovery: DiscoveryStatus) -> Iterator[str]:
         yield _pair("TARGETS", str(discovery.targets))
     if discovery.last_error:
         yield _pair("LAST ERROR", discovery.last_error)
+    if discovery.next_attempt is not None:
+        yield _pair("NEXT ATTEMPT", format_time(discovery.next_attempt))
     yield RULE
 
 
@@ -152,6 +156,8 @@ def _session_block(session: SessionStatus) -> Iterator[str]:
     yield _pair("SESSION ID", _session_id(session))
     if session.last_error:
         yield _pair("LAST ERROR", session.last_error)
+    if session.next_attempt is not None:
+        yield _pair("NEXT ATTEMPT", format_time(session.next_attempt))
     if session.kept_because:
         yield _pair("KEPT FOR", ", ".join(session.kept_because))
 
@@ -179,12 +185,16 @@ def _parameters(session: SessionStatus) -> Iterator[str]:
         yield "not known: the session is not up"
 
 
-def _devices(session: SessionStatus) -> Iterator[str]:
+def _devices(session: SessionStatus, basedir: str) -> Iterator[str]:
     yield ""
     yield "DEVICE DETAILS:"
     yield THIN_RULE
     for lun in session.luns:
         yield from _device(lun)
+        if basedir and lun.links:
+            yield f"  Links in {basedir}/{_numbers(session)}/lun{lun.lun}:"
+        for link, node in lun.links.items():
+            yield f"  {link:<7} -> {node}"
     if not session.luns:
         yield "no logical units"
 
@@ -193,6 +203,8 @@ def _device(lun: LunStatus) -> Iterator[str]:
     yield _pair("LUN ID", str(lun.lun))
     if lun.replaced:
         yield "  Another logical unit than before answers here: it has no links (see the log)."
+    if lun.gone:
+        yield "  The target has it no more; it is kept because its disk is in use."
     if lun.vendor or lun.model:
         yield f"  Vendor: {lun.vendor} Model: {lun.model} Rev: {lun.revision}"
     if lun.kind:
@@ -203,8 +215,6 @@ def _device(lun: LunStatus) -> Iterator[str]:
         yield f"  Size: {size(lun.size)} ({lun.size} bytes)"
     if (disk := lun.links.get("disk")) is not None:
         yield f"  Device: {disk}"
-    for link, node in lun.links.items():
-        yield f"  {link:<7} -> {node}"
 
 
 def _pair(key: str, value: str) -> str:

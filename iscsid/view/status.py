@@ -62,6 +62,12 @@ class LunStatus:
     """The node of each link: ``{"disk": "/dev/sda"}``."""
     replaced: bool = False
     """It has no links because another logical unit than before answers."""
+    gone: bool = False
+    """The target has it no more; it stays because its disk is in use."""
+    permitted: bool = True
+    """Without, it has no links because the configuration does not want this LUN."""
+    unlinked: list[str] = field(default_factory=list)
+    """The links that are still to come: their nodes are there."""
     size: int | None = None
     """Bytes, where it has a size."""
     vendor: str = ""

@@ -53,6 +53,8 @@ ADDRESSES = 256
 """The most addresses of one target that are told."""
 NOTES = 60
 """The most notes of one discovery that are told."""
+MISSING = 4096
+"""The most LUNs of one session whose absence is told; the next scan finds the others."""
 
 ASK_AGAIN = b"ask again"
 """The one thing the daemon says to a worker."""
@@ -151,7 +153,7 @@ _SHAPES: dict[type[Any], Shape[Any]] = {
     DiscoveryFailed: fields(failure=_FAILURE),
     LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),
     LoginFailed: fields(failure=_FAILURE),
-    ScanFinished: fields(),
+    ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING)),
     ScanFailed: fields(failure=_FAILURE),
     Said: fields(level=choice(Level), text=_LINE),
     Doing: fields(what=_LINE),

@@ -251,6 +251,26 @@ def test_next_session_takes_the_unit_as_it_is() -> None:
     )
 
 
+# --- a logical unit that its target has no more ---------------------------------------------------
+
+
+def test_unit_that_leaves_loses_its_links_before_its_devices_go() -> None:
+    tree = linked(SDA, SG0)
+    assert tree.unit_leaves(1, 0) == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        RemoveLink("bus0/target0/lun0/generic"),
+        AnnounceDevice(SDA.path),
+    ]
+    assert tree.handle(DeviceAppeared(SDA)) == [], "an event of a disk that is being removed"
+    assert tree.handle(DeviceVanished(SDA.path)) == []
+    assert tree.unit_left(1, 0) == made(SG0, "bus0/target0/lun0"), "this one was not removed"
+
+
+def test_unit_that_nobody_knows_leaves_in_silence() -> None:
+    assert linked(SDA).unit_leaves(1, 7) == []
+    assert DeviceTree().unit_left(1, 0) == []
+
+
 # --- what an earlier life has left --------------------------------------------------------------
 
 

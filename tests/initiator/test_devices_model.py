@@ -41,6 +41,7 @@ class Model:
     sessions: dict[int, tuple[Binding, frozenset[int] | None]] = field(default_factory=dict)
     first: dict[tuple[int, int], str] = field(default_factory=dict)
     last: dict[tuple[int, int], str] = field(default_factory=dict)
+    leaving: set[tuple[int, int]] = field(default_factory=set)
 
     def appeared(self, new: Device) -> None:
         for old in list(self.devices.values()):
@@ -60,6 +61,9 @@ class Model:
         for place in list(self.first):
             if place[0] not in self.sessions and place not in kept:
                 del self.first[place], self.last[place]
+        self.leaving = {
+            place for place in self.leaving if place[0] in self.sessions or place in kept
+        }
 
     def links(self) -> dict[str, str]:
         return {
@@ -72,7 +76,8 @@ class Model:
         allowed = self.sessions[one.sid][1]
         place = (one.sid, one.lun)
         is_itself = self.first.get(place) == self.last.get(place)
-        return is_itself and (allowed is None or one.lun in allowed)
+        may_stay = place not in self.leaving
+        return is_itself and may_stay and (allowed is None or one.lun in allowed)
 
 
 class TreeAgainstModel(RuleBasedStateMachine):
@@ -126,6 +131,20 @@ class TreeAgainstModel(RuleBasedStateMachine):
         self.model.sessions.pop(sid, None)
         self.model.forget_idle()
         self.carry_out(self.tree.session_ended(sid))
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        """The devices of a LUN are about to be removed; some may stay all the same."""
+        places = sorted({(one.sid, one.lun) for one in self.model.devices.values()})
+        if places:
+            place = data.draw(st.sampled_from(places))
+            self.model.leaving.add(place)
+            self.carry_out(self.tree.unit_leaves(*place))
+
+    @rule(sid=sids, lun=luns)
+    def left(self, sid: int, lun: int) -> None:
+        self.model.leaving.discard((sid, lun))
+        self.carry_out(self.tree.unit_left(sid, lun))
 
     @rule()
     def hang_up(self) -> None:

@@ -79,6 +79,26 @@ def test_replaced_unit_is_shown_as_such() -> None:
     assert [(lun.lun, lun.links, lun.replaced) for lun in session.luns] == [(1, {}, True)]
 
 
+def test_lun_that_is_gone_but_in_use_is_shown_as_such() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(disk())
+    stage.reload(configuration(PORTAL))
+    stage.tell(facts.ScanFinished(stage.job, (1,)), facts.UnitsChecked(1, ((1, ("mounted",)),)))
+    (session,) = look(stage).sessions
+    assert [(lun.lun, lun.gone) for lun in session.luns] == [(1, True)]
+
+
+def test_lun_that_is_no_longer_wanted_is_shown_as_such() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(disk())
+    stage.reload(configuration(PORTAL, settings=SessionSettings(luns=frozenset({2}))))
+    stage.discovered(discovered_record())
+    (session,) = look(stage).sessions
+    assert [(lun.lun, lun.links, lun.permitted) for lun in session.luns] == [(1, {}, False)]
+
+
 def test_adopted_session_has_no_login_to_show() -> None:
     stage = Stage()
     stage.begin(configuration(PORTAL), kernel_session())

@@ -20,8 +20,11 @@ from iscsid.protocol.scsi import (
     SenseKey,
     encode_lun,
     inquiry,
+    is_unit_there,
     parse_sense,
+    read_sense,
     scsi_pdu,
+    standard_inquiry,
 )
 from tests.protocol.identities import ISTGT_ANSWER, TGTD_ANSWER
 
@@ -163,3 +166,50 @@ def test_sense_data_is_read_in_both_formats(data: str, sense: Sense | None) -> N
 @given(st.binary(max_size=300))
 def test_no_sense_data_breaks_the_reader(data: bytes) -> None:
     assert str(parse_sense(data))
+
+
+# --- whether there is a logical unit ------------------------------------------------------------
+
+NOT_SUPPORTED = bytes.fromhex("70 00 05 00 00 00 00 0a 00 00 00 00 25 00 00 00 00 00")
+"""LIO's answer to any command for a LUN that it does not have."""
+BUSY_SENSE = bytes.fromhex("70 00 02 00 00 00 00 0a 00 00 00 00 04 01 00 00 00 00")
+
+
+@pytest.mark.parametrize(
+    ("status", "first_octet", "sense", "is_there"),
+    [
+        (0x00, "00", b"", True),
+        (0x00, "05", b"", True),
+        (0x00, "0c", b"", True),
+        (0x00, "20", b"", True),
+        (0x00, "7f", b"", False),
+        (0x00, "60", b"", False),
+        (0x00, "3f", b"", False),
+        (0x00, "", b"", None),
+        (0x02, "", NOT_SUPPORTED, False),
+        (0x02, "00", NOT_SUPPORTED, False),
+        (0x02, "", BUSY_SENSE, None),
+        (0x02, "", b"", None),
+        (0x08, "", b"", None),
+        (0x18, "00", b"", None),
+    ],
+)
+def test_only_a_clear_word_says_that_there_is_no_unit(
+    status: int, first_octet: str, sense: bytes, is_there: bool | None
+) -> None:
+    assert is_unit_there(status, bytes.fromhex(first_octet), sense) is is_there
+
+
+@given(status=st.integers(0, 255), data=st.binary(max_size=40), sense=st.binary(max_size=64))
+def test_any_answer_is_understood_or_not(status: int, data: bytes, sense: bytes) -> None:
+    found = is_unit_there(status, data, sense)
+    assert found is not False or status in (0x00, 0x02)
+
+
+def test_sense_is_the_same_with_the_length_that_iscsi_puts_before_it() -> None:
+    with_length = len(NOT_SUPPORTED).to_bytes(2, "big") + NOT_SUPPORTED
+    assert parse_sense(with_length) == read_sense(NOT_SUPPORTED)
+
+
+def test_standard_inquiry_is_a_command_of_six_octets() -> None:
+    assert standard_inquiry(36) == bytes.fromhex("12 00 00 00 24 00")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsid.facts import Device
-from iscsid.system.device_paths import device_at, is_session_device
+from iscsid.system.device_paths import device_at, is_session_device, unit_at
 
 UNIT = "/sys/devices/platform/host6/session12/target6:0:0/6:0:0:5"
 
@@ -71,3 +71,9 @@ def test_what_the_classic_has_no_name_for_gets_none(path: str) -> None:
 def test_lun_is_the_last_number_of_the_unit() -> None:
     device = device_at(UNIT.replace("6:0:0:5", "6:0:0:16640") + "/block/sda", "/dev/sda")
     assert device is not None and device.lun == 16640
+
+
+def test_logical_unit_is_told_from_its_devices() -> None:
+    assert unit_at(UNIT) == (12, 5)
+    for other in (f"{UNIT}/block/sda", "/sys/devices/pci0000:00/ata1/host0/target0:0:0/0:0:0:0"):
+        assert unit_at(other) is None

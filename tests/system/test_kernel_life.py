@@ -18,6 +18,7 @@ from iscsid.facts import (
     RequestRefused,
     SessionDestroyed,
     SessionUnbound,
+    UnitsChecked,
 )
 from iscsid.system.kernel import Kernel
 from iscsid.system.uevent import Command
@@ -195,6 +196,19 @@ def test_disk_is_not_opened_while_the_host_recovers(bench: Bench) -> None:
     uses = ("host101 is recovering from SCSI errors",)
     assert bench.hand.check_disks(1, may_open=True) == DisksChecked(1, uses)
     assert bench.hand.check_disks(1, may_open=False) == DisksChecked(1, ())
+
+
+def test_only_the_disks_of_the_luns_in_question_are_looked_at(bench: Bench) -> None:
+    device = bench.tree.add_session(1, 101)
+    for lun in (3, 4, 9):
+        unit = bench.tree.add_unit(device, 101, lun, f"sdx{'abcdefghij'[lun]}")
+        if lun != 4:
+            (unit / f"block/sdx{'abcdefghij'[lun]}/holders/dm-3").mkdir()
+    uses = ((3, ("/dev/sdxd is held by dm-3",)), (4, ()))
+    assert bench.hand.check_units(1, (3, 4, 5)) == UnitsChecked(1, uses)
+    (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
+    why = ("host101 is recovering from SCSI errors",)
+    assert bench.hand.check_units(1, (4,)) == UnitsChecked(1, ((4, why),))
 
 
 def test_machine_without_the_interface_says_what_to_do() -> None:

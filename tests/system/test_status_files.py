@@ -66,8 +66,20 @@ def test_what_only_sysfs_knows_is_added(
     first, ninth, replaced = (written(directory).sessions[0].luns[n] for n in (0, 2, 1))
     assert (first.vendor, first.size) == ("ACME", 1 << 20)
     assert first.links == DISK.links, "the links that there are, not the nodes there might be"
-    assert ninth == LunStatus(lun=9), "a unit that has no links yet"
+    assert first.unlinked == [] and first.permitted
+    assert ninth == LunStatus(lun=9, unlinked=["disk"]), "a unit that has no links yet"
     assert replaced == LunStatus(lun=5, replaced=True)
+
+
+@pytest.mark.parametrize(
+    "unit", [LunStatus(lun=1, replaced=True), LunStatus(lun=1, permitted=False)]
+)
+def test_links_of_a_unit_that_shall_have_none_are_not_still_to_come(
+    files: StatusFiles, directory: Path, tree: SysfsTree, unit: LunStatus
+) -> None:
+    tree.add_unit(tree.add_session(1, 6), 6, 1, "sda")
+    files.write(lambda: replace(STATUS, sessions=[replace(STATUS.sessions[0], luns=[unit])]))
+    assert written(directory).sessions[0].luns == [unit]
 
 
 def test_parameters_of_an_adopted_session_come_from_the_kernel(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from iscsid.view.completeness import missing, progress
 from iscsid.view.status import DiscoveryStatus, LunStatus, SessionStatus, Status
 
@@ -51,8 +53,21 @@ def test_a_session_that_was_never_tried_is_waited_for_and_a_dead_one_is_not() ->
 
 def test_a_disk_without_a_link_is_waited_for() -> None:
     unlinked = LunStatus(lun=1, kind="Direct-Access")
-    assert missing(status(session(DISK, unlinked))) == (f"link to LUN 1 of {NAME}",)
+    assert missing(status(session(DISK, unlinked))) == (f"disk at LUN 1 of {NAME}",)
+    only_generic = LunStatus(lun=1, kind="Direct-Access", links={"generic": "/dev/sg1"})
+    assert missing(status(session(only_generic))) == (f"disk at LUN 1 of {NAME}",)
     assert missing(status(session(DISK))) == ()
+
+
+def test_a_partition_or_tape_without_a_link_is_waited_for() -> None:
+    disk = replace(DISK, unlinked=["part1", "part2"])
+    assert missing(status(session(disk))) == (f"link part1, part2 to LUN 1 of {NAME}",)
+    tape = LunStatus(lun=3, kind="Sequential-Access", links={"mt": "/dev/st0"}, unlinked=["mtn"])
+    assert missing(status(session(tape))) == (f"link mtn to LUN 3 of {NAME}",)
+
+
+def test_a_unit_that_is_not_permitted_is_not_waited_for() -> None:
+    assert missing(status(session(replace(DISK, links={}, permitted=False)))) == ()
 
 
 def test_a_replaced_unit_and_one_without_a_driver_are_not_waited_for() -> None:
@@ -62,5 +77,10 @@ def test_a_replaced_unit_and_one_without_a_driver_are_not_waited_for() -> None:
 
 
 def test_progress_counts_sessions() -> None:
-    assert progress(status(session(), session(state="down"))) == "1 of 2 sessions up"
-    assert progress(status(session())) == "1 of 1 session up"
+    assert progress(status(session(), session(state="down")), ()) == "1 of 2 sessions up"
+    assert progress(status(session()), ()) == "1 of 1 session up"
+
+
+def test_progress_says_what_is_waited_for() -> None:
+    assert progress(status(), ("disk a",)) == "0 of 0 sessions up, waiting for disk a"
+    assert progress(status(), ("a", "b", "c")).endswith("waiting for a and 2 more")

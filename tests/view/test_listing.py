@@ -38,6 +38,19 @@ def test_session_that_is_kept_says_what_for() -> None:
     assert "no longer wanted, but in use: /dev/sda1 is mounted on /data" in text
 
 
+def test_unit_that_is_gone_and_kept_is_a_trouble() -> None:
+    gone = replace(UP, luns=[replace(UP.luns[0], gone=True)])
+    status = replace(STATUS, sessions=[gone], discoveries=[])
+    trouble = format_listing(status, PLAIN, NOW).splitlines()[-1]
+    assert trouble.endswith("LUN 1 is gone at the target, but in use and therefore kept")
+    assert "The target has it no more" in format_listing(status, LUNS, NOW)
+
+
+def test_nodes_are_no_links_where_no_daemon_runs() -> None:
+    text = format_listing(replace(STATUS, basedir=""), LUNS, NOW)
+    assert "Links in" not in text and "  part1   -> /dev/sda1\n" in text
+
+
 def test_nothing_to_show_is_said() -> None:
     assert format_listing(replace(STATUS, sessions=[], discoveries=[]), PLAIN, NOW) == (
         "no sessions\n"
@@ -70,6 +83,7 @@ def test_blocks_have_the_drivers_keys() -> None:
     assert "DEVICE DETAILS:\n" in block and "LUN ID           : 1\n" in block
     assert "  Vendor: IET Model: VIRTUAL-DISK Rev: 0001\n" in block
     assert "  Size: 64.0 MiB (67108864 bytes)\n  Device: /dev/sda\n" in block
+    assert "  Links in /dev/iscsi/bus0/target0/lun1:\n  disk    -> /dev/sda\n" in block
     assert "  part1   -> /dev/sda1\n" in block
     assert "it has no links" in block
     assert "PARAMETERS" not in text
@@ -79,6 +93,7 @@ def test_session_that_is_down_says_since_when_and_why() -> None:
     block = format_listing(STATUS, LUNS, NOW).split("green")[1]
     assert "SESSION STATUS   : WAITING SINCE 2023-11-13T21:23:20Z\n" in block
     assert "LAST ERROR       : connecting: connection refused\n" in block
+    assert "NEXT ATTEMPT     : 2023-11-14T22:23:50Z\n" in block
     assert "no logical units\n" in block
 
 

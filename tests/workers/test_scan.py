@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from iscsid.errors import IscsidError
 from iscsid.facts import ScanFailed, ScanFinished, WorkerEnded
 from iscsid.jobs import Job, JobId, ScanJob
 from iscsid.orders import Level
-from iscsid.system.sysfs import Sysfs
+from iscsid.system.sysfs import ScsiDevice, Sysfs
 from iscsid.workers.notebook import Notebook
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
@@ -109,6 +111,65 @@ def test_a_logical_unit_that_vanishes_meanwhile_is_no_failure(sysfs: Sysfs, name
     facts, _ = run(sysfs, job(timeout=45))
     assert facts == [ScanFinished(JobId(1))]
     assert (there / "timeout").read_text().strip() == "45"
+
+
+def add_generic(sysfs: Sysfs, lun: int) -> Path:
+    """Add a device with a SCSI generic node, ``/dev/sg`` and its LUN."""
+    path = add_device(sysfs, lun)
+    generic = path / f"scsi_generic/sg{lun}"
+    generic.mkdir(parents=True)
+    (generic / "uevent").touch()
+    (path / "wwid").write_text(f"naa.{lun}\n")
+    (path / "delete").touch()
+    return path
+
+
+def run_asking(sysfs: Sysfs, wanted: ScanJob, answers: Mapping[str, bool | None]) -> ScanFinished:
+    notebook = Notebook(wanted, lambda *_: None, Level.DEBUG)
+    scan(wanted, notebook, sysfs, answers.__getitem__)
+    (finished,) = notebook.facts
+    assert isinstance(finished, ScanFinished)
+    return finished
+
+
+def test_a_lun_that_the_target_has_no_more_is_reported_and_left_alone(sysfs: Sysfs) -> None:
+    """To read the size of what is gone would make it zero under a file system."""
+    gone, silent, there = (add_generic(sysfs, lun) for lun in (1, 2, 3))
+    answers = {"/dev/sg1": False, "/dev/sg2": None, "/dev/sg3": True}
+    assert run_asking(sysfs, job(), answers).missing == (1,)
+    assert (gone / "rescan").read_text() == "" and (gone / "delete").read_text() == ""
+    assert (silent / "rescan").read_text() == (there / "rescan").read_text() == "1"
+
+
+def test_a_lun_that_is_to_be_dropped_is_asked_once_more(sysfs: Sysfs) -> None:
+    gone, back, other = (add_generic(sysfs, lun) for lun in (1, 2, 3))
+    wanted = dataclasses.replace(job(), drop=frozenset({1, 2}))
+    answers = {"/dev/sg1": False, "/dev/sg2": True, "/dev/sg3": False}
+    run_asking(sysfs, wanted, answers)
+    assert (gone / "delete").read_text() == "1"
+    assert (back / "delete").read_text() == (other / "delete").read_text() == ""
+
+
+def test_a_lun_without_a_generic_node_is_never_taken_for_gone(sysfs: Sysfs) -> None:
+    path = add_device(sysfs, 1)
+    (path / "delete").touch()
+    finished = run_asking(sysfs, dataclasses.replace(job(), drop=frozenset({1})), {})
+    assert finished.missing == () and (path / "delete").read_text() == ""
+
+
+@pytest.mark.parametrize(("identity", "event"), [("naa.1", ""), ("naa.other", "change")])
+def test_udev_is_told_of_an_identity_that_has_changed(
+    sysfs: Sysfs, identity: str, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reads it anew, and tells nobody."""
+    path = add_generic(sysfs, 1)
+
+    def rescan(device: ScsiDevice) -> None:
+        (device.path / "wwid").write_text(f"{identity}\n")
+
+    monkeypatch.setattr(ScsiDevice, "rescan", rescan)
+    run_asking(sysfs, job(), {"/dev/sg1": True})
+    assert (path / "scsi_generic/sg1/uevent").read_text() == event
 
 
 def test_a_host_that_is_gone_is_a_failure_with_words(sysfs: Sysfs) -> None:
