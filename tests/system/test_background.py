@@ -75,7 +75,7 @@ def test_the_shell_goes_on_when_the_daemon_is_ready(shell: Shell) -> None:
 def test_the_daemon_has_a_life_of_its_own(shell: Shell) -> None:
     """No terminal, its own session, the directory /, umask 022, nothing on the standard streams."""
     shell.start()
-    wait_until(shell.trace.exists, "a trace")
+    wait_until(lambda: shell.trace.exists() and bool(shell.lines()), "a trace")
     pid = shell.pid
     _, says, directory, mask, session = shell.lines()[0].split()
     assert (int(says), directory, mask) == (pid, "/", "022")
