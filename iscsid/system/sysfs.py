@@ -6,6 +6,8 @@ Touches /sys alone.
 
 from __future__ import annotations
 
+import errno
+import fnmatch
 import os
 import re
 from collections.abc import Collection
@@ -49,13 +51,13 @@ class ScsiDevice:
 
     def generic_node(self) -> str | None:
         """Return the node through which the unit can be asked, ``None`` where it has none."""
-        found = [entry.name for entry in (self.path / "scsi_generic").glob("sg*")]
-        return f"/dev/{found[0]}" if found else None
+        found = entries(self.path, "scsi_generic/sg*")
+        return f"/dev/{found[0].name}" if found else None
 
     def announce(self) -> None:
         """Make udev look at the unit's devices again. Raises ``OSError``."""
         for subsystem in ("block", "scsi_generic", "scsi_tape"):
-            for entry in sorted((self.path / subsystem).glob("*")):
+            for entry in entries(self.path, f"{subsystem}/*"):
                 _write(entry / "uevent", "change")
 
     def identity_page(self) -> bytes:
@@ -67,11 +69,11 @@ class ScsiDevice:
 
     def block_devices(self) -> list[Path]:
         """Return the directory of the disk, then those of its partitions."""
-        disks = sorted((self.path / "block").glob("*"))
+        disks = entries(self.path, "block/*")
         return [
             entry
             for disk in disks
-            for entry in (disk, *sorted(part.parent for part in disk.glob("*/partition")))
+            for entry in (disk, *(part.parent for part in entries(disk, "*/partition")))
         ]
 
 
@@ -141,7 +143,7 @@ class Sysfs:
 
     def devices(self, sid: int) -> list[ScsiDevice]:
         """Return the logical units of a session, in the order of their LUNs."""
-        found = (self._session_directory(sid) / "device").glob("target*/*:*")
+        found = entries(self._session_directory(sid), "device/target*/*:*")
         matches = ((path, _SCSI_DEVICE.fullmatch(path.name)) for path in found)
         devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
         return sorted(devices, key=lambda device: device.lun)
@@ -155,7 +157,7 @@ class Sysfs:
         return self.root / f"class/iscsi_session/session{sid}"
 
     def _session_directories(self) -> dict[int, Path]:
-        paths = (self.root / "class/iscsi_session").glob("session*")
+        paths = entries(self.root, "class/iscsi_session/session*")
         numbered = ((path.name.removeprefix("session"), path) for path in paths)
         return {int(number): path for number, path in numbered if number.isdecimal()}
 
@@ -185,6 +187,30 @@ class Sysfs:
             # The kernel prints the port as a signed number here, and nowhere else.
             maker_is_gone=creator is not None and creator % 2**32 not in open_ports,
         )
+
+
+def entries(directory: Path, pattern: str) -> list[Path]:
+    """Return what is there by this pattern, in order; what vanishes meanwhile is left out.
+
+    ``Path.glob`` raises where a directory goes while it looks around. Any other error is raised
+    here, too: it must not look as if there were nothing.
+    """
+    found = [directory]
+    for part in pattern.split("/"):
+        if "*" in part:
+            found = [path / name for path in found for name in fnmatch.filter(_names(path), part)]
+        else:
+            found = [path / part for path in found if (path / part).exists()]
+    return found
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
+            return []
+        raise
 
 
 def read_attribute(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from iscsid.protocol.printable import printable
 from iscsid.system.device_paths import device_at
-from iscsid.system.sysfs import ScsiDevice, Sysfs, read_attribute, read_number
+from iscsid.system.sysfs import ScsiDevice, Sysfs, entries, read_attribute, read_number
 from iscsid.view.status import KEYS, LunStatus
 
 _SECTOR = 512
@@ -83,7 +83,7 @@ def parameters(sysfs: Sysfs, sid: int) -> dict[str, str | int]:
 def _unit(device: ScsiDevice) -> LunStatus:
     path = device.path
     kind = read_number(path / "type")
-    disks = sorted((path / "block").glob("*"))
+    disks = entries(path, "block/*")
     sectors = read_number(disks[0] / "size") if disks else None
     return LunStatus(
         lun=device.lun,
@@ -98,13 +98,13 @@ def _unit(device: ScsiDevice) -> LunStatus:
 
 
 def _nodes(path: Path) -> dict[str, str]:
-    entries = [
+    paths = [
         entry
         for subsystem in ("block", "scsi_generic", "scsi_tape")
-        for entry in (path / subsystem).glob("*")
+        for entry in entries(path, f"{subsystem}/*")
     ]
-    entries += [part.parent for part in (path / "block").glob("*/*/partition")]
-    found = (device_at(str(entry), f"/dev/{entry.name.replace('!', '/')}") for entry in entries)
+    paths += [part.parent for part in entries(path, "block/*/*/partition")]
+    found = (device_at(str(entry), f"/dev/{entry.name.replace('!', '/')}") for entry in paths)
     return {device.link: device.node for device in found if device is not None}
 
 

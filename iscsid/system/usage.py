@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.system.sysfs import ScsiDevice
+from iscsid.system.sysfs import ScsiDevice, entries
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -57,7 +57,7 @@ def _nodes(device: ScsiDevice) -> Iterator[_Node]:
 
 
 def _holders(node: _Node) -> Iterator[str]:
-    for holder in sorted((node.directory / "holders").glob("*")):
+    for holder in entries(node.directory, "holders/*"):
         try:
             name = (holder / "dm/name").read_text().strip()
         except OSError:

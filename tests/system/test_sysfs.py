@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from iscsid.errors import Decision, IscsidError
 from iscsid.facts import KernelSession
 from iscsid.protocol.names import Portal
+from iscsid.system.sysfs import entries
 from tests.system.sysfs_tree import CONNECTION, SESSION, SysfsTree
 
 
@@ -193,3 +196,46 @@ def test_identities_are_the_pages_of_the_units_that_have_one(tree: SysfsTree) ->
 
 def test_session_that_is_gone_has_no_identities(tree: SysfsTree) -> None:
     assert tree.sysfs.identities(4) == ()
+
+
+def test_directory_that_vanishes_while_one_looks_around_is_left_out(
+    tree: SysfsTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that was destroyed from outside did this in the middle of a look at its disks."""
+    device = tree.add_session(1, 5)
+    tree.add_unit(device, 5, 2, "sda", "sda1")
+    listdir = os.listdir
+
+    def vanishing(path: Path) -> list[str]:
+        names = listdir(path)
+        if path.name == "device":
+            shutil.rmtree(path / "target5:0:0")
+        return names
+
+    monkeypatch.setattr(os, "listdir", vanishing)
+    assert tree.sysfs.devices(1) == []
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk whose users cannot be found out must not be taken for unused."""
+
+    def exhausted(_: Path) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "listdir", exhausted)
+    (tmp_path / "holders").mkdir()
+    with pytest.raises(OSError, match="Too many open files"):
+        entries(tmp_path, "holders/*")
+
+
+def test_entries_are_found_on_every_level_in_order(tmp_path: Path) -> None:
+    for name in ("sdb/sdb1", "sda/sda2", "sda/sda1"):
+        (tmp_path / "block" / name).mkdir(parents=True)
+        (tmp_path / "block" / name / "partition").touch()
+    (tmp_path / "block/sda/size").touch()
+    found = [str(path.relative_to(tmp_path)) for path in entries(tmp_path, "block/*/*/partition")]
+    parts = ("sda/sda1", "sda/sda2", "sdb/sdb1")
+    assert found == [f"block/{part}/partition" for part in parts]
+    assert entries(tmp_path, "nothing/*") == []
