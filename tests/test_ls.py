@@ -17,7 +17,7 @@ from iscsid.system.pidfile import PidFile
 from iscsid.system.sysfs import Sysfs
 from iscsid.view.status import to_json
 from tests.system.faults import run_in_child
-from tests.system.programs import environment
+from tests.system.programs import environment, on_a_terminal
 from tests.system.sysfs_tree import SysfsTree
 from tests.view.statuses import NOW, STATUS
 
@@ -114,6 +114,13 @@ def test_anybody_may_look(running: Path) -> None:
         assert ls.look(str(running), Sysfs(), NOW) == (STATUS, "")
 
     assert run_in_child(child) == 0
+
+
+def test_terminal_gets_colours_and_json_none(running: Path) -> None:
+    status, said = on_a_terminal([*COMMAND, "-P", str(running)])
+    assert status == 0 and "\x1b[32mup" in said and "\x1b[31mwaiting" in said
+    status, said = on_a_terminal([*COMMAND, "-P", str(running), "--json"])
+    assert status == 0 and "\x1b" not in said
 
 
 def _hear_interrupts() -> None:

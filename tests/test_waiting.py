@@ -17,6 +17,7 @@ from iscsid.system.pidfile import PidFile
 from iscsid.system.status_files import STATUS, directory_for
 from iscsid.view.status import DiscoveryStatus, Status, to_json
 from iscsid.waiting import wait
+from tests.system.programs import on_a_terminal
 
 
 def text(targets: int | None) -> str:
@@ -62,6 +63,19 @@ def test_when_time_runs_out_it_names_what_is_missing(pidfile: str) -> None:
     write(pidfile, None)
     with pytest.raises(IscsidError, match=r"after 1 s: discovery at 192\.0\.2\.1:3260"):
         wait(pidfile, 1)
+
+
+def test_terminal_is_told_what_is_waited_for_and_left_clean(pidfile: str) -> None:
+    write(pidfile, None)
+    command = [sys.executable, "-m", "iscsid", "-P", pidfile]
+    status, said = on_a_terminal([*command, "--wait=1"])
+    assert status == 1
+    _, shown, blanks, complaint, _ = said.split("\r")
+    assert shown == "0 of 0 sessions up, waiting for discovery at 192.0.2.1:3260"
+    assert blanks == " " * len(shown) and complaint.startswith("iscsid: not complete after 1 s")
+    write(pidfile, 0)
+    status, said = on_a_terminal([*command, "--wait"])
+    assert (status, said.strip()) == (0, "0 of 0 sessions up"), "and a blank line over it"
 
 
 def test_without_a_daemon_it_does_not_wait(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,19 @@ def run(script: str, *arguments: str) -> str:
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def on_a_terminal(command: list[str]) -> tuple[int, str]:
+    """Run a command whose output is a terminal; return its exit status and all that it wrote."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=environment(), stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the end of a terminal whose other side is closed
+        while piece := os.read(ours, 4096):
+            said += piece
+    os.close(ours)
+    return process.wait(), said.decode()
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
