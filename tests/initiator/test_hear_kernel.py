@@ -8,7 +8,7 @@ from iscsid import facts, orders
 from iscsid.errors import Decision, Failure
 from iscsid.facts import TimerPurpose
 from iscsid.initiator.offers import kernel_timeouts
-from iscsid.jobs import LoginJob, ScanJob
+from iscsid.jobs import LoginJob
 from iscsid.orders import StartWorker
 from tests.initiator.stage import (
     DISK,
@@ -286,15 +286,3 @@ def test_the_target_may_ask_for_a_logout_and_gets_a_login_after_it() -> None:
     assert kinds(stage.tell(facts.PduReceived(1, bytes(header), b""))) == ["SendLogout"]
     stage.tell(facts.PduReceived(1, bytes([0x26, 0x80]) + bytes(46), b""))
     assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
-
-
-def test_reported_luns_changed_is_answered_with_a_scan() -> None:
-    stage = Stage()
-    stage.up()
-    header = bytearray(48)
-    header[0], header[1], header[36] = 0x32, 0x80, 0
-    sense = bytes(12) + b"\x3f\x0e" + bytes(4)
-    data = len(sense).to_bytes(2, "big") + sense
-    header[5:8] = len(data).to_bytes(3, "big")
-    (order,) = stage.tell(facts.PduReceived(1, bytes(header), data))
-    assert isinstance(order, StartWorker) and isinstance(order.job, ScanJob)

@@ -121,3 +121,14 @@ def test_unit_attention_asks_for_a_scan_and_many_for_one_more() -> None:
     assert isinstance(given[0], StartWorker) and kinds(given) == ["ScanJob"]
     assert scanned(stage) == []
     assert len([line for line in stage.log if "says" in line]) == 1
+
+
+def test_reported_luns_changed_is_answered_with_a_scan() -> None:
+    stage = Stage()
+    stage.up()
+    header = bytearray(48)
+    header[0], header[1], header[36] = 0x32, 0x80, 0
+    sense = bytes(12) + b"\x3f\x0e" + bytes(4)
+    data = len(sense).to_bytes(2, "big") + sense
+    header[5:8] = len(data).to_bytes(3, "big")
+    assert kinds(stage.tell(facts.PduReceived(1, bytes(header), data))) == ["ScanJob"]
