@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from iscsid.facts import Device, DeviceAppeared, DeviceVanished, SessionStarted
 from iscsid.system.sysfs import Sysfs
-from iscsid.system.udev import DeviceFact, Udev
+from iscsid.system.udev import Udev, UdevFact
 from tests.machine import disks, hand
 from tests.machine.tgtd import Tgtd
 
@@ -34,11 +34,11 @@ def session(tgtd: Tgtd, tmp_path: Path) -> Iterator[SessionStarted]:
         yield hand.start(kernel)
 
 
-def links(facts: list[DeviceFact]) -> set[tuple[int, str]]:
+def links(facts: Sequence[UdevFact]) -> set[tuple[int, str]]:
     return {(f.device.lun, f.device.link) for f in facts if isinstance(f, DeviceAppeared)}
 
 
-def devices(facts: list[DeviceFact]) -> list[Device]:
+def devices(facts: Sequence[UdevFact]) -> list[Device]:
     return [fact.device for fact in facts if isinstance(fact, DeviceAppeared)]
 
 
