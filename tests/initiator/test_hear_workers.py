@@ -7,6 +7,7 @@ from iscsid.errors import Decision, Failure
 from iscsid.facts import TimerPurpose
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import StartWorker
+from iscsid.protocol.names import Portal
 from tests.initiator.stage import (
     DISK,
     OTHER,
@@ -17,6 +18,7 @@ from tests.initiator.stage import (
     configuration,
     kinds,
     record,
+    settings,
 )
 
 REFUSED = Failure(Decision.RETRY, "connection refused")
@@ -127,6 +129,46 @@ def test_both_portals_of_a_target_are_tried_before_the_first_pause() -> None:
     (order,) = stage.wait(TimerPurpose.RETRY_LOGIN)
     assert isinstance(order, StartWorker) and isinstance(order.job, LoginJob)
     assert order.job.portal == SECOND and stage.now == 1000.0
+
+
+def portals_tried(stage: Stage) -> list[Portal]:
+    return [job.portal for job in stage.jobs if isinstance(job, LoginJob)]
+
+
+def broken_and_refused(**changes: object) -> Stage:
+    """A session with two portals has lost its connection, and the first login after that fails."""
+    stage = Stage()
+    stage.begin(configuration(PORTAL, settings=settings(**changes)))
+    stage.discovered(record(DISK, PORTAL, SECOND))
+    stage.logged_in(portals_tried(stage)[0])
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    stage.now += 100
+    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    return stage
+
+
+def test_a_session_that_broke_comes_back_through_the_next_portal_without_a_pause() -> None:
+    """ "Try the next portal when a login fails." """
+    stage = broken_and_refused()
+    assert portals_tried(stage) == [PORTAL, PORTAL, SECOND] and stage.now == 1100.0
+    (resume,) = stage.logged_in(SECOND)
+    assert isinstance(resume, orders.ResumeSession) and resume.description.portal == SECOND
+
+
+def test_without_portal_failover_a_session_that_broke_stays_with_its_portal() -> None:
+    stage = broken_and_refused(portal_failover=False)
+    assert portals_tried(stage) == [PORTAL, PORTAL, PORTAL] and stage.now > 1100.0
+
+
+def test_the_preferred_portal_is_tried_first_and_the_other_one_next() -> None:
+    """ "The portal that is tried before all others." """
+    stage = broken_and_refused(preferred_portal=SECOND.host)
+    assert portals_tried(stage) == [SECOND, SECOND, PORTAL]
 
 
 def test_a_target_found_at_two_addresses_gets_one_session_with_all_portals() -> None:
