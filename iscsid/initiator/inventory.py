@@ -24,7 +24,7 @@ from iscsid.initiator.offers import kernel_timeouts
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path, Source, Way, plan_paths
 from iscsid.initiator.session import Identity, Session
-from iscsid.initiator.session_table import Event
+from iscsid.initiator.session_table import Event, State
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
 from iscsid.orders import AdoptSession, ApplyTimeouts, DestroySession, SaveBindings
@@ -162,10 +162,10 @@ class Inventory:
         self.outbox.order(AdoptSession(seen.sid), timeouts)
         self._link(session, seen.sid)
         self.outbox.info(session.who, f"adopted, {session.state.value} ({path.binding})")
-        if has_been_scanned(seen):
-            session.scans.has_finished = True
-        else:
+        if not has_been_scanned(seen):
             session.scan()
+        elif session.state is State.UP:
+            session.scans.has_finished = True
 
     def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
         """Hold the sessions against sysfs, except those that changed since it was read.

@@ -154,6 +154,13 @@ def test_whoever_waits_for_all_targets_need_not_wait_for_an_adopted_session(
     assert session.is_tried
 
 
+def test_whoever_waits_for_all_targets_waits_for_an_adopted_session_that_is_down() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL), kernel_session(state="FAILED", connection_state="failed"))
+    (session,) = stage.owner.overview(0, 0, version="", pid=1, basedir="").sessions
+    assert not session.is_tried
+
+
 def test_adopted_sessions_get_the_timeouts_that_the_file_says_now() -> None:
     stage = Stage()
     wanted = settings(conn_fail_timeout=77)

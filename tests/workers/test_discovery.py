@@ -51,7 +51,7 @@ def test_every_target_is_reported_then_the_end_and_the_session_is_logged_out() -
 
 
 def test_the_trace_shows_every_pdu_of_a_discovery() -> None:
-    """ "Also the exchange with the target as it goes: every PDU and what is negotiated." """
+    """ "Also the exchange with the target as it goes, until the kernel takes over: every PDU" """
     with scripted(LISTED) as there:
         ring = run(discovery_job(portal=there.portal), there, ring=Ring(level=Level.DEBUG))
     passed = [line.split(",")[0] for line in ring.lines if line[:2] in ("> ", "< ")]
