@@ -100,7 +100,10 @@ class Daemon:
     def wait(self) -> int:
         """Wait for the end; return the exit status."""
         assert self._process is not None
-        status = self._process.wait(timeout=PATIENCE)
+        try:
+            status = self._process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self._story("it does not end")) from None
         self._process = None
         return status
 

@@ -28,7 +28,10 @@ def make_session() -> int:
     kernel = Kernel.open()
     try:
         sock, description = hand.log_in()
-        order = StartSession(hand.BINDING, JobId(1), replace(description, marker=MARKER))
+        # Such that it never sends a ping of its own accord.
+        timeouts = replace(description.timeouts, ping_interval=0, ping_timeout=0)
+        foreign = replace(description, marker=MARKER, timeouts=timeouts)
+        order = StartSession(hand.BINDING, JobId(1), foreign)
         fact = kernel.start_session(order, sock)
     finally:
         kernel.close()

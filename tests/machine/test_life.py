@@ -1,16 +1,14 @@
-"""The daemon's own life: detaching, its pid file, and what stays when it goes."""
+"""The daemon's own life: detaching and its pid file."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.machine import disks, sessions
-from tests.machine.conftest import Target
-from tests.machine.daemon import Daemon, show_tree
+from tests.machine import disks
+from tests.machine.daemon import Daemon
 from tests.machine.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"
@@ -18,44 +16,6 @@ NAME = "iqn.2003-02.org.example:disks"
 
 def process_is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
-
-
-def test_sigterm_ends_the_daemon_and_its_disk_goes_on_working(
-    target: Target, daemon: Daemon, tmp_path: Path
-) -> None:
-    target.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 64)})
-    daemon.configure(f"DiscoveryAddress={target.address}")
-    daemon.start()
-    disk = daemon.link(0, 0, 1)
-    daemon.wait_for_links(disk)
-    disks.make_file_system(disk)
-    tree = show_tree(daemon.tree)
-    with disks.mounted(disk, tmp_path / "mount") as root:
-        assert daemon.stop(signal.SIGTERM) == 0
-        written = disks.write_pattern(root / "pattern", 4, seed="after the end")
-    disks.forget_cache(disk)
-    with disks.mounted(disk, tmp_path / "mount") as root:
-        assert disks.checksum(root / "pattern") == written
-    assert show_tree(daemon.tree) == tree
-    assert not daemon.pidfile.exists()
-
-
-def test_a_second_start_finds_the_session_and_leaves_it_alone(
-    target: Target, daemon: Daemon, tmp_path: Path
-) -> None:
-    target.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 16)})
-    daemon.configure(f"DiscoveryAddress={target.address}")
-    daemon.start()
-    disk = daemon.link(0, 0, 1)
-    daemon.wait_for_links(disk)
-    sid = sessions.session_of(NAME)
-    port = sessions.connection_attribute(sid, "local_port")
-    daemon.stop()
-    daemon.start()
-    daemon.wait_for_line(NAME)
-    daemon.wait_for_links(disk)
-    assert sessions.session_of(NAME) == sid
-    assert sessions.connection_attribute(sid, "local_port") == port
 
 
 def test_a_detached_start_writes_the_pid_file_and_a_second_one_names_it(

@@ -10,13 +10,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.machine import disks, portals, sessions, wire
 from tests.machine.daemon import Daemon, children_of, wait_until
 from tests.machine.tgtd import Tgtd
-
-pytestmark = pytest.mark.draft
 
 NAME = "iqn.2003-02.org.example:disks"
 DEAD = "iqn.2003-02.org.example:dead"
@@ -29,7 +25,8 @@ def status(pid: int) -> dict[str, str]:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return {}
-    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    pairs = (line.split(":\t", 1) for line in lines if ":\t" in line)
+    return {name: text.strip() for name, text in pairs}
 
 
 def title(pid: int) -> str:
@@ -100,7 +97,7 @@ def check_confinement(pid: int, daemon_pid: int) -> None:
     """Not root, no way back, bounded, and deaf to what is meant for the daemon."""
     shown, parents = status(pid), status(daemon_pid)
     assert {*shown["Uid"].split(), *shown["Gid"].split()} == {"65534"}
-    assert shown["Groups"].strip() == ""
+    assert shown["Groups"] == ""
     assert {shown[name] for name in ("CapEff", "CapPrm", "CapAmb")} == {"0" * 16}
     assert shown["NoNewPrivs"] == "1"
     assert shown.get("VmLck", "0 kB") == "0 kB" and parents["VmLck"] != "0 kB"

@@ -67,3 +67,26 @@ def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
     assert daemon.stop(signal.SIGINT) == 0
     assert sessions.session_ids() == []
     assert list(daemon.tree.glob("*")) == []
+
+
+def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    """ "A session whose disk is in use (... or opened exclusively) is left as it is" """
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    disk = daemon.link(0, 0, 1)
+    daemon.wait_for_links(disk)
+    disks.run("mkswap", disk)
+    disks.run("swapon", disk)
+    try:
+        assert daemon.stop(signal.SIGINT) == 3
+        assert "is swap" in daemon.wait_for_line(RED, "in use")
+    finally:
+        disks.run("swapoff", disk)
+    tgtd.remove_target(RED)
+    daemon.start()
+    daemon.wait_for_line(RED, "adopted")
+    assert daemon.stop(signal.SIGINT) == 0
+    assert sessions.session_ids() == []

@@ -8,14 +8,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.machine import disks, sessions, wire
 from tests.machine.boot import CHECKOUT
 from tests.machine.daemon import Daemon, wait_until
 from tests.machine.tgtd import Tgtd
-
-pytestmark = pytest.mark.draft
 
 NAME = "iqn.2003-02.org.example:root"
 PYTHON = Path("/usr/bin/python3")
@@ -72,7 +68,7 @@ def check_recovery(process: subprocess.Popen[bytes], log: Path, daemon: Daemon) 
     wait_until(lambda: says(NAME, "adopted"), log.read_text)
     assert os.readlink(f"/proc/{process.pid}/exe").startswith(str(daemon.pidfile.parents[1]))
     sid = sessions.session_of(NAME)
-    for _ in range(3):
+    for _ in range(2):
         port = wire.source_port(sid)
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3")

@@ -23,8 +23,6 @@ from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 from tests.workers.portals import Station, station
 
-pytestmark = pytest.mark.draft
-
 NAME = "iqn.2003-02.org.example:disks"
 USER, SECRET = "alice", "secret of alice"
 SCRIPT = Script(accounts={USER: SECRET.encode()}, operational_rounds=1, luns=(0,))

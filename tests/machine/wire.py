@@ -67,6 +67,13 @@ class Capture:
         assert not drops, f"{drops} packets were missed"
         return [each for each in self._segments if port in (each.source, each.destination)]
 
+    def carried(self, port: int) -> list[Segment]:
+        """Return every segment so far with data in it, in either direction.
+
+        One without is TCP's own: it acknowledges late what came before the capture began.
+        """
+        return [each for each in self.segments(port) if each.data]
+
     def requests(self, port: int) -> list[Header]:
         """Return the PDUs that the initiator's end, ``port``, has sent."""
         return list(_headers(_join(e for e in self.segments(port) if e.source == port)))
