@@ -47,7 +47,7 @@ from iscsid.protocol.vpd import (
     page_length,
 )
 
-SPARE = 4
+SPARE = 2
 """Questions beyond one for each LUN: for those that only say "not now"."""
 USUAL_LENGTH = 255
 """The allocation length the kernel begins with: some devices heed the lower octet only."""

@@ -20,6 +20,7 @@ from iscsid.errors import Decision, Failure, IscsidError
 from iscsid.jobs import DiscoveryJob, Job, LoginJob, ScanJob
 from iscsid.orders import Level
 from iscsid.system.prctl import Option, prctl
+from iscsid.system.signals import HEARD
 from iscsid.system.sysfs import Sysfs
 from iscsid.workers import sandbox
 from iscsid.workers.channel import Speaker
@@ -30,7 +31,7 @@ from iscsid.workers.messages import failed
 from iscsid.workers.reasons import connection_failed
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.scan import scan
-from iscsid.workers.title import set_title
+from iscsid.workers.title import Place, set_title
 
 Perform = Callable[[Job, Reporter, sandbox.Confine], None]
 
@@ -46,6 +47,7 @@ class Birth:
 
     parent: int
     identity: sandbox.Identity
+    title: Place
     perform: Perform
 
 
@@ -84,7 +86,7 @@ def live(job: Job, speaker: Speaker, birth: Birth) -> NoReturn:
     try:
         _let_go(speaker)
         _depend_on(birth.parent)
-        set_title(f"iscsid: {job.title}")
+        set_title(f"iscsid: {job.title}", birth.title)
         sandbox.give_up_protection()
         status = _work(job, speaker, birth)
     except BaseException as error:  # nothing may get past this point, whatever it is
@@ -118,9 +120,8 @@ def _let_go(speaker: Speaker) -> None:
     """
     gc.freeze()
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        if callable(signal.getsignal(number)) or number == signal.SIGTERM:
-            signal.signal(number, signal.SIG_DFL)
+    for number in HEARD:
+        signal.signal(number, signal.SIG_DFL)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     ours = speaker.fileno()

@@ -23,10 +23,13 @@ from iscsid.workers.endings import not_started
 from iscsid.workers.messages import failed
 from iscsid.workers.notebook import Notebook
 from iscsid.workers.sandbox import Identity, find_unprivileged_identity
+from iscsid.workers.title import find_place
 from iscsid.workers.ward import Say, Ward
 
 PER_TURN = 64
 """Messages taken of one child before the loop may turn to the others."""
+
+_ALL_SIGNALS = signal.valid_signals()
 
 Add = Callable[[int, Callable[[], list[Fact]], str], None]
 
@@ -52,8 +55,9 @@ class Keeper:
     ) -> None:
         self._add, self._remove, self._say = add, remove, say
         self._level = level
-        self._perform = perform
-        self._identity = identity or find_unprivileged_identity()
+        self._birth = child.Birth(
+            os.getpid(), identity or find_unprivileged_identity(), find_place(), perform
+        )
         self._clock = clock
         self._wards: dict[JobId, Ward] = {}
         self._sockets: dict[JobId, socket.socket] = {}
@@ -82,7 +86,7 @@ class Keeper:
         if isinstance(job, DiscoveryJob):
             job = dataclasses.replace(job, keep=False)
         notebook = Notebook(job, self._say, self._level)
-        failure = child.attempt(lambda: self._perform(job, notebook, lambda: None), job)
+        failure = child.attempt(lambda: self._birth.perform(job, notebook, lambda: None), job)
         if failure is not None:
             notebook.report(failed(job, failure))
         if notebook.connection is not None:
@@ -191,12 +195,11 @@ class Keeper:
         between would be heard by the daemon, as if it had been sent to it.
         """
         listener, speaker = open_channel(job, self._level)
-        birth = child.Birth(os.getpid(), self._identity, self._perform)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                child.live(job, speaker, birth)
+                child.live(job, speaker, self._birth)
         except OSError:
             listener.close()
             raise

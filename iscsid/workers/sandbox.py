@@ -57,7 +57,7 @@ def give_up_protection() -> None:
     word here: a fork does not inherit it (mlockall(2)).
     """
     try:
-        Path("/proc/self/oom_score_adj").write_text("0")
+        Path("/proc/self/oom_score_adj").write_bytes(b"0")
         prctl(Option.SET_IO_FLUSHER, 0)
     except OSError:
         # Without privileges, or before Linux 5.6, there was nothing to give up.

@@ -19,7 +19,7 @@ from iscsid.protocol.scsi import (
     ScsiStatus,
     encode_lun,
 )
-from iscsid.protocol.serial import MODULUS
+from iscsid.protocol.serial import MODULUS, add
 from tests.protocol.identities import (
     naa,
 )
@@ -81,7 +81,7 @@ def test_a_target_that_counts_more_commands_than_were_sent_is_found_out() -> Non
     """The kernel's commands would be behind the target's back, and never answered."""
     talk = Talk((1, naa(1)))
     talk.question()
-    talk.exp_cmd_sn += 1
+    talk.exp_cmd_sn = add(talk.exp_cmd_sn)
     with pytest.raises(ProtocolError, match="counts more commands than were sent"):
         talk.data(naa(1))
 

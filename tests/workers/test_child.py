@@ -93,7 +93,7 @@ def handlers() -> Iterator[list[int]]:
     near, far = socket.socketpair()
     near.setblocking(False)
     far.setblocking(False)
-    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1)
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
     before = {each: signal.signal(each, lambda number, _: heard.append(number)) for each in numbers}
     descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
     try:
@@ -108,7 +108,7 @@ def handlers() -> Iterator[list[int]]:
 
 def test_the_daemons_signal_handlers_are_gone(handlers: list[int]) -> None:
     def tell() -> object:
-        numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1)
+        numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD)
         return (
             [signal.getsignal(number) == signal.SIG_IGN for number in numbers],
             [signal.getsignal(number) == signal.SIG_DFL for number in numbers],
@@ -143,7 +143,7 @@ def test_a_signal_just_after_the_fork_is_not_the_daemons(
     def fork_and_be_told() -> int:
         pid = fork()
         if pid == 0:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGHUP)
         return pid
 
@@ -151,7 +151,7 @@ def test_a_signal_just_after_the_fork_is_not_the_daemons(
     ring = Ring(telling(lambda: "alive"))
     ring.run(scan_job())
     ending = ring.ending_of(JobId(1))
-    assert ending.how is not None and "SIGUSR1" in ending.how.what
+    assert ending.how is not None and "SIGTERM" in ending.how.what
     assert set(handlers) <= {signal.SIGCHLD}
 
 

@@ -18,6 +18,7 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.protocol.pdu import LoginResponse
 from iscsid.secret import Secret
+from iscsid.workers.sandbox import find_unprivileged_identity
 from tests.target.portal import serve
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
@@ -228,7 +229,7 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
             success_of(ring)
             ring.keeper.close_socket(ONE)
     assert len(seen) >= 3
-    assert set(seen) == {(str(ring.keeper._identity.uid), "0" * 16)}
+    assert set(seen) == {(str(find_unprivileged_identity().uid), "0" * 16)}
 
 
 @needs_root

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from iscsid.workers import title
-from iscsid.workers.title import set_title
+from iscsid.workers.title import find_place, set_title
 from tests.workers.ring import forked, until
 
 LONG = "iscsid: login iqn.2024-01.org.example:" + "x" * 100_000
@@ -23,7 +23,7 @@ def process_with(text: str, then: str = "/dev/null") -> Iterator[int]:
     """A process that has set its title and waits."""
 
     def life() -> None:
-        set_title(text)
+        set_title(text, find_place())
         Path(then).write_text(f"{os.environ.get('PATH')}\n{_getenv('PATH')}")
         time.sleep(60)
 
@@ -80,5 +80,5 @@ def test_where_the_place_cannot_be_found_the_title_stays(
     if stat is not None:
         (tmp_path / "stat").write_text(stat)
     monkeypatch.setattr(title, "_STAT", tmp_path / "stat")
-    set_title(name.strip())
+    set_title(name.strip(), find_place())
     assert Path("/proc/self/cmdline").read_bytes() == before
