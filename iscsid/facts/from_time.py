@@ -32,7 +32,7 @@ class NetworkChanged:
 class TimerPurpose(Enum):
     RETRY_DISCOVERY = "retry discovery"
     RETRY_LOGIN = "retry login"
-    RETRY_SCAN = "retry scan"
+    SCAN = "scan"
     LOGOUT = "logout"
     CHECK_KERNEL = "check the kernel"
     SAVE_BINDINGS = "save the bindings"

@@ -133,7 +133,7 @@ class Initiator:
     def _session_timer_expired(self, session: Session, purpose: TimerPurpose) -> None:
         if purpose is TimerPurpose.RETRY_LOGIN:
             session.attempt_now()
-        elif purpose is TimerPurpose.RETRY_SCAN:
+        elif purpose is TimerPurpose.SCAN:
             session.scan()
         else:
             self._inventory.fire(session, Event.PATIENCE_ENDED)

@@ -48,8 +48,12 @@ class Scans:
         return self._session.who
 
     @property
-    def retry_timer(self) -> Timer:
-        return Timer(TimerPurpose.RETRY_SCAN, self._session.path.binding)
+    def timer(self) -> Timer:
+        return Timer(TimerPurpose.SCAN, self._session.path.binding)
+
+    def later(self, delay: float) -> None:
+        """Scan in ``delay`` seconds, unless something else brings a scan about before."""
+        self._session.outbox.set_timer(self.timer, delay)
 
     def ask(self, sid: int, host_no: int, settings: SessionSettings, drop: frozenset[int]) -> None:
         """Scan now, or once more after the scan under way; ``drop`` LUNs that nobody uses."""
@@ -57,6 +61,7 @@ class Scans:
             self._again = True
             return
         outbox = self._session.outbox
+        outbox.cancel_timer(self.timer)
         self.job, self._sid = outbox.new_job(), sid
         self._dropping = drop
         for lun in sorted(drop):
@@ -91,7 +96,7 @@ class Scans:
         self._end()
         delay = delay_before_retry(failure.decision, self._failures, self.who)
         if self.job is None and delay is not None:
-            outbox.set_timer(self.retry_timer, delay)
+            self.later(delay)
 
     def units_checked(self, uses: Sequence[tuple[int, tuple[str, ...]]]) -> None:
         """Let go of the LUNs that nobody uses; of the others say why they stay."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LOGOUT_PATIENCE = 15.0
 """Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
+SCAN_AFTER_RECOVERY = 5.0
+"""Seconds: its disks are known, and the other sessions of a target that was away want in first."""
 FIRST_CMD_SN = 1
 
 
@@ -113,7 +115,14 @@ def come_up(session: Session) -> None:
     session.outbox.info(
         session.who, f"session is up ({session.path.binding}, host{session.host_no})"
     )
+
+
+def scan(session: Session) -> None:
     session.scan()
+
+
+def scan_later(session: Session) -> None:
+    session.scans.later(SCAN_AFTER_RECOVERY)
 
 
 def go_down(session: Session) -> None:
@@ -185,7 +194,7 @@ def start_afresh(session: Session) -> None:
 def forget(session: Session) -> None:
     session.outbox.cancel_timer(session.retry_timer)
     session.outbox.cancel_timer(session.logout_timer)
-    session.outbox.cancel_timer(session.scans.retry_timer)
+    session.outbox.cancel_timer(session.scans.timer)
     if session.sid is not None:
         withdraw_links(session)
         session.outbox.info(session.who, f"session is gone ({session.path.binding})")
@@ -198,6 +207,8 @@ STEPS: dict[Action, Callable[[Session], None]] = {
     Action.START_IN_KERNEL: start_in_kernel,
     Action.RESUME_IN_KERNEL: resume_in_kernel,
     Action.COME_UP: come_up,
+    Action.SCAN: scan,
+    Action.SCAN_LATER: scan_later,
     Action.GO_DOWN: go_down,
     Action.LEARN_CMD_SN: learn_cmd_sn,
     Action.CHECK_DISKS: check_disks,

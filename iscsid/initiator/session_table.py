@@ -72,6 +72,8 @@ class Action(Enum):
     START_IN_KERNEL = auto()
     RESUME_IN_KERNEL = auto()
     COME_UP = auto()
+    SCAN = auto()
+    SCAN_LATER = auto()
     GO_DOWN = auto()
     LEARN_CMD_SN = auto()
     CHECK_DISKS = auto()
@@ -95,7 +97,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.LOGGING_IN, Event.LOGIN_SUCCEEDED): (State.STARTING, (Action.START_IN_KERNEL,)),
     (State.LOGGING_IN, Event.LOGIN_FAILED): (State.WAITING, (Action.RETRY_LATER,)),
     (State.LOGGING_IN, Event.UNWANTED): (State.GONE, (Action.STOP_LOGIN, Action.FORGET)),
-    (State.STARTING, Event.STARTED): (State.UP, (Action.COME_UP,)),
+    (State.STARTING, Event.STARTED): (State.UP, (Action.COME_UP, Action.SCAN)),
     (State.STARTING, Event.REFUSED): (State.WAITING, (Action.RETRY_LATER,)),
     # Up, until the connection breaks or the target asks us to leave.
     (State.UP, Event.BROKE): (State.DOWN, (Action.GO_DOWN,)),
@@ -135,7 +137,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.REJOINING, Event.DOOMED): (State.ENDING, (Action.STOP_LOGIN, Action.DESTROY)),
     (State.REJOINING, Event.UNBOUND): (State.ENDING, (Action.STOP_LOGIN, Action.DESTROY)),
     (State.REJOINING, Event.DESTROYED): (State.WAITING, (Action.STOP_LOGIN, Action.START_AFRESH)),
-    (State.RESUMING, Event.STARTED): (State.UP, (Action.COME_UP,)),
+    (State.RESUMING, Event.STARTED): (State.UP, (Action.COME_UP, Action.SCAN_LATER)),
     (State.RESUMING, Event.REFUSED): (State.DOWN, (Action.RETRY_LATER,)),
     (State.RESUMING, Event.DOOMED): (State.ENDING, (Action.DESTROY,)),
     (State.RESUMING, Event.DESTROYED): (State.WAITING, (Action.START_AFRESH,)),

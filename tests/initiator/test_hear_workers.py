@@ -54,14 +54,15 @@ def test_a_scan_whose_child_dies_is_tried_again() -> None:
     stage.wait(TimerPurpose.RETRY_LOGIN)
     stage.tell(facts.CmdSnLearned(1, 9))
     stage.logged_in()
-    assert kinds(stage.tell(facts.SessionStarted(ZERO, 1, 2))) == ["ScanJob"]
+    stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    assert kinds(stage.wait(TimerPurpose.SCAN)) == ["ScanJob"]
     for _ in range(2):
         killed = Failure(Decision.RETRY, "killed by SIGKILL")
         assert stage.tell(facts.WorkerEnded(stage.job, killed)) == []
-        assert kinds(stage.wait(TimerPurpose.RETRY_SCAN)) == ["ScanJob"]
+        assert kinds(stage.wait(TimerPurpose.SCAN)) == ["ScanJob"]
     assert stage.said(DISK, "scanning for LUNs failed", "SIGKILL")
     stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
-    assert not [t for t in stage.timers if t.purpose is TimerPurpose.RETRY_SCAN]
+    assert not [t for t in stage.timers if t.purpose is TimerPurpose.SCAN]
 
 
 def test_a_final_refusal_waits_for_sighup() -> None:
