@@ -24,7 +24,9 @@ class Attempts:
         self._way = 0
         self._moved_to: Portal | None = None
         self.failures = 0
-        """Rounds through all portals, or early losses, since the session was last stable."""
+        """Rounds through all portals since the session was last up."""
+        self.losses = 0
+        """Losses in a row, each soon after a login, since the session was last stable."""
         self.has_failed = False
         """Whether the last attempt to log in failed. To lose a session is no failed attempt: its
         portal was alive a moment ago, and must not queue behind those that are dead."""
@@ -41,7 +43,7 @@ class Attempts:
 
     @property
     def looks_like_a_twin(self) -> bool:
-        return self.failures == DROPS_THAT_LOOK_LIKE_A_TWIN
+        return self.losses == DROPS_THAT_LOOK_LIKE_A_TWIN
 
     def change_path(self, path: Path) -> None:
         """Take over new ways, and stay with the portal in use where it is still among them."""
@@ -77,17 +79,14 @@ class Attempts:
     def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
         """Return the seconds before the first attempt after a session was lost.
 
-        The target's own wish, ``time2wait``, is the least; a session that had not been up for
-        long waits as if the login had failed.
+        The target's own wish, ``time2wait``, is the least; a session that does not stay up for
+        long, again and again, waits as if the logins had failed.
         """
-        self.has_failed = False
-        if seconds_up >= STABLE_AFTER:
-            self.failures = 0
+        self.has_failed, self.failures = False, 0
+        self.losses = 0 if seconds_up >= STABLE_AFTER else self.losses + 1
+        if self.losses <= 1:
             return time2wait
-        self.failures += 1
-        if self.failures == 1:
-            return time2wait
-        return max(time2wait, self._pause(Decision.RETRY, self.failures - 1) or 0.0)
+        return max(time2wait, self._pause(Decision.RETRY, self.losses - 1) or 0.0)
 
     def _pause(self, decision: Decision, failures: int) -> float | None:
         delay = delay_before_retry(decision, failures, str(self._path.binding))

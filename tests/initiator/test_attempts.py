@@ -97,6 +97,17 @@ def test_a_session_that_drops_again_and_again_pauses_and_looks_like_a_twin_once(
     assert twins.count(True) == 1
 
 
+def test_what_failed_while_the_target_was_away_is_not_held_against_the_session_afterwards() -> None:
+    attempts = Attempts(path(A))
+    attempts.delay_after_loss(STABLE_AFTER, 0)
+    for _ in range(6):
+        attempts.delay_after_failure(REFUSED, is_kept=True)
+    assert attempts.delay_after_loss(1, 0) == 0
+    assert not attempts.looks_like_a_twin
+    pause = attempts.delay_after_failure(REFUSED, is_kept=True)
+    assert pause is not None and pause <= 1, "the pauses grow from the first one again"
+
+
 def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> None:
     attempts = Attempts(path(A, B))
     attempts.delay_after_failure(REFUSED, is_kept=False)
