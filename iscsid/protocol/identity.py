@@ -4,11 +4,17 @@ The kernel sends waiting commands as soon as it has the new connection, and a ta
 anew meanwhile would let them change the wrong disk. So between the last Login Response and the
 hand-over each LUN is asked for the page by which the kernel knows it, one after the other.
 
+A disk is then asked whether it is ready, and whatever it says is good enough: many targets answer
+the first command after a login with a unit attention, and the kernel fails a command that gets one
+after it has waited for six times its time limit, three minutes by default. The first write after a
+long outage would be lost although ConnFailTimeout says that none ever is. A tape keeps its unit
+attention: who writes to it must learn that it may have been rewound.
+
 Every question is an ordinary command with a CmdSN of its own: LIO rejects an INQUIRY for immediate
-delivery. So the login begins with a CmdSN so much lower (``lower_cmd_sn``) that there is one number
-for each LUN and a few to spare, for what must be asked twice. What is spare in the end is used up
-by asking the last LUN again, and then the kernel's own number is due. The same four-part interface
-as ``login``; pure.
+delivery. So the login begins with a CmdSN so much lower (``lower_cmd_sn``) that there are two
+numbers for each LUN and a few to spare, for what must be asked twice. What is spare in the end is
+used up by asking the last LUN again, and then the kernel's own number is due. The same four-part
+interface as ``login``; pure.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from iscsid.protocol.scsi import (
     inquiry,
     parse_sense,
     scsi_pdu,
+    test_unit_ready,
 )
 from iscsid.protocol.trace import Trace
 from iscsid.protocol.vpd import (
@@ -43,12 +50,15 @@ from iscsid.protocol.vpd import (
     best,
     designators,
     exchanged,
+    is_disk,
     is_identity,
     page_length,
 )
 
+QUESTIONS = 2
+"""For each LUN: what it is, and whether it is ready."""
 SPARE = 2
-"""Questions beyond one for each LUN: for those that only say "not now"."""
+"""Questions beyond those: for LUNs that only say "not now"."""
 USUAL_LENGTH = 255
 """The allocation length the kernel begins with: some devices heed the lower octet only."""
 LONGEST = 0xFFFF
@@ -64,7 +74,7 @@ _ADVICE = "its disks stay blocked until the target is put right"
 
 def lower_cmd_sn(plan: LoginPlan, identities: Sequence[Identity]) -> LoginPlan:
     """Return the plan of a login after which these LUNs can be asked before the kernel goes on."""
-    questions = len(identities) + SPARE if identities else 0
+    questions = QUESTIONS * len(identities) + SPARE if identities else 0
     return replace(plan, cmd_sn=serial.subtract(plan.cmd_sn, questions))
 
 
@@ -92,7 +102,8 @@ class IdentityExchange:
             data_digest=agreed.data_digest,
         )
         self._output = bytearray()
-        self._is_answered = False
+        self._then: Callable[[], None] | None = None
+        """What follows an answer, whatever it says; ``None`` where it matters what it says."""
         self._is_over = False
         self._task_tag = 0
         self._ask_next()
@@ -145,11 +156,21 @@ class IdentityExchange:
             return
         self._lun, self._known = self._waiting.pop(0)
         self._length = max(len(self._known), USUAL_LENGTH)
+        self._then = None
         self._ask()
+
+    def _hear_out(self, page: bytes) -> None:
+        """Let a disk say what it would say to the kernel's first command, if there will be one."""
+        if is_disk(page) and not self._doubts:
+            self._then = self._ask_next
+            self._send_command(test_unit_ready(), 0)
+        else:
+            self._spare += 1
+            self._ask_next()
 
     def _use_up(self) -> None:
         """Come to the kernel's own number; nobody goes on with a session that is in doubt."""
-        self._is_answered = True
+        self._then = self._use_up
         if self._spare and not self._doubts:
             self._spare -= 1
             self._ask()
@@ -157,18 +178,21 @@ class IdentityExchange:
             self._is_over = True
 
     def _ask(self) -> None:
+        self._send_command(inquiry(DEVICE_IDENTIFICATION, self._length), self._length)
+
+    def _send_command(self, cdb: bytes, length: int) -> None:
         self._task_tag += 1
         self._data = b""
         self._send(
             ScsiCommand(
                 immediate=False,
-                read=True,
+                read=length > 0,
                 lun=encode_lun(self._lun),
                 initiator_task_tag=self._task_tag,
-                expected_data_transfer_length=self._length,
+                expected_data_transfer_length=length,
                 cmd_sn=self._cmd_sn,
                 exp_stat_sn=self._exp_stat_sn,
-                cdb=inquiry(DEVICE_IDENTIFICATION, self._length),
+                cdb=cdb,
             )
         )
         self._cmd_sn = serial.add(self._cmd_sn)
@@ -191,7 +215,7 @@ class IdentityExchange:
         self.trace.received(pdu)
         row = _ROWS.get(type(pdu))
         if row is None or not isinstance(pdu, Response):
-            raise ProtocolError(f"a PDU ({pdu.opcode}) came as the answer to an INQUIRY")
+            raise ProtocolError(f"a PDU ({pdu.opcode}) came as the answer to a SCSI command")
         self._acknowledge(pdu)
         row(self, pdu)
 
@@ -219,15 +243,15 @@ class IdentityExchange:
 
     def _take_response(self, pdu: ScsiResponse) -> None:
         self._check_task_tag(pdu)
-        if pdu.response and not self._is_answered:
+        if pdu.response and self._then is None:
             self._ask_again(f"the target failed, response {pdu.response:#04x}")
         else:
             self._take_status(pdu.status, parse_sense(pdu.data))
 
     def _take_status(self, status: ScsiStatus, sense: Sense | None) -> None:
         words = f"{status}, {sense}" if sense else f"{status}"
-        if self._is_answered:
-            self._use_up()
+        if self._then is not None:
+            self._then()
         elif status is ScsiStatus.GOOD:
             self._take_page()
         elif status in _NOT_NOW or (sense and sense.key in _NOT_NOW_SENSE):
@@ -245,7 +269,7 @@ class IdentityExchange:
         was, now = designators(self._known), designators(page)
         longest = min(page_length(page), LONGEST)
         if was <= now:
-            self._ask_next()
+            self._hear_out(page)
         elif self._length < longest:
             self._length = longest
             self._ask_again("its page has grown")
@@ -270,7 +294,7 @@ class IdentityExchange:
         """Let it pass: a connection that ends is noticed, and a scan follows in any case."""
 
     def _take_rejection(self, pdu: Reject) -> None:
-        raise ProtocolError(f"the target rejected an INQUIRY: {pdu.reason}", section="11.17.1")
+        raise ProtocolError(f"the target rejected a SCSI command: {pdu.reason}", section="11.17.1")
 
     def _check_task_tag(self, pdu: Response) -> None:
         if pdu.initiator_task_tag != self._task_tag:

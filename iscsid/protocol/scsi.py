@@ -1,4 +1,4 @@
-"""The little SCSI that iscsid speaks itself: one command, INQUIRY, and the answers to it.
+"""The little SCSI that iscsid speaks itself: INQUIRY, TEST UNIT READY, and the answers to them.
 
 The kernel speaks all other SCSI. The PDUs are written down as those of ``pdu`` are, each field with
 its place in the header; ``scsi_pdu`` makes one of what ``pdu`` leaves undecoded. The words of SCSI
@@ -164,6 +164,11 @@ def inquiry(page: int, allocation_length: int) -> bytes:
 def standard_inquiry(allocation_length: int) -> bytes:
     """Return the command descriptor block that asks what kind of logical unit there is."""
     return bytes([_INQUIRY, 0, 0]) + allocation_length.to_bytes(2, "big") + b"\0"
+
+
+def test_unit_ready() -> bytes:
+    """Return the command descriptor block that asks whether a logical unit can be used now."""
+    return bytes(CDB_LENGTH)
 
 
 def encode_lun(number: int) -> bytes:

@@ -15,6 +15,8 @@ from iscsid.protocol.printable import printable
 DEVICE_IDENTIFICATION = 0x83
 HEADER_LENGTH = 4
 
+_DISKS = (0x00, 0x0E)
+"""The PERIPHERAL DEVICE TYPEs of a direct access block device, and of a reduced one."""
 _LOGICAL_UNIT = 0
 """The ASSOCIATION of a designator that is neither of a port nor of the target."""
 _NAMES = {1: "t10", 2: "eui", 3: "naa", 7: "md5", 8: "", 10: "uuid"}
@@ -51,6 +53,11 @@ def is_identity(page: bytes) -> bool:
     A target answers for a LUN that it does not have, too: with a peripheral qualifier of 3.
     """
     return len(page) >= HEADER_LENGTH and page[1] == DEVICE_IDENTIFICATION and page[0] >> 5 < 3
+
+
+def is_disk(page: bytes) -> bool:
+    """Whether the page is that of a logical unit of blocks, no tape or controller for instance."""
+    return page[0] & 0x1F in _DISKS
 
 
 def designators(page: bytes) -> frozenset[Designator]:

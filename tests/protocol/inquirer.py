@@ -16,6 +16,7 @@ from iscsid.protocol.scsi import (
     ScsiResponse,
     ScsiStatus,
     scsi_pdu,
+    test_unit_ready,
 )
 from iscsid.protocol.serial import MODULUS
 from iscsid.protocol.vpd import Identity
@@ -44,6 +45,12 @@ class Talk:
             isid=ISID, tsih=1, cmd_sn=plan.cmd_sn, exp_stat_sn=EXP_STAT_SN, parameters=agreed
         )
         self.exchange = IdentityExchange(login, identities)
+        self.heard_out: list[bytes] = []
+        """The LUNs that were asked whether they are ready."""
+        self.readiness: dict[str, Any] = {
+            "status": ScsiStatus.CHECK_CONDITION,
+            "sense": UNIT_ATTENTION,
+        }
 
     def heard(self) -> list[Pdu]:
         """Return what the exchange wants to be sent, and count its commands."""
@@ -64,9 +71,15 @@ class Talk:
         return pdus
 
     def question(self) -> ScsiCommand:
+        """Return the next INQUIRY; who is asked on the way whether it is ready says so."""
         (asked,) = self.heard()
         assert isinstance(asked, ScsiCommand)
-        return asked
+        if asked.cdb != test_unit_ready():
+            return asked
+        assert not asked.read and asked.expected_data_transfer_length == 0
+        self.heard_out.append(asked.lun)
+        self.status(**self.readiness)
+        return self.question()
 
     def numbers(self, *, counts: bool = True) -> dict[str, Any]:
         stat_sn = self.stat_sn

@@ -34,6 +34,14 @@ from tests.protocol.inquirer import (
 
 both = pytest.mark.parametrize("digest", Digest)
 
+NOT_NOW: dict[str, dict[str, Any]] = {
+    "busy": {"status": ScsiStatus.BUSY},
+    "full": {"status": ScsiStatus.TASK_SET_FULL},
+    "aborted": {"status": ScsiStatus.TASK_ABORTED},
+    "attention": {"status": ScsiStatus.CHECK_CONDITION, "sense": UNIT_ATTENTION},
+    "failed": {"status": ScsiStatus.GOOD, "response": 1},
+}
+
 
 # --- the same ------------------------------------------------------------------------------------
 
@@ -59,6 +67,29 @@ def test_numbers_that_nobody_needed_are_used_up_whatever_the_answers_are() -> No
     talk.question()
     talk.status(ScsiStatus.GOOD, response=1)
     assert talk.use_up() == SPARE - 2
+    assert talk.is_confirmed()
+
+
+@pytest.mark.parametrize("said", [{"status": ScsiStatus.GOOD}, *NOT_NOW.values()])
+def test_a_disk_says_to_us_what_would_fail_a_command_that_has_waited_long(
+    said: dict[str, Any],
+) -> None:
+    talk = Talk((1, naa(1)), (2, naa(2)))
+    talk.readiness = said
+    talk.answer(naa(1))
+    talk.answer(naa(2))
+    assert talk.use_up() == SPARE
+    assert talk.heard_out == [encode_lun(1), encode_lun(2)]
+    assert talk.is_confirmed()
+
+
+def test_a_tape_keeps_what_it_has_to_say_for_those_who_write_to_it() -> None:
+    tape = page(designator(T10, b"VENDOR  tape"), device=1)
+    talk = Talk((1, tape), (2, naa(2)))
+    talk.answer(tape)
+    talk.answer(naa(2))
+    assert talk.use_up() == SPARE + 1
+    assert talk.heard_out == [encode_lun(2)]
     assert talk.is_confirmed()
 
 
@@ -199,13 +230,6 @@ def test_after_a_failure_the_numbers_serve_a_logout() -> None:
 
 # --- not now ------------------------------------------------------------------------------------
 
-NOT_NOW: dict[str, dict[str, Any]] = {
-    "busy": {"status": ScsiStatus.BUSY},
-    "full": {"status": ScsiStatus.TASK_SET_FULL},
-    "aborted": {"status": ScsiStatus.TASK_ABORTED},
-    "attention": {"status": ScsiStatus.CHECK_CONDITION, "sense": UNIT_ATTENTION},
-    "failed": {"status": ScsiStatus.GOOD, "response": 1},
-}
 each_not_now = pytest.mark.parametrize("said", NOT_NOW.values(), ids=NOT_NOW)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iscsid.errors import MalformedPdu, ProtocolError
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, RejectReason
-from iscsid.protocol.identity import SPARE, lower_cmd_sn
+from iscsid.protocol.identity import QUESTIONS, SPARE, lower_cmd_sn
 from iscsid.protocol.parameters import Digest
 from iscsid.protocol.pdu import AsyncMessage, NopIn, NopOut, Reject, TextResponse
 from iscsid.protocol.scsi import (
@@ -71,7 +71,7 @@ def test_an_asynchronous_message_is_counted_and_passed_over() -> None:
 def test_a_rejected_question_ends_the_attempt() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
-    with pytest.raises(ProtocolError, match="rejected an INQUIRY: command not supported"):
+    with pytest.raises(ProtocolError, match="rejected a SCSI command: command not supported"):
         talk.say(
             Reject(reason=RejectReason.COMMAND_NOT_SUPPORTED, data=bytes(48), **talk.numbers())
         )
@@ -144,5 +144,5 @@ def test_more_octets_than_wanted_are_refused() -> None:
 def test_the_login_begins_so_much_lower_that_the_kernels_number_follows(k: int, luns: int) -> None:
     plan = make_plan(cmd_sn=k)
     lower = lower_cmd_sn(plan, [(lun, b"") for lun in range(luns)])
-    assert (lower.cmd_sn + (luns and luns + SPARE)) % MODULUS == k
+    assert (lower.cmd_sn + (luns and QUESTIONS * luns + SPARE)) % MODULUS == k
     assert replace(lower, cmd_sn=k) == plan

@@ -9,7 +9,7 @@ import pytest
 from iscsid.errors import Decision
 from iscsid.jobs import LoginJob
 from iscsid.orders import Level
-from iscsid.protocol.identity import SPARE
+from iscsid.protocol.identity import QUESTIONS, SPARE
 from iscsid.protocol.names import Portal
 from iscsid.protocol.pdu import LogoutRequest, OtherPdu
 from iscsid.protocol.vpd import Identity
@@ -41,7 +41,9 @@ def test_a_session_with_the_same_disks_is_handed_over_with_the_kernels_numbers(c
         succeeded = success_of(ring)
         (target,) = there.targets
         commands = heard_after_the_login(target)
-        assert len(commands) == 2 + SPARE and all(isinstance(each, OtherPdu) for each in commands)
+        assert len(commands) == 2 * QUESTIONS + SPARE and all(
+            isinstance(each, OtherPdu) for each in commands
+        )
         assert succeeded.result.cmd_sn == cmd_sn
         assert succeeded.result.exp_stat_sn == target.login.stat_sn
         with ring.keeper.take_socket(ONE) as connection:
