@@ -28,7 +28,9 @@ def install(root: Path) -> list[str]:
         elif source.exists():
             shutil.copy(source, root / name)
     shutil.copy(PYTHON.resolve(), root / "python3")
-    return ["env", "PYTHONHOME=/usr", f"PYTHONPATH={root}", str(root / "python3")]
+    # Such that every module that is read from now on is told on standard error.
+    telling = ["-X", "importtime"]
+    return ["env", "PYTHONHOME=/usr", f"PYTHONPATH={root}", str(root / "python3"), *telling]
 
 
 def test_it_recovers_the_disk_that_holds_its_own_program(
@@ -80,6 +82,9 @@ def check_recovery(process: subprocess.Popen[bytes], log: Path, daemon: Daemon) 
             return wire.source_port(sid) != port
 
         wait_until(is_back, lambda: f"the session does not come back\n{log.read_text()}")
+    assert "import time:" in log.read_text()
+    late = log.read_text().partition("adopted")[2]
+    assert "import time:" not in late, f"a module is read when its disk may be gone\n{late}"
 
 
 def sessions_end_if_stuck(process: subprocess.Popen[bytes]) -> None:
