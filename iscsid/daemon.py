@@ -34,7 +34,7 @@ from iscsid.system.pidfile import PidFile
 from iscsid.system.protection import protect
 from iscsid.system.signals import Signals
 from iscsid.system.status_files import StatusFiles, directory_for
-from iscsid.system.udev import Udev
+from iscsid.system.udev import Removals, Udev
 from iscsid.workers.keeper import Keeper
 
 TRACE = 2
@@ -77,7 +77,7 @@ class Daemon:
         stack.callback(self._loop.close)
         kernel = Kernel.open()
         stack.callback(kernel.close)
-        udev = Udev()
+        udev, removals = Udev(), Removals()
         network = Network()
         stack.callback(network.close)
         signals = Signals()
@@ -91,6 +91,7 @@ class Daemon:
         signals.set_reaper(self._keeper.reap)
         # What overflows is lost: the kernel's events are read before everything else.
         self._loop.add(kernel.fileno(), kernel.read_events, "the kernel's events")
+        self._loop.add(removals.fileno(), removals.read_events, "the kernel's removals")
         self._loop.add(udev.fileno(), udev.read_events, "udev")
         self._loop.add(signals.fileno(), signals.read, "signals")
         self._loop.add(network.fileno(), network.read, "the network")

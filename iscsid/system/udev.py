@@ -55,26 +55,10 @@ class Udev:
 
     def read_events(self) -> list[UdevFact]:
         """Return what has happened; where events were lost, everything that is there or gone."""
-        facts: list[UdevFact] = []
-        have_been_lost = False
-        while True:
-            try:
-                device = self._monitor.poll(timeout=0)
-            except OSError as error:
-                if errno.ENOBUFS not in (error.errno, self._take_error()):
-                    raise
-                have_been_lost = True
-                continue
-            if device is None:
-                break
-            facts.extend(self._reported(device))
+        devices, have_been_lost = _drain(self._monitor)
+        facts = [fact for device in devices for fact in self._reported(device)]
         # Not before the rest has been read: it is older than what is to be seen now.
         return [*facts, *self.enumerate()] if have_been_lost else facts
-
-    def _take_error(self) -> int:
-        """Return and clear the monitor's error, which pyudev sees while polling and leaves be."""
-        with socket.socket(fileno=os.dup(self.fileno())) as monitor:
-            return monitor.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def enumerate(self) -> list[DeviceFact]:
         """Return every device that is there, and what has vanished since it was reported."""
@@ -103,6 +87,55 @@ class Udev:
         if found is not None:
             self._known.add(found.path)
             yield DeviceAppeared(found)
+
+
+class Removals:
+    """The kernel's own word that a device is gone, beside udev's.
+
+    udev says it when it has worked off its rules; where a session ends without our doing, the name
+    of the device may be another disk's by then. What is lost here udev still says.
+    """
+
+    def __init__(self) -> None:
+        self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+        self._monitor.start()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are events."""
+        descriptor: int = self._monitor.fileno()
+        return descriptor
+
+    def read_events(self) -> list[DeviceVanished]:
+        """Return what has gone."""
+        devices, _ = _drain(self._monitor)
+        return [
+            DeviceVanished(device.sys_path)
+            for device in devices
+            if device.action == "remove" and is_session_device(device.sys_path)
+        ]
+
+
+def _drain(monitor: pyudev.Monitor) -> tuple[list[pyudev.Device], bool]:
+    """Return the devices of all waiting events, and whether events have been lost."""
+    devices: list[pyudev.Device] = []
+    have_been_lost = False
+    while True:
+        try:
+            device = monitor.poll(timeout=0)
+        except OSError as error:
+            if errno.ENOBUFS not in (error.errno, _take_error(monitor)):
+                raise
+            have_been_lost = True
+            continue
+        if device is None:
+            return devices, have_been_lost
+        devices.append(device)
+
+
+def _take_error(monitor: pyudev.Monitor) -> int:
+    """Return and clear a monitor's error, which pyudev sees while polling and leaves be."""
+    with socket.socket(fileno=os.dup(monitor.fileno())) as its_socket:
+        return its_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def _attention(device: pyudev.Device) -> Iterator[UnitAttentionReported]:

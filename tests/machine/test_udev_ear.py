@@ -9,7 +9,7 @@ import pytest
 
 from iscsid.facts import Device, DeviceAppeared, DeviceVanished, SessionStarted
 from iscsid.system.sysfs import Sysfs
-from iscsid.system.udev import Udev, UdevFact
+from iscsid.system.udev import Removals, Udev, UdevFact
 from tests.machine import disks, hand
 from tests.machine.tgtd import Tgtd
 
@@ -93,9 +93,12 @@ def test_partitions_come_and_go_with_the_table(udev: Udev, session: SessionStart
 
 def test_deleted_unit_vanishes_node_by_node(udev: Udev, session: SessionStarted) -> None:
     hand.disk_of(session, 1)
+    removals = Removals()
     settle()
     paths = {device.path for device in devices(udev.read_events()) if device.lun == 1}
     hand.unit_of(session.sid, 1).delete()
+    said_at_once = {fact.path for fact in removals.read_events()}
+    assert paths <= said_at_once, "the kernel has said it before the deletion returned"
     gone: set[str] = set()
 
     def look() -> bool:

@@ -6,7 +6,7 @@ import select
 
 import pytest
 
-from iscsid.system.udev import Udev
+from iscsid.system.udev import Removals, Udev
 
 
 @pytest.fixture
@@ -24,3 +24,9 @@ def test_devices_of_no_session_are_not_reported(udev: Udev) -> None:
 def test_reading_when_there_is_nothing_does_not_wait(udev: Udev) -> None:
     assert udev.read_events() == []
     assert select.select([udev], [], [], 0) == ([], [], [])
+
+
+def test_removals_do_not_wait_for_one(udev: Udev) -> None:
+    removals = Removals()
+    assert removals.read_events() == []
+    assert select.select([removals], [], [], 0) == ([], [], [])
