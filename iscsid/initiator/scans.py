@@ -14,6 +14,7 @@ from iscsid.config.settings import SessionSettings
 from iscsid.errors import Failure
 from iscsid.facts import Timer, TimerPurpose
 from iscsid.initiator.retry import delay_before_retry
+from iscsid.initiator.session_table import State
 from iscsid.jobs import JobId, ScanJob
 from iscsid.orders import CheckUnits
 
@@ -90,8 +91,13 @@ class Scans:
 
     def failed(self, failure: Failure) -> None:
         """Note the end of a scan that found out nothing, and try again later."""
-        self._failures += 1
         outbox = self._session.outbox
+        if self._session.state is not State.UP:
+            # It has lost what it looked through; the session scans anew when it comes back.
+            outbox.debug(self.who, f"scanning for LUNs was in vain: {failure}")
+            self._end()
+            return
+        self._failures += 1
         outbox.failed(self.who, f"scanning for LUNs failed: {failure}")
         self._end()
         delay = delay_before_retry(failure.decision, self._failures, self.who)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from iscsid import facts, orders
 from iscsid.errors import Decision, Failure
-from iscsid.facts import Device, DeviceAppeared, UnitAttentionReported, UnitChange
+from iscsid.facts import (
+    Device,
+    DeviceAppeared,
+    TimerPurpose,
+    UnitAttentionReported,
+    UnitChange,
+)
 from iscsid.jobs import ScanJob
 from iscsid.orders import Order, StartWorker
 from tests.initiator.stage import PORTAL, Stage, configuration, kinds
@@ -63,6 +69,16 @@ def test_link_comes_back_when_the_child_that_removes_its_disk_dies() -> None:
     given = stage.tell(facts.WorkerEnded(stage.job, killed))
     assert orders.MakeLink(LINK, "/dev/sda", PATH) in given
     assert stage.said("scanning for LUNs failed", "SIGKILL")
+
+
+def test_scan_that_fails_because_its_session_has_gone_is_no_trouble() -> None:
+    stage = rescanning(DISK)
+    job = last_scan(stage).job
+    stage.tell(facts.SessionDestroyed(1))
+    gone = Failure(Decision.RETRY, "host2 cannot be scanned: No such file or directory")
+    stage.tell(facts.ScanFailed(job, gone), facts.WorkerEnded(job))
+    assert not [line for line in stage.log if line.startswith("warning") and "scanning" in line]
+    assert not [timer for timer in stage.timers if timer.purpose is TimerPurpose.SCAN]
 
 
 def test_lun_in_use_is_kept_and_said_once_until_it_was_there_again() -> None:
