@@ -94,3 +94,36 @@ def test_damaged_bindings_are_kept_aside_and_good_lines_hold(
     lines = daemon.bindings.read_text().splitlines()
     assert {f"2\t3\t{NAMES[0]}", "#? 0 0 no-name", f"0\t1\t{NAMES[1]}"} <= set(lines)
     assert daemon.bindings.with_name("bindings.damaged-1").read_text() == damaged
+
+
+def test_bindings_that_cannot_be_saved_hold_and_are_saved_when_they_can_be(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    export(tgtd, tmp_path, NAMES[:1])
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
+    tiny = tmp_path / "tiny"
+    tiny.mkdir()
+    daemon.bindings = tiny / "bindings"
+    disks.run("mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", tiny)
+    try:
+        (tiny / "filler").write_bytes(bytes(8192))
+        daemon.start()
+        daemon.wait_for_line("the bindings are not saved, going on without", "No space left")
+        daemon.wait_for_links(daemon.link(0, 0, 1))
+        assert daemon.read_bindings() == {}
+        disks.run("mount", "-o", "remount,size=64k", tiny)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_bindings(NAMES[0])
+        disks.run("mount", "-o", "remount,ro", tiny)
+        export(tgtd, tmp_path, NAMES[1:])
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_line("the bindings are not saved, going on without", "Read-only")
+        daemon.wait_for_links(daemon.link(0, 1, 1))
+        assert daemon.read_bindings() == {NAMES[0]: (0, 0)}
+        disks.run("mount", "-o", "remount,rw", tiny)
+        daemon.send(signal.SIGHUP)
+        assert daemon.wait_for_bindings(*NAMES) == {NAMES[0]: (0, 0), NAMES[1]: (0, 1)}
+        assert daemon.link(0, 0, 1).exists() and daemon.link(0, 1, 1).exists()
+    finally:
+        daemon.end()
+        disks.run("umount", "--lazy", tiny)
