@@ -139,6 +139,11 @@ class Daemon:
         self._wait(lambda: bool(self.lines_about(*words)), lambda: f"no line about {words}")
         return self.lines_about(*words)[0]
 
+    def wait_until_ready(self) -> None:
+        """Wait until a shell that started it in the background would go on."""
+        status = self.pidfile.with_suffix("") / "status.json"
+        self._wait(status.exists, lambda: "it is not ready")
+
     def link(self, bus: int, target: int, lun: int, name: str = "disk") -> Path:
         return self.tree / f"bus{bus}" / f"target{target}" / f"lun{lun}" / name
 

@@ -63,16 +63,21 @@ def delete_devices(sid: int) -> None:
 
 def destroy_all() -> None:
     """End every session in the kernel. Their disks must not be mounted."""
+    for sid in session_ids():
+        destroy(sid)
+    assert not session_ids(), f"sessions {session_ids()} cannot be destroyed"
+
+
+def destroy(sid: int) -> None:
+    """End one session in the kernel, whatever its state; the target is not told."""
     handle = transport_handle()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
         kernel.bind((0, 0))
         kernel.settimeout(60)
-        for sid in session_ids():
-            delete_devices(sid)
-            _request(kernel, handle, STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
-            _request(kernel, handle, DESTROY_CONN, struct.pack("=II", sid, 0))
-            _request(kernel, handle, DESTROY_SESSION, struct.pack("=I", sid))
-    assert not session_ids(), f"sessions {session_ids()} cannot be destroyed"
+        delete_devices(sid)
+        _request(kernel, handle, STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
+        _request(kernel, handle, DESTROY_CONN, struct.pack("=II", sid, 0))
+        _request(kernel, handle, DESTROY_SESSION, struct.pack("=I", sid))
 
 
 def _request(kernel: socket.socket, handle: int, event: int, arguments: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.machine.lio import Account
 
 PATIENCE = 60.0
+BUSY = "still active"
 CONTROL_PORT = 7
 """Tells several tgtd on one machine apart; it names no TCP port."""
 
@@ -116,8 +117,12 @@ class Tgtd:
             time.sleep(0.1)
 
     def _say(self, mode: str, operation: str, *arguments: str) -> None:
-        done = self._try(mode, operation, *arguments)
-        assert done.returncode == 0, f"tgtadm {mode} {operation} {arguments}: {done.stderr}"
+        limit = time.monotonic() + PATIENCE
+        while (done := self._try(mode, operation, *arguments)).returncode:
+            # A command is being answered by what is to be deleted.
+            is_busy = BUSY in done.stderr and time.monotonic() < limit
+            assert is_busy, f"tgtadm {mode} {operation} {arguments}: {done.stderr}"
+            time.sleep(0.1)
 
     def _try(self, mode: str, operation: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["tgtadm", "-C", str(CONTROL_PORT), "--lld", "iscsi", "--mode", mode]
