@@ -44,11 +44,14 @@ def local_port(sid: int) -> str:
 
 @contextmanager
 def silence(port: int = PORT) -> Iterator[None]:
-    """Drop every packet to a target's port, without a word to either side."""
+    """Drop every packet to a target's port, without a word to either side.
+
+    Where they come in: TCP is told of what is dropped on its way out, and gives up soon.
+    """
     disks.run("modprobe", "-a", "sch_ingress", "cls_u32", "act_gact")
     disks.run("tc", "qdisc", "add", "dev", "lo", "clsact")
     match = f"protocol ip prio 1 u32 match ip dport {port} 0xffff action drop"
-    disks.run("tc", "filter", "add", "dev", "lo", "egress", *match.split())
+    disks.run("tc", "filter", "add", "dev", "lo", "ingress", *match.split())
     try:
         yield
     finally:

@@ -9,8 +9,6 @@ import pytest
 from tests.machine import faults, sessions
 from tests.machine.recovery import Stage, staged
 
-pytestmark = pytest.mark.draft
-
 PORTS = {str(port): f"127.0.0.1:{port}" for port in (faults.PORT, faults.SECOND_PORT)}
 
 
