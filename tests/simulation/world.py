@@ -33,6 +33,11 @@ COINCIDENCE = 2.0
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
 
 
+def uses_of(lun: int) -> tuple[str, ...]:
+    """Every other disk is mounted for ever."""
+    return (f"LUN {lun} is mounted",) if lun % 2 else ()
+
+
 def target(number: int) -> IscsiName:
     return IscsiName(f"iqn.2024-01.org.example:t{number}")
 
@@ -168,6 +173,8 @@ class World:
                 return [self.kernel.learn_cmd_sn(sid)]
             case orders.CheckDisks(sid):
                 return [self.kernel.check_disks(sid)]
+            case orders.CheckUnits(sid, luns):
+                return [facts.UnitsChecked(sid, tuple((lun, uses_of(lun)) for lun in luns))]
             case orders.UnbindSession(sid):
                 self.later(0.5, facts.SessionUnbound(sid))
                 return _some(self.kernel.unbind(sid))
@@ -240,7 +247,7 @@ class World:
     def _outcome(self, job: Job) -> list[Fact]:
         if isinstance(job, ScanJob):
             self.kernel.scan(job.sid)
-            return [facts.ScanFinished(job.job)]
+            return [facts.ScanFinished(job.job, self._missing(job))]
         array = self._array(job.portal)
         if array is None or not array.is_healthy:
             failure = Failure(Decision.RETRY, "connection refused")
@@ -268,6 +275,13 @@ class World:
             parameters=AgreedParameters(default_time2wait=0),
         )
         return [facts.LoginSucceeded(job.job, result, job.portal)]
+
+    def _missing(self, job: ScanJob) -> tuple[int, ...]:
+        """Return the LUNs that the target has no more; a clumsy one forgets some now and then."""
+        assert not any(map(uses_of, job.drop)), "a disk that is in use was removed"
+        if not self.clumsiness:
+            return ()
+        return tuple(lun for lun in range(4) if self.random.random() < self.clumsiness)
 
     def _array(self, portal: Portal) -> Portals | None:
         return next((array for array in self.all if array.portal == portal), None)
