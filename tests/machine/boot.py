@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 KERNEL = CHECKOUT / ".cache" / "kernel" / "vmlinuz"
+MULTIPATH_TOOLS = CHECKOUT / ".cache" / "multipath"
 MEMORY = "2G"
 CPUS = "2"
 
@@ -73,11 +74,14 @@ def shares() -> dict[str, Path]:
     every module anew. Some of these may not even be seen through it: the machine hides /run,
     /var/cache and others behind empty directories of its own.
     """
-    return {
+    found = {
         "checkout": CHECKOUT,
         "environment": Path(sys.prefix).resolve(),
         "library": Path(sysconfig.get_path("stdlib")).resolve(),
     }
+    if MULTIPATH_TOOLS.exists():
+        found["multipath"] = MULTIPATH_TOOLS.resolve()
+    return found
 
 
 def find_oops(console: str) -> str:

@@ -26,9 +26,10 @@ class Account:
 
 @dataclass
 class Lio:
-    """Targets on ``portals``, each with one target portal group."""
+    """Targets on ``portals``, each with one target portal group, or a second on ``others``."""
 
     portals: tuple[str, ...] = ("127.0.0.1:3260",)
+    others: tuple[str, ...] = ()
     _names: list[str] = field(default_factory=list)
     _disks: list[Path] = field(default_factory=list)
 
@@ -49,17 +50,22 @@ class Lio:
 
         ``parameters`` are operational keys by their names in the standard, HeaderDigest for one.
         """
-        group = ISCSI / name / "tpgt_1"
-        group.mkdir(parents=True)
         self._names.append(name)
-        self._set_attributes(group, open_to_all=open_to_all, account=account)
-        for key, value in (parameters or {}).items():
-            (group / "param" / key).write_text(value)
+        for number, portals in enumerate(filter(None, (self.portals, self.others)), 1):
+            group = ISCSI / name / f"tpgt_{number}"
+            group.mkdir(parents=True)
+            self._set_attributes(group, open_to_all=open_to_all, account=account)
+            for key, value in (parameters or {}).items():
+                (group / "param" / key).write_text(value)
+            for portal in portals:
+                (group / "np" / portal).mkdir()
         for lun, file in luns.items():
             self.add_lun(name, lun, file)
-        for portal in self.portals:
-            (group / "np" / portal).mkdir()
-        (group / "enable").write_text("1")
+        for group in self._groups(name):
+            (group / "enable").write_text("1")
+
+    def _groups(self, name: str) -> list[Path]:
+        return sorted((ISCSI / name).glob("tpgt_*"))
 
     def _set_attributes(self, group: Path, *, open_to_all: bool, account: Account | None) -> None:
         attributes = {
@@ -87,24 +93,26 @@ class Lio:
         (disk / "enable").write_text("1")
         if serial:
             (disk / "wwn" / "vpd_unit_serial").write_text(serial)
-        unit = ISCSI / name / "tpgt_1" / "lun" / f"lun_{lun}"
-        unit.mkdir()
-        (unit / "backend").symlink_to(disk)
+        for group in self._groups(name):
+            unit = group / "lun" / f"lun_{lun}"
+            unit.mkdir()
+            (unit / "backend").symlink_to(disk)
 
     def remove_lun(self, name: str, lun: int) -> None:
-        unit = ISCSI / name / "tpgt_1" / "lun" / f"lun_{lun}"
-        (unit / "backend").unlink()
-        unit.rmdir()
+        for group in self._groups(name):
+            unit = group / "lun" / f"lun_{lun}"
+            (unit / "backend").unlink()
+            unit.rmdir()
 
     def remove_target(self, name: str) -> None:
         """Close the target's sessions and forget it; its files stay."""
-        group = ISCSI / name / "tpgt_1"
-        (group / "enable").write_text("0")
-        for link in group.glob("lun/lun_*/backend"):
-            link.unlink()
-        for directory in (*group.glob("lun/lun_*"), *group.glob("np/*"), *group.glob("acls/*")):
-            directory.rmdir()
-        group.rmdir()
+        for group in self._groups(name):
+            (group / "enable").write_text("0")
+            for link in group.glob("lun/lun_*/backend"):
+                link.unlink()
+            for directory in (*group.glob("lun/lun_*"), *group.glob("np/*"), *group.glob("acls/*")):
+                directory.rmdir()
+            group.rmdir()
         (ISCSI / name).rmdir()
         self._names.remove(name)
 
