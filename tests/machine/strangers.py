@@ -18,7 +18,8 @@ from iscsid.system.kernel import Kernel
 from tests.machine import hand
 from tests.machine.sessions import NETLINK_ISCSI, transport_handle
 
-CREATE_SESSION, CREATE_CONN, UNBIND_SESSION = 11, 13, 27
+CREATE_SESSION, CREATE_CONN, STOP_CONN, UNBIND_SESSION = 11, 13, 18, 27
+STOP_CONN_TERM, STOP_CONN_RECOVER = 1, 3
 MARKER = "default"
 """What open-iscsi calls the interface of its sessions."""
 
@@ -57,6 +58,16 @@ def leave_half_made(*, with_connection: bool) -> int:
 def begin_logout(sid: int) -> None:
     """Have the kernel remove a session's devices, the first step of a logout."""
     _request(UNBIND_SESSION, struct.pack("=I", sid))
+
+
+def stop_for_good(sid: int) -> None:
+    """Begin the destruction of a session, and get no further."""
+    _request(STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
+
+
+def stop_for_recovery(sid: int) -> None:
+    """Begin the recovery of a session, and get no further."""
+    _request(STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_RECOVER))
 
 
 def _request(event: int, arguments: bytes) -> int:
