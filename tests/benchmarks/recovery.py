@@ -2,8 +2,9 @@
 
 Run it from the repository's root after ``sh tests/setup``: ``python -m tests.benchmarks.recovery``.
 Both daemons are measured in one boot of a virtual machine, one after the other, with the same tgtd
-and the same writes: only so can their figures be compared. open-iscsi is fetched and unpacked into
-the checkout's cache, never installed; without a network iscsid is measured alone.
+and the same writes, each as it is configured out of the box: only so can their figures be compared.
+open-iscsi is fetched and unpacked into the checkout's cache, never installed; without a network
+iscsid is measured alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,29 +24,39 @@ from pathlib import Path
 from tests.machine import disks, faults, sessions
 from tests.machine.boot import CHECKOUT, Machine, what_is_missing
 from tests.machine.daemon import wait_until
-from tests.machine.recovery import Stage, staged
+from tests.machine.recovery import Stage, staged, states
 from tests.machine.workload import Workload, writing
 
 COUNT = 32
 OPEN_ISCSI = CHECKOUT / ".cache" / "open-iscsi"
 PACKAGES = ("open-iscsi", "libopeniscsiusr", "libisns0")
-ROUNDS = 3
+CALM = 35.0
+"""Seconds before each fault: a session that has only just come up is no common case, and iscsid
+waits before it tries one again."""
+OUTAGES = (0, 30)
+"""Seconds for which the target stays away once every session is down."""
+OPEN_ISCSI_SOCKET = "@ISCSIADM_ABSTRACT_NAMESPACE"
 ADDRESS = f"127.0.0.1:{faults.PORT}"
 
 
 # --- inside -------------------------------------------------------------------------------------
 
 
-def measure(who: str, storage: faults.Storage, workload: Workload) -> None:
+def measure(who: str, storage: faults.Storage, workload: Workload, rounds: int) -> None:
     """Break things, and print how long the writes stood still."""
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
+        time.sleep(CALM)
         faults.reset(sessions.session_ids()[0])
         _lap(workload, f"{who}: reset of one connection")
+        time.sleep(CALM)
         faults.reset_all()
         _lap(workload, f"{who}: reset of {COUNT} connections")
-    with storage.down():
-        pass
-    _lap(workload, f"{who}: restart of the target of {COUNT} sessions")
+    for seconds in OUTAGES:
+        time.sleep(CALM)
+        with storage.down():
+            wait_until(lambda: states() == {"FAILED"}, lambda: f"states: {states()}")
+            time.sleep(seconds)
+        _lap(workload, f"{who}: return of the target of {COUNT} sessions after {seconds} s")
 
 
 def _lap(workload: Workload, what: str) -> None:
@@ -52,12 +64,13 @@ def _lap(workload: Workload, what: str) -> None:
     print(f"{what}: {workload.wait_for_progress(writes=1) - watch.start:.1f} s", flush=True)
 
 
-def measure_iscsid(directory: Path) -> None:
-    with staged(Stage("tgtd", directory, count=COUNT)) as stage, stage.writing(depth=1) as workload:
-        measure("iscsid", stage.storage, workload)
+def measure_iscsid(directory: Path, rounds: int) -> None:
+    with staged(Stage("tgtd", directory, settings=(), count=COUNT)) as stage:
+        with stage.writing(depth=1) as workload:
+            measure("iscsid", stage.storage, workload, rounds)
 
 
-def measure_open_iscsi(directory: Path) -> None:
+def measure_open_iscsi(directory: Path, rounds: int) -> None:
     files = {f"iqn.2003-02.org.example:o{n}": directory / f"disk{n}" for n in range(COUNT)}
     for file in files.values():
         disks.make_file(file, 4)
@@ -70,7 +83,7 @@ def measure_open_iscsi(directory: Path) -> None:
             lambda: all(link.exists() for link in links), lambda: "open-iscsi's disks are missing"
         )
         with writing(links, directory / "record", depth=1) as workload:
-            measure("open-iscsi", storage, workload)
+            measure("open-iscsi", storage, workload, rounds)
         _iscsiadm("--mode", "node", "--logout")
     storage.stop()
 
@@ -83,6 +96,10 @@ def open_iscsi_daemon() -> Iterator[None]:
         [OPEN_ISCSI / "sbin/iscsid", "-f"], env=_environment(), stderr=subprocess.DEVNULL
     )
     try:
+        wait_until(
+            lambda: OPEN_ISCSI_SOCKET in Path("/proc/net/unix").read_text(),
+            lambda: "open-iscsi's daemon does not listen",
+        )
         yield
     finally:
         daemon.kill()
@@ -116,12 +133,14 @@ def fetch_open_iscsi() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.recovery")
+    parser.add_argument("--rounds", type=int, default=3, help="so many resets of each kind (3)")
     parser.add_argument("--inside", action="store_true", help="this is the virtual machine")
-    if parser.parse_args().inside:
+    options = parser.parse_args()
+    if options.inside:
         for measure_one in (measure_iscsid, measure_open_iscsi):
             if measure_one is measure_iscsid or OPEN_ISCSI.exists():
                 with tempfile.TemporaryDirectory() as directory:
-                    measure_one(Path(directory))
+                    measure_one(Path(directory), options.rounds)
         return 0
     if missing := what_is_missing():
         print(missing, file=sys.stderr)
@@ -130,9 +149,14 @@ def main() -> int:
         fetch_open_iscsi()
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"without open-iscsi: {error}", file=sys.stderr)
+    return _outside(options.rounds)
+
+
+def _outside(rounds: int) -> int:
+    """Boot a machine for the measurements, and print what they print."""
     console = Path(tempfile.mkstemp(prefix="iscsid-recovery-", suffix=".log")[1])
     words = [sys.executable, "-m", "tests.benchmarks.recovery", "--inside"]
-    machine = Machine(shlex.join(words), console=console)
+    machine = Machine(shlex.join([*words, "--rounds", str(rounds)]), console=console)
     try:
         while (line := machine.read_line(seconds=900)) is not None:
             print(line, flush=True)

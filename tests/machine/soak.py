@@ -24,6 +24,8 @@ from tests.machine.workload import Workload
 
 DISKS = 3
 KINDS = ("tgtd", "lio")
+PING_UNANSWERED = "a ping was not answered in time"
+DAY = 86400.0
 SILENCE_LIMIT = 900.0
 """Seconds without a word from the machine that end the soak."""
 
@@ -38,7 +40,10 @@ class Soak:
             self.one_connection_is_reset,
             self.all_connections_are_reset,
             self.the_target_restarts,
-            self.packets_are_dropped,
+            self.packets_are_dropped_for_a_while,
+            self.packets_are_dropped_until_a_ping_times_out,
+            self.the_network_goes_down,
+            self.the_clock_jumps,
             self.the_daemon_is_killed,
             self.the_daemon_is_killed_during_a_recovery,
             self.a_connection_breaks_while_no_daemon_is_there,
@@ -80,9 +85,25 @@ class Soak:
         with self._stage.storage.down():
             self._pause(0, 6)
 
-    def packets_are_dropped(self) -> None:
+    def packets_are_dropped_for_a_while(self) -> None:
         with faults.silence():
-            self._pause(0, 20)
+            self._pause(0, 10)
+
+    def packets_are_dropped_until_a_ping_times_out(self) -> None:
+        """Nobody hangs up here: only the kernel's pings can find out."""
+        with faults.silence():
+            self._stage.wait_for_state("FAILED")
+            self._stage.daemon.wait_for_line(self._stage.names[0], PING_UNANSWERED)
+
+    def the_network_goes_down(self) -> None:
+        """Even the daemon's connection to itself is impossible meanwhile."""
+        with faults.network_down():
+            self._pause(0, 8)
+
+    def the_clock_jumps(self) -> None:
+        with faults.clock_jump(self._random.choice((-1, 1)) * DAY):
+            faults.reset_all()
+            self._pause(0, 2)
 
     def the_daemon_is_killed(self) -> None:
         self._stage.daemon.end()

@@ -15,7 +15,7 @@ from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest
 from tests.machine import sessions
 from tests.machine.daemon import Daemon, wait_until
-from tests.machine.faults import Stopwatch
+from tests.machine.faults import Stopwatch, is_dead, killed_at_send
 from tests.target.portal import listen
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
@@ -125,6 +125,12 @@ def wait_until_up(daemon: Daemon, times: int) -> None:
     wait_until(lambda: len(daemon.lines_about("session is up")) >= times, daemon.log)
 
 
+def assert_logged_out_and_in_again(portal: AskingPortal) -> None:
+    before, after = portal.normal()[-2:]
+    assert before.was_logged_out and not after.was_logged_out
+    assert before.isid == after.isid
+
+
 def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
     portal: AskingPortal, daemon: Daemon
 ) -> None:
@@ -137,11 +143,28 @@ def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
     ):
         portal.say(event, parameter3=30)
         wait_until_up(daemon, count + 1)
-        before, after = portal.normal()[-2:]
-        assert before.was_logged_out and not after.was_logged_out
-        assert before.isid == after.isid
+        assert_logged_out_and_in_again(portal)
     assert sessions.session_of(NAME) == sid
     assert not [complaint for target in portal.normal() for complaint in target.complaints]
+
+
+@pytest.mark.draft
+def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_again(
+    portal: AskingPortal, daemon: Daemon
+) -> None:
+    """The kernel says LOGGED_IN and up of a session that it no longer lets any command through."""
+    daemon.configure(f"DiscoveryAddress={portal.address}")
+    daemon.start()
+    wait_until_up(daemon, 1)
+    sid = sessions.session_of(NAME)
+    with killed_at_send(daemon, 2):
+        portal.say(AsyncEvent.LOGOUT_REQUESTED, parameter3=30)
+        wait_until(lambda: is_dead(daemon), daemon.log)
+    daemon.end()
+    daemon.start()
+    wait_until_up(daemon, 2)
+    assert_logged_out_and_in_again(portal)
+    assert sessions.session_of(NAME) == sid
 
 
 def test_a_target_that_drops_the_session_is_left_alone_for_as_long_as_it_says(
