@@ -49,7 +49,8 @@ class Shell:
         return int(self.pidfile.read_text())
 
     def lines(self) -> list[str]:
-        return self.trace.read_text().splitlines()
+        """Return what the daemon has written so far."""
+        return self.trace.read_text().splitlines() if self.trace.exists() else []
 
     def end(self) -> None:
         if self.pidfile.exists():
@@ -75,7 +76,7 @@ def test_the_shell_goes_on_when_the_daemon_is_ready(shell: Shell) -> None:
 def test_the_daemon_has_a_life_of_its_own(shell: Shell) -> None:
     """No terminal, its own session, the directory /, umask 022, nothing on the standard streams."""
     shell.start()
-    wait_until(lambda: shell.trace.exists() and bool(shell.lines()), "a trace")
+    wait_until(shell.lines, "a trace")
     pid = shell.pid
     _, says, directory, mask, session = shell.lines()[0].split()
     assert (int(says), directory, mask) == (pid, "/", "022")
@@ -102,7 +103,9 @@ def test_a_signal_sent_as_soon_as_the_pid_is_known_is_obeyed(shell: Shell) -> No
         )
         pid = shell.pid
         os.kill(pid, signal.SIGHUP)
-        wait_until(lambda: "HangupReceived" in shell.trace.read_text(), "the hangup heard")
+        wait_until(
+            lambda: any("HangupReceived" in line for line in shell.lines()), "the hangup heard"
+        )
     assert starting.returncode == 0
     assert is_alive(pid)
 
