@@ -1,7 +1,8 @@
 """Links keep up with what a target does to its logical units, and lie at no time.
 
 One story on each kind of target. Quotations are from the manual page iscsid(8).
-``ISCSID_TEST_LUNS`` is how many of the 256 LUNs are there; each takes the machine half a second.
+``ISCSID_TEST_LUNS`` is how many of the 256 LUNs are there; each takes the machine half a second or
+more, so that all of them want an ``ISCSID_TEST_PATIENCE`` of 600.
 """
 
 from __future__ import annotations
