@@ -68,7 +68,7 @@ class Hands:
             orders.CheckDisks: lambda order: kernel.check_disks(order.sid, may_open=order.may_open),
             orders.CheckUnits: lambda order: kernel.check_units(order.sid, order.luns),
             orders.UnbindSession: lambda order: kernel.unbind_session(order.sid),
-            orders.SendLogout: lambda order: kernel.send_logout(order.sid),
+            orders.SendLogout: lambda order: kernel.send_logout(order.sid, order.marker),
             orders.DestroySession: lambda order: kernel.destroy_session(order.sid),
             orders.LookAtKernel: lambda _: kernel.look(),
             orders.ReadConfiguration: lambda _: self._read_files(),

@@ -140,7 +140,11 @@ class UnbindSession:
 
 @dataclass(frozen=True, slots=True)
 class SendLogout:
+    """Send a Logout Request. ``marker`` is what the session carries from then on: a daemon that is
+    killed before the connection is stopped leaves a session that looks healthy."""
+
     sid: int
+    marker: str
 
 
 @dataclass(frozen=True, slots=True)

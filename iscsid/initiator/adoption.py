@@ -43,11 +43,14 @@ def is_half_destroyed(seen: KernelSession) -> bool:
 def state_at_start(seen: KernelSession) -> State:
     """Return the state in which a session of our own, found at the start, is taken over.
 
-    One that was being logged out goes on with that: it can never be scanned again.
+    One whose disks were being removed goes on with that: it can never be scanned again. One that
+    was logged out to come back is as good as broken, whatever the kernel shows.
     """
     if seen.target_state in (UNBOUND, UNBINDING):
         return State.UNBINDING
-    return State.UP if is_healthy(seen) else State.DOWN
+    marker = parse_marker(seen.marker)
+    is_leaving = marker is not None and marker.is_leaving
+    return State.UP if is_healthy(seen) and not is_leaving else State.DOWN
 
 
 def has_been_scanned(seen: KernelSession) -> bool:

@@ -18,7 +18,7 @@ from iscsid.protocol.names import IscsiName, Portal, parse_portal
 from iscsid.protocol.parameters import Isid
 
 _FORM = re.compile(
-    r"iscsid:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,299}))?(?:@(\S+))?",
+    r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,299}))?(?:@(\S+))?",
     re.ASCII,
 )
 _RANDOM_FORMAT = 0x80  # T field 10b: the B and C fields are random (RFC 7143, section 11.12.5)
@@ -35,12 +35,16 @@ class Marker:
     found_at: Portal | None
     path: str = ""
     """Which path of its target it is, as the bindings file has it; empty for the only one."""
+    is_leaving: bool = False
+    """Whether a Logout Request was sent. The kernel lets no command through any more and pings no
+    more, and yet shows the session as logged in; only a new connection ends that."""
 
     def __str__(self) -> str:
         path = f"/{self.path}" if self.path else ""
         found_at = f"@{self.found_at}" if self.found_at else ""
         number = f"{self.binding.bus}:{self.binding.target}"
-        return f"iscsid:{number}:{self.isid.hex()}{path}{found_at}"
+        ours = "iscsid-leaving" if self.is_leaving else "iscsid"
+        return f"{ours}:{number}:{self.isid.hex()}{path}{found_at}"
 
 
 def parse_marker(text: str) -> Marker | None:
@@ -48,13 +52,14 @@ def parse_marker(text: str) -> Marker | None:
     match = _FORM.fullmatch(text)
     if match is None:
         return None
-    bus, target, isid, path, found_at = match.groups()
+    leaving, bus, target, isid, path, found_at = match.groups()
     try:
         return Marker(
             Binding(int(bus), int(target)),
             Isid(bytes.fromhex(isid)),
             parse_portal(found_at) if found_at else None,
             path or "",
+            bool(leaving),
         )
     except (ValueError, InvalidName):
         return None

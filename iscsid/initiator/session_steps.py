@@ -6,6 +6,7 @@ Every step is given the session, and puts orders into its outbox. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from iscsid.errors import Decision, Failure
@@ -163,7 +164,8 @@ def unbind(session: Session) -> None:
 
 
 def send_logout(session: Session) -> None:
-    session.outbox.order(SendLogout(session.kernel_sid))
+    marker = replace(_marker(session), is_leaving=True)
+    session.outbox.order(SendLogout(session.kernel_sid, str(marker)))
     be_patient(session)
 
 

@@ -119,9 +119,12 @@ class _Stoppable(_Handle):
 class _Usable(_Stoppable):
     """What harms no connection, whatever its state; the kernel refuses it where it is down."""
 
-    def send(self, header: bytes, data: bytes = b"") -> None:
-        """Hand a PDU to the kernel, which numbers it and sends it."""
-        self._ledger._ask(self, uevent.send_pdu(self.sid, header, data))
+    def send(self, pdu: bytes, settings: Iterable[Setting] = ()) -> None:
+        """Hand a PDU without data to the kernel, which numbers it and sends it.
+
+        The parameters are changed with it, by one message: no death comes between the two.
+        """
+        self._ledger._ask(self, *_set(self.sid, settings), uevent.send_pdu(self.sid, pdu))
 
     def set(self, settings: Iterable[Setting]) -> None:
         """Change parameters of the session."""

@@ -38,7 +38,12 @@ from iscsid.system.connection import Connections, Ended, Stopped
 from iscsid.system.netlink import EventSocket, RequestSocket
 from iscsid.system.netlink_ports import open_ports
 from iscsid.system.open_iscsi import refuse_open_iscsi
-from iscsid.system.parameters import session_settings, timeout_settings
+from iscsid.system.parameters import (
+    Parameter,
+    Setting,
+    session_settings,
+    timeout_settings,
+)
 from iscsid.system.sysfs import Sysfs
 from iscsid.system.usage import disk_uses
 
@@ -206,13 +211,13 @@ class Kernel:
             return self._refused(sid, error)
         return None
 
-    def send_logout(self, sid: int) -> Fact | None:
-        """Send a Logout Request; its response comes as ``PduReceived``."""
+    def send_logout(self, sid: int, marker: str) -> Fact | None:
+        """Mark the session and send a Logout Request; its response comes as ``PduReceived``."""
         connection = self._connections[sid]
         try:
             if isinstance(connection, (Stopped, Ended)):
                 raise KernelError("send a logout", errno.ENOTCONN)
-            connection.send(_LOGOUT)
+            connection.send(_LOGOUT, (Setting(Parameter.IFACE_NAME, marker),))
         except KernelError as error:
             return self._refused(sid, error)
         return None

@@ -137,6 +137,13 @@ def test_healthy_sessions_are_adopted_without_an_order_that_sends() -> None:
     assert stage.said(DISK, "adopted")
 
 
+def test_a_session_that_was_logged_out_to_come_back_is_revived_though_it_looks_healthy() -> None:
+    stage = Stage()
+    marker = kernel_session().marker.replace("iscsid", "iscsid-leaving")
+    stage.begin(configuration(PORTAL), kernel_session(marker=marker))
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+
+
 def test_a_session_whose_daemon_died_before_it_looked_for_disks_gets_its_disks() -> None:
     """ "unless their disks are still to be looked for": the kernel says ALLOCATED until somebody
     has asked it to scan."""

@@ -6,6 +6,7 @@ import pytest
 
 from iscsid import facts
 from iscsid.facts import TimerPurpose
+from iscsid.initiator.marker import parse_marker
 from iscsid.orders import Order, SendLogout
 from tests.initiator.stage import DISK, Stage
 
@@ -34,7 +35,10 @@ def stage() -> Stage:
 def test_a_request_for_logout_or_negotiation_is_answered_by_a_logout(
     stage: Stage, event: int
 ) -> None:
-    assert tell(stage, async_message(event, 0, 0, 10)) == [SendLogout(1)]
+    (logout,) = tell(stage, async_message(event, 0, 0, 10))
+    assert isinstance(logout, SendLogout)
+    marker = parse_marker(logout.marker)
+    assert marker is not None and marker.is_leaving
 
 
 @pytest.mark.parametrize("event", [2, 3])

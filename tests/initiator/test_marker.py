@@ -43,6 +43,7 @@ BOTH_WAYS = [
         "iscsid:1:3:80aabbcc0003/[2001:db8::1]:3261@192.0.2.1:3260",
     ),
     (Marker(Binding(1, 3), ISID, None, "2"), "iscsid:1:3:80aabbcc0003/2"),
+    (Marker(Binding(0, 3), ISID, None, is_leaving=True), "iscsid-leaving:0:3:80aabbcc0003"),
     (Marker(Binding(1, 3), ISID, None, "?"), "iscsid:1:3:80aabbcc0003/?"),
 ]
 

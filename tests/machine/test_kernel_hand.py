@@ -31,6 +31,7 @@ from tests.machine.conftest import Target
 from tests.machine.sessions import attribute, connection_attribute, session_ids
 from tests.machine.tgtd import Tgtd
 
+LEAVING = "iscsid-leaving:0:0:80aabbcc0000"
 BOTH_DIGESTS = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
 
 
@@ -135,7 +136,8 @@ def test_orderly_end_unbind_logout_destroy(kernel: Kernel) -> None:
     assert hand.until_event(kernel, SessionUnbound) == SessionUnbound(session.sid)
     assert not disk.exists()
     assert kernel.unbind_session(session.sid) == SessionUnbound(session.sid)
-    assert kernel.send_logout(session.sid) is None
+    assert kernel.send_logout(session.sid, LEAVING) is None
+    assert attribute(session.sid, "ifacename") == LEAVING
     answer = hand.until_event(kernel, PduReceived)
     assert isinstance(decode(answer.header, answer.data), LogoutResponse)
     assert kernel.destroy_session(session.sid) is None
@@ -162,7 +164,7 @@ def test_destroying_at_once_takes_the_disks_along(kernel: Kernel) -> None:
 def test_logout_of_a_stopped_session_is_refused(kernel: Kernel) -> None:
     session = hand.start(kernel)
     hand.learn(kernel, session.sid)
-    assert isinstance(kernel.send_logout(session.sid), RequestRefused)
+    assert isinstance(kernel.send_logout(session.sid, LEAVING), RequestRefused)
 
 
 def test_lost_events_are_noticed_and_later_ones_heard(kernel: Kernel) -> None:

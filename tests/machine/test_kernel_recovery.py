@@ -212,7 +212,7 @@ def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
     hand.until_destroyed(kernel, sid)
     gone = SessionDestroyed(sid)
     assert kernel.unbind_session(sid) == gone
-    assert kernel.send_logout(sid) == gone
+    assert kernel.send_logout(sid, "iscsid:0:0") == gone
     assert kernel.apply_timeouts(sid, hand.TIMEOUTS) == gone
     assert kernel.destroy_session(sid) == gone
 

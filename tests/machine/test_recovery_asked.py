@@ -148,7 +148,6 @@ def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
     assert not [complaint for target in portal.normal() for complaint in target.complaints]
 
 
-@pytest.mark.draft
 def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_again(
     portal: AskingPortal, daemon: Daemon
 ) -> None:

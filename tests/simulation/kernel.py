@@ -6,7 +6,7 @@ a real kernel (``tests/machine``), where a thousand seeds would take days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from iscsid.binding import Binding
@@ -40,6 +40,8 @@ class Running:
     description: SessionDescription
     is_up: bool = True
     is_stopped: bool = False
+    is_logged_out: bool = False
+    """A Logout Request was sent: no command gets through, though the kernel shows nothing of it."""
     is_unbound: bool = False
     cmd_sn: int = 1
     learnt: int | None = None
@@ -109,6 +111,7 @@ class Kernel:
         assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
         assert not running.is_up
         running.is_up, running.is_stopped, running.learnt = True, False, None
+        running.is_logged_out = False
         running.description = order.description
         running.cmd_sn = (running.cmd_sn + self.random.randrange(1000)) % 2**32
         return SessionStarted(order.binding, running.sid, running.host_no)
@@ -134,10 +137,12 @@ class Kernel:
         if running is not None and running.is_up:
             running.is_scanned = True
 
-    def send_logout(self, sid: int) -> Fact | None:
+    def send_logout(self, sid: int, marker: str) -> Fact | None:
         running = self.sessions.get(sid)
         if running is None or not running.is_up or self._fails():
             return RequestRefused(sid, REFUSED)
+        running.description = replace(running.description, marker=marker)
+        running.is_logged_out = True
         return None
 
     def destroy(self, sid: int) -> Fact | None:

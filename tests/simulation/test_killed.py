@@ -11,8 +11,14 @@ SEEDS = range(300)
 LIVES = 6
 LONGEST_LIFE = 50
 """Orders: a whole start with all its logins takes no more."""
-IN_STEPS = (orders.StartSession, orders.ResumeSession, orders.LearnCmdSn, orders.DestroySession)
-"""The orders that take several requests to the kernel."""
+IN_STEPS = (
+    orders.StartSession,
+    orders.ResumeSession,
+    orders.LearnCmdSn,
+    orders.SendLogout,
+    orders.DestroySession,
+)
+"""The orders that take several requests to the kernel, or leave something half done as one."""
 
 
 def live_and_die(world: World) -> None:
@@ -33,6 +39,8 @@ def live_and_die(world: World) -> None:
         world.break_connection(world.random.choice(named or [*world.kernel.sessions]))
     if world.left is None and world.kernel.sessions and world.random.random() < 0.2:
         world.doom(world.random.choice([*world.kernel.sessions]))
+    if world.left is None and world.kernel.sessions and world.random.random() < 0.3:
+        world.ask_for_logout(world.random.choice([*world.kernel.sessions]))
     if world.left is None and world.random.random() < 0.5:
         _change_what_is_wanted(world)
     world.run(world.random.uniform(1, 90))

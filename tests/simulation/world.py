@@ -31,6 +31,8 @@ KILLED = -9
 COINCIDENCE = 2.0
 """Seconds before its time that a timer may expire together with a fact."""
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
+LOGOUT_WANTED = bytes([0x32, 0x80]) + bytes(34) + bytes([1]) + bytes(11)
+"""An Asynchronous Message whose AsyncEvent, octet 36, is 1."""
 
 
 def uses_of(lun: int) -> tuple[str, ...]:
@@ -123,6 +125,8 @@ class World:
                 self.kernel.start_half(order)
             case orders.ResumeSession(_, sid) | orders.LearnCmdSn(sid):
                 self.kernel.resume_half(sid)
+            case orders.SendLogout(sid, marker):
+                self.kernel.send_logout(sid, marker)
             case orders.DestroySession(sid):
                 self.kernel.destroy_half(sid)
         self.log.append(f"{self.now:.1f} killed during {order}")
@@ -178,8 +182,8 @@ class World:
             case orders.UnbindSession(sid):
                 self.later(0.5, facts.SessionUnbound(sid))
                 return _some(self.kernel.unbind(sid))
-            case orders.SendLogout(sid):
-                refusal = self.kernel.send_logout(sid)
+            case orders.SendLogout(sid, marker):
+                refusal = self.kernel.send_logout(sid, marker)
                 if refusal is None and self.random.random() < 0.8:
                     self.later(0.2, facts.PduReceived(sid, LOGOUT_RESPONSE, b""))
                 return _some(refusal)
@@ -295,6 +299,11 @@ class World:
             if is_told:
                 self.tell(facts.ConnectionBroke(sid, "the target closed the connection"))
 
+    def ask_for_logout(self, sid: int) -> None:
+        """Let the target ask for a logout; from a session that is down nobody hears."""
+        if self.kernel.sessions[sid].is_up:
+            self.tell(facts.PduReceived(sid, LOGOUT_WANTED, b""))
+
     def doom(self, sid: int) -> None:
         """Let somebody else stop a session for good; the daemon hears of a broken connection."""
         running = self.kernel.sessions[sid]
@@ -310,7 +319,7 @@ class World:
         return Counter(
             running.description.target_name
             for running in self.kernel.sessions.values()
-            if running.is_up
+            if running.is_up and not running.is_logged_out
         )
 
 

@@ -26,6 +26,8 @@ from tests.machine.hand import TIMEOUTS
 from tests.system.bench import Bench, bench_in
 from tests.system.sysfs_tree import SESSION
 
+LEAVING = "iscsid-leaving:0:0:80aabbcc0000"
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
@@ -65,14 +67,16 @@ def test_logout_is_a_request_to_close_the_session(bench: Bench) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         bench.start(ours)
-        assert bench.hand.send_logout(1) is None
+        assert bench.hand.send_logout(1, LEAVING) is None
         assert theirs.recv(64)[:2] == b"\x46\x80"
+    there = bench.kernel.sessions[1]
+    assert there is not None and there.parameters[32] == LEAVING
 
 
 def test_logout_of_a_session_that_is_down_is_refused(bench: Bench) -> None:
     bench.start()
     bench.hand.learn_cmd_sn(1)
-    fact = bench.hand.send_logout(1)
+    fact = bench.hand.send_logout(1, LEAVING)
     assert isinstance(fact, RequestRefused) and "ENOTCONN" in fact.failure.what
 
 
@@ -125,7 +129,7 @@ def test_every_order_about_a_session_that_is_gone_says_so(bench: Bench) -> None:
     bench.vanish()
     gone = SessionDestroyed(1)
     assert bench.hand.apply_timeouts(1, TIMEOUTS) == gone
-    assert bench.hand.send_logout(1) == gone
+    assert bench.hand.send_logout(1, LEAVING) == gone
     assert bench.hand.unbind_session(1) == gone
     assert bench.hand.destroy_session(1) == gone
 
