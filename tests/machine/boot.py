@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 KERNEL = CHECKOUT / ".cache" / "kernel" / "vmlinuz"
 MULTIPATH_TOOLS = CHECKOUT / ".cache" / "multipath"
-MEMORY = "2G"
+MEMORY = "3G"
 CPUS = "2"
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -103,7 +103,8 @@ class Daemon:
         try:
             status = self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(self._story("it does not end")) from None
+            where = "".join(_look_into(self.pid, name) for name in ("status", "wchan", "stack"))
+            raise AssertionError(self._story(f"it does not end\n{where}")) from None
         self._process = None
         return status
 
@@ -163,6 +164,14 @@ class Daemon:
 
         self._wait(lambda: not left(), lambda: f"links are left: {left()}")
 
+    def wait_for_pidfile(self) -> None:
+        """Wait until the pid file names this daemon: it has come as far as to its own work."""
+        wanted = str(self.pid)
+        self._wait(
+            lambda: self.pidfile.exists() and self.pidfile.read_text().strip() == wanted,
+            lambda: f"the pid file does not name {wanted}",
+        )
+
     def wait_for_bindings(self, *target_names: str) -> dict[str, Numbers]:
         """Wait until the bindings file names every target; return the numbers of each."""
 
@@ -200,6 +209,14 @@ class Daemon:
     def _story(self, what: str) -> str:
         tree = "\n".join(show_tree(self.tree))
         return f"{what}\n--- the tree\n{tree}\n--- the log\n{self.log()}"
+
+
+def _look_into(pid: int, name: str) -> str:
+    """Return what /proc says of a process, for the story of one that hangs."""
+    try:
+        return f"--- {name}\n{Path(f'/proc/{pid}/{name}').read_text()}\n"
+    except OSError as error:
+        return f"--- {name}: {error.strerror}\n"
 
 
 def children_of(pid: int) -> list[int]:

@@ -36,7 +36,7 @@ Phase = Literal["setup", "call", "teardown"]
 SCRIPT = """\
 exec 3>&1 1>&2
 {wishes} {guest.DESCRIPTOR}=3 exec {python} -X faulthandler -m pytest -p tests.machine.guest \\
-    -p no:cacheprovider -p no:hypothesispytest -p no:terminalreporter -m '' {options} @{node_ids}
+    -p no:cacheprovider -p no:hypothesispytest -p no:terminalreporter {options} @{node_ids}
 """
 
 

@@ -20,7 +20,7 @@ from tests.machine.conftest import Target
 from tests.machine.daemon import Daemon
 from tests.machine.lio import Lio
 from tests.machine.tgtd import Tgtd
-from tests.machine.writer import writing
+from tests.machine.workload import writing
 
 DISKS = "iqn.2003-02.org.example:disks"
 RED, BLUE = "aaaaaaaa-1111-4111-8111-aaaaaaaaaaaa", "bbbbbbbb-2222-4222-8222-bbbbbbbbbbbb"
@@ -109,11 +109,11 @@ def test_the_same_disks_are_written_on(
     settings = (f"HeaderDigest={digest}", f"DataDigest={digest}")
     run_daemon(daemon, target, 1, 2, lines=settings)
     disk = daemon.link(0, 0, 1)
-    with writing(disk, tmp_path / "record") as writer:
+    with writing([disk], tmp_path / "record") as workload:
         for _ in range(3):
-            writer.wait_for_progress()
+            workload.wait_for_progress()
             cut_connections()
-            writer.wait_for_progress()
+            workload.wait_for_progress()
     asked = 3 if isinstance(target, Tgtd) else 2  # tgtd's controller at LUN 0 has a page, too
     assert len(daemon.lines_about(f"{asked} LUNs are what they were")) == 3, daemon.log()
     assert not daemon.lines_about(EXCHANGED)
@@ -128,8 +128,8 @@ def test_nothing_is_written_to_another_disk_with_the_same_number(
     record = tmp_path / "record"
     if isinstance(target, Lio):
         assert red == (unit(1).path / "wwid").read_text().strip()
-    with writing(daemon.link(0, 0, 1), record) as writer:
-        writer.wait_for_progress()
+    with writing([daemon.link(0, 0, 1)], record) as workload:
+        workload.wait_for_progress()
         store.close()
         store.open({1: "blue", 2: "red"})
         # An attempt may come before both disks are there again; one of the next finds them.
@@ -143,7 +143,7 @@ def test_nothing_is_written_to_another_disk_with_the_same_number(
         store.close()
         store.open({1: "red", 2: "blue"})
         daemon.send(signal.SIGHUP)
-        writer.wait_for_progress()
+        workload.wait_for_progress()
     assert not any(store.files["blue"].read_bytes()), "the wrong disk was written to"
 
 
@@ -152,13 +152,13 @@ def test_a_disk_that_is_missing_is_waited_for(
 ) -> None:
     store.open({1: "red", 2: "blue"})
     run_daemon(daemon, target, 1, 2)
-    with writing(daemon.link(0, 0, 1), tmp_path / "record") as writer:
-        writer.wait_for_progress()
+    with writing([daemon.link(0, 0, 1)], tmp_path / "record") as workload:
+        workload.wait_for_progress()
         store.close()
         store.open({1: "red"})
         daemon.wait_for_line("LUN 2: no logical unit answers here any more")
         store.add(2, "blue")
-        writer.wait_for_progress()
+        workload.wait_for_progress()
 
 
 @pytest.mark.parametrize("digest", list(Digest))

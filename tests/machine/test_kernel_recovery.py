@@ -21,7 +21,7 @@ from tests.machine import disks, hand
 from tests.machine.conftest import Target
 from tests.machine.sessions import attribute, connection_attribute, session_ids
 from tests.machine.tgtd import Tgtd
-from tests.machine.writer import writing
+from tests.machine.workload import writing
 
 BOTH_DIGESTS = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
 
@@ -51,27 +51,27 @@ def test_writes_go_on_over_broken_connections(
 ) -> None:
     session = hand.start(kernel, digest=digest)
     disk = hand.disk_of(session, 1)
-    with writing(disk, tmp_path / "record") as writer:
+    with writing([disk], tmp_path / "record") as workload:
         for _ in range(3):
-            writer.wait_for_progress()
+            workload.wait_for_progress()
             cut_connections()
             assert hand.until_event(kernel, ConnectionBroke).sid == session.sid
             cmd_sn = hand.learn(kernel, session.sid)
             assert hand.learn(kernel, session.sid) == cmd_sn
             assert hand.resume(kernel, session.sid, cmd_sn, digest=digest) == session
-            writer.wait_for_progress()
+            workload.wait_for_progress()
     assert kernel.read_events() == []
 
 
 def test_healthy_connection_can_be_replaced_under_writes(kernel: Kernel, tmp_path: Path) -> None:
     session = hand.start(kernel)
     disk = hand.disk_of(session, 1)
-    with writing(disk, tmp_path / "record") as writer:
-        writer.wait_for_progress()
+    with writing([disk], tmp_path / "record") as workload:
+        workload.wait_for_progress()
         cmd_sn = hand.learn(kernel, session.sid)
         assert kernel.read_events() == [], "the echo of our own stop is no news"
         assert hand.resume(kernel, session.sid, cmd_sn) == session
-        writer.wait_for_progress()
+        workload.wait_for_progress()
 
 
 def test_refused_resume_can_be_repeated(kernel: Kernel, image: Path) -> None:

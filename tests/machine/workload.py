@@ -173,8 +173,9 @@ class Workload:
         return longest
 
     def stop(self) -> None:
+        """End the writing. A write that is blocked in the kernel outlives even SIGKILL."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=PATIENCE)
 
     def verify(self) -> int:
         """Find everything that was acknowledged on the disks; return how many writes that were."""
