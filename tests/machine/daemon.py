@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -141,9 +142,16 @@ class Daemon:
         return self.lines_about(*words)[0]
 
     def wait_until_ready(self) -> None:
-        """Wait until a shell that started it in the background would go on."""
+        """Wait until a shell that started it in the background would go on.
+
+        One that was killed before it has left its status, with another process id.
+        """
         status = self.pidfile.with_suffix("") / "status.json"
-        self._wait(status.exists, lambda: "it is not ready")
+
+        def is_its_own() -> bool:
+            return status.exists() and json.loads(status.read_text())["pid"] == self.pid
+
+        self._wait(is_its_own, lambda: "it is not ready")
 
     def link(self, bus: int, target: int, lun: int, name: str = "disk") -> Path:
         return self.tree / f"bus{bus}" / f"target{target}" / f"lun{lun}" / name

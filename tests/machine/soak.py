@@ -91,6 +91,8 @@ class Soak:
 
     def packets_are_dropped_until_a_ping_times_out(self) -> None:
         """Nobody hangs up here: only the kernel's pings can find out."""
+        # One that has only just been started would find the session as it is, and not hear why.
+        self._stage.daemon.wait_until_ready()
         with faults.silence():
             self._stage.wait_for_state("FAILED")
             self._stage.daemon.wait_for_line(self._stage.names[0], PING_UNANSWERED)
