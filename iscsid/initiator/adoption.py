@@ -40,6 +40,13 @@ def is_half_destroyed(seen: KernelSession) -> bool:
     return seen.connection_state in (None, "down") and parse_marker(seen.marker) is not None
 
 
+def why_useless(seen: KernelSession) -> str:
+    """Say what of a daemon that died has left nobody can use, empty for a session like others."""
+    if is_half_destroyed(seen):
+        return "whose destruction was begun: it cannot be revived"
+    return "left half-made" if is_half_made(seen) else ""
+
+
 def state_at_start(seen: KernelSession) -> State:
     """Return the state in which a session of our own, found at the start, is taken over.
 

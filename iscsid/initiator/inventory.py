@@ -13,9 +13,8 @@ from iscsid.facts import KernelSession, SessionStarted
 from iscsid.initiator.adoption import (
     compare,
     has_been_scanned,
-    is_half_destroyed,
-    is_half_made,
     state_at_start,
+    why_useless,
 )
 from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
@@ -122,19 +121,15 @@ class Inventory:
         """Take over the sessions that are ours, and say which are not."""
         for seen in found:
             marker = parse_marker(seen.marker)
-            if is_half_made(seen) or is_half_destroyed(seen):
-                self._remove(seen)
+            if why := why_useless(seen):
+                self._remove(seen, why)
             elif marker is None:
                 self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
                 self._adopt(seen, marker)
         self.save_bindings()
 
-    def _remove(self, seen: KernelSession) -> None:
-        """Order the end of what a daemon that died has left, and nobody can use."""
-        why = "left half-made"
-        if is_half_destroyed(seen):
-            why = "whose destruction was begun: it cannot be revived"
+    def _remove(self, seen: KernelSession, why: str) -> None:
         self.outbox.warn(seen.target_name, f"removing session {seen.sid}, {why}")
         self.outbox.order(DestroySession(seen.sid))
 
@@ -178,9 +173,8 @@ class Inventory:
                 compare(session, seen.get(session.sid))
                 self._begin_anew_if_gone(session)
         for sid, left in seen.items():
-            is_ours = self.sessions.with_sid(sid) is not None
-            if not is_ours and (is_half_made(left) or is_half_destroyed(left)):
-                self._remove(left)
+            if self.sessions.with_sid(sid) is None and (why := why_useless(left)):
+                self._remove(left, why)
 
     def _link(self, session: Session, sid: int) -> None:
         luns = session.settings.luns

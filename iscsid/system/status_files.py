@@ -109,12 +109,11 @@ def _merged(linked: LunStatus | None, seen: LunStatus | None) -> LunStatus:
         assert linked is not None
         return linked
     known = linked or LunStatus(lun=seen.lun)
-    has_links = known.permitted and not known.replaced
     return replace(
         seen,
         links=known.links,
         replaced=known.replaced,
         gone=known.gone,
         permitted=known.permitted,
-        unlinked=sorted(seen.links.keys() - known.links.keys()) if has_links else [],
+        unlinked=sorted(seen.links.keys() - known.links.keys()) if known.may_have_links else [],
     )

@@ -56,9 +56,16 @@ class ScsiDevice:
 
     def announce(self) -> None:
         """Make udev look at the unit's devices again. Raises ``OSError``."""
-        for subsystem in ("block", "scsi_generic", "scsi_tape"):
-            for entry in entries(self.path, f"{subsystem}/*"):
-                _write(entry / "uevent", "change")
+        for entry in self.class_devices():
+            _write(entry / "uevent", "change")
+
+    def class_devices(self) -> list[Path]:
+        """Return the directory of each device that drivers have made of the unit."""
+        return [
+            entry
+            for subsystem in ("block", "scsi_generic", "scsi_tape")
+            for entry in entries(self.path, f"{subsystem}/*")
+        ]
 
     def identity_page(self) -> bytes:
         """Return page 83h of its vital product data, empty where the kernel has none."""

@@ -1,8 +1,9 @@
 """udev as an ear: devices of iSCSI sessions appear, change and vanish, and say of changes.
 
 It reads from the monitor until nothing is left, and remembers the paths it has reported, so that
-it can find out what it missed when events were lost. pyudev's own observer is a thread and has no
-place in a process that forks. Touches udev and /sys.
+it can find out what it missed when events were lost. That a device is gone it hears from the kernel
+as well, which says so before udev does. pyudev's own observer is a thread and has no place in a
+process that forks. Touches udev, the kernel's uevents and /sys.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _unit(device: ScsiDevice) -> LunStatus:
     sectors = read_number(disks[0] / "size") if disks else None
     return LunStatus(
         lun=device.lun,
-        links=_nodes(path),
+        links=_nodes(device),
         size=None if sectors is None else sectors * _SECTOR,
         vendor=_text(path / "vendor"),
         model=_text(path / "model"),
@@ -97,13 +97,8 @@ def _unit(device: ScsiDevice) -> LunStatus:
     )
 
 
-def _nodes(path: Path) -> dict[str, str]:
-    paths = [
-        entry
-        for subsystem in ("block", "scsi_generic", "scsi_tape")
-        for entry in entries(path, f"{subsystem}/*")
-    ]
-    paths += [part.parent for part in entries(path, "block/*/*/partition")]
+def _nodes(device: ScsiDevice) -> dict[str, str]:
+    paths = dict.fromkeys((*device.class_devices(), *device.block_devices()))
     found = (device_at(str(entry), f"/dev/{entry.name.replace('!', '/')}") for entry in paths)
     return {device.link: device.node for device in found if device is not None}
 

@@ -53,5 +53,4 @@ def _missing_links(session: SessionStatus) -> Iterator[str]:
 
 def _lacks_disk(unit: LunStatus) -> bool:
     """Whether the kernel has yet to make the disk; with the disk, it makes its partitions."""
-    has_links = unit.permitted and not unit.replaced
-    return has_links and unit.kind == DISK_KIND and "disk" not in unit.links
+    return unit.may_have_links and unit.kind == DISK_KIND and "disk" not in unit.links

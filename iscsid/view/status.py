@@ -77,6 +77,10 @@ class LunStatus:
     identity: str = ""
     """What the logical unit says of itself (WWID)."""
 
+    @property
+    def may_have_links(self) -> bool:
+        return self.permitted and not self.replaced
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStatus:

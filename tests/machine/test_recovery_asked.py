@@ -125,6 +125,14 @@ def wait_until_up(daemon: Daemon, times: int) -> None:
     wait_until(lambda: len(daemon.lines_about("session is up")) >= times, daemon.log)
 
 
+def bring_up(portal: AskingPortal, daemon: Daemon) -> int:
+    """Start the daemon; return the number of its one session, which is up."""
+    daemon.configure(f"DiscoveryAddress={portal.address}")
+    daemon.start()
+    wait_until_up(daemon, 1)
+    return sessions.session_of(NAME)
+
+
 def assert_logged_out_and_in_again(portal: AskingPortal) -> None:
     before, after = portal.normal()[-2:]
     assert before.was_logged_out and not after.was_logged_out
@@ -134,10 +142,7 @@ def assert_logged_out_and_in_again(portal: AskingPortal) -> None:
 def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
     portal: AskingPortal, daemon: Daemon
 ) -> None:
-    daemon.configure(f"DiscoveryAddress={portal.address}")
-    daemon.start()
-    wait_until_up(daemon, 1)
-    sid = sessions.session_of(NAME)
+    sid = bring_up(portal, daemon)
     for count, event in enumerate(
         (AsyncEvent.LOGOUT_REQUESTED, AsyncEvent.NEGOTIATION_REQUESTED), start=1
     ):
@@ -152,10 +157,7 @@ def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_aga
     portal: AskingPortal, daemon: Daemon
 ) -> None:
     """The kernel says LOGGED_IN and up of a session that it no longer lets any command through."""
-    daemon.configure(f"DiscoveryAddress={portal.address}")
-    daemon.start()
-    wait_until_up(daemon, 1)
-    sid = sessions.session_of(NAME)
+    sid = bring_up(portal, daemon)
     with killed_at_send(daemon, 2):
         portal.say(AsyncEvent.LOGOUT_REQUESTED, parameter3=30)
         wait_until(lambda: is_dead(daemon), daemon.log)
@@ -169,10 +171,7 @@ def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_aga
 def test_a_target_that_drops_the_session_is_left_alone_for_as_long_as_it_says(
     portal: AskingPortal, daemon: Daemon
 ) -> None:
-    daemon.configure(f"DiscoveryAddress={portal.address}")
-    daemon.start()
-    wait_until_up(daemon, 1)
-    sid = sessions.session_of(NAME)
+    sid = bring_up(portal, daemon)
     portal.say(AsyncEvent.SESSION_DROPPED, parameter2=7, parameter3=60)
     daemon.wait_for_line("asks to wait 7 s")
     watch = Stopwatch()
