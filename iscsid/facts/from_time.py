@@ -38,6 +38,8 @@ class TimerPurpose(Enum):
     SAVE_BINDINGS = "save the bindings"
     SUMMARY = "summary"
     NETWORK = "network"
+    REVIVE = "revive"
+    """Those who wait for a portal may be called again."""
 
 
 @dataclass(frozen=True, slots=True)

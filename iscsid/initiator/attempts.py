@@ -7,9 +7,11 @@ what happened and answers with seconds.
 
 from __future__ import annotations
 
+from math import inf
+
 from iscsid.errors import Decision, Failure
 from iscsid.initiator.paths import Path, Way
-from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
+from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry, longest_pause
 from iscsid.protocol.names import Portal
 
 DROPS_THAT_LOOK_LIKE_A_TWIN = 3
@@ -23,13 +25,17 @@ class Attempts:
         self._path = path
         self._way = 0
         self._moved_to: Portal | None = None
+        self._decision: Decision | None = None
+        self._alike = 0
+        """Rounds in a row that failed in the way of ``_decision``."""
         self.failures = 0
         """Rounds through all portals since the session was last up."""
         self.losses = 0
         """Losses in a row, each soon after a login, since the session was last stable."""
         self.has_failed = False
-        """Whether the last attempt to log in failed. To lose a session is no failed attempt: its
-        portal was alive a moment ago, and must not queue behind those that are dead."""
+        """Whether the last attempt to log in failed, and nobody got through to the portal since. To
+        lose a session is no failed attempt: its portal was alive a moment ago, and must not queue
+        behind those that are dead."""
 
     @property
     def way(self) -> Way:
@@ -55,12 +61,14 @@ class Attempts:
         """Remember a permanent redirection until an attempt there fails."""
         self._moved_to = portal or self._moved_to
 
-    def delay_after_failure(self, failure: Failure, *, is_kept: bool) -> float | None:
+    def delay_after_failure(self, failure: Failure, *, disks_waiting: int = 0) -> float | None:
         """Return the seconds before the next attempt, ``None`` where only SIGHUP helps.
 
-        ``is_kept``: the kernel keeps the session, so disks wait for it. Then nothing is final, and
-        nothing needs a long pause: targets that boot say "not found" for a while.
+        ``disks_waiting``: how many sessions the kernel keeps for the sake of their disks, this one
+        among them, 0 where this one is not kept. For one that is kept nothing is final: targets
+        that boot say "not found" for a while.
         """
+        is_kept = disks_waiting > 0
         self.has_failed = True
         if self._moved_to is not None:
             self._moved_to = None
@@ -73,8 +81,15 @@ class Attempts:
         retries = self.way.settings.login_retries
         if retries and self.failures >= retries and not is_kept:
             return None
-        decision = Decision.RETRY if is_kept else failure.decision
-        return self._pause(decision, self.failures)
+        # A portal that answers at last, if only to refuse, is news: the pauses grow from the first.
+        self._alike = self._alike + 1 if failure.decision is self._decision else 1
+        self._decision = failure.decision
+        if not is_kept:
+            return self._pause(failure.decision, self._alike)
+        # Who refuses is not to be pestered.
+        is_unreachable = failure.decision is Decision.RETRY
+        longest = longest_pause(disks_waiting) if is_unreachable else inf
+        return self._pause(Decision.RETRY, self._alike, longest)
 
     def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
         """Return the seconds before the first attempt after a session was lost.
@@ -82,13 +97,12 @@ class Attempts:
         The target's own wish, ``time2wait``, is the least; a session that does not stay up for
         long, again and again, waits as if the logins had failed.
         """
-        self.has_failed, self.failures = False, 0
+        self.has_failed, self.failures, self._decision = False, 0, None
         self.losses = 0 if seconds_up >= STABLE_AFTER else self.losses + 1
         if self.losses <= 1:
             return time2wait
         return max(time2wait, self._pause(Decision.RETRY, self.losses - 1) or 0.0)
 
-    def _pause(self, decision: Decision, failures: int) -> float | None:
-        delay = delay_before_retry(decision, failures, str(self._path.binding))
-        longest = self.way.settings.login_retry_interval
-        return min(delay, longest) if delay is not None and longest else delay
+    def _pause(self, decision: Decision, failures: int, longest: float = inf) -> float | None:
+        longest = min(longest, self.way.settings.login_retry_interval or inf)
+        return delay_before_retry(decision, failures, str(self._path.binding), longest)

@@ -39,8 +39,9 @@ class WorkersHeard:
         discovery = self._outbox.employer(fact.job)
         if isinstance(discovery, Discovery):
             affected = discovery.completed(fact)
+            portal = discovery.settings.portal
+            self._inventory.portal_answered(portal)
             if discovery.has_confirmed:
-                portal = discovery.settings.portal
                 paths = (session.path for session in self._inventory.sessions)
                 # Any address may have reported one more path to a target found elsewhere.
                 affected |= {p.target_name for p in paths if p.name or p.found_at == portal}

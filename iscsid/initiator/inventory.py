@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from iscsid.binding import Binding
 from iscsid.errors import BindingsFull, InvalidName
 from iscsid.facts import KernelSession, SessionStarted
 from iscsid.initiator.adoption import (
@@ -20,6 +21,7 @@ from iscsid.initiator.bindings import Bindings
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import Marker, parse_marker
 from iscsid.initiator.offers import kernel_timeouts
+from iscsid.initiator.outages import Outages
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path, Source, Way, plan_paths
 from iscsid.initiator.session import Identity, Session
@@ -27,7 +29,7 @@ from iscsid.initiator.session_table import Event, State
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
 from iscsid.orders import AdoptSession, ApplyTimeouts, DestroySession, SaveBindings
-from iscsid.protocol.names import IscsiName, parse_iscsi_name
+from iscsid.protocol.names import IscsiName, Portal, parse_iscsi_name
 
 Handlers = dict[type, Callable[[Any], None]]
 """Which method is told which kind of fact."""
@@ -43,6 +45,7 @@ class Inventory:
         self.bindings = Bindings()
         self.sessions = Sessions()
         self.tree = DeviceTree()
+        self.outages = Outages(outbox)
         self.has_begun = False
         """Whether the kernel's sessions have been adopted: nothing is started before."""
         self.is_ending = False
@@ -83,9 +86,12 @@ class Inventory:
                 session.unwanted()
                 self.sessions.drop_if_gone(session)
         for path in paths.values():
-            session = Session(path, self.identity, self.outbox, self.tree)
+            session = self._new_session(path)
             self.sessions.add(session)
             session.attempt_now()
+
+    def _new_session(self, path: Path) -> Session:
+        return Session(path, self.identity, self.outbox, self.tree, self.outages)
 
     def _paths(self, name: IscsiName, source: Source) -> dict[object, Path]:
         configuration = self.targets.configuration
@@ -116,6 +122,30 @@ class Inventory:
         self.sessions.learn_sid(session, fact.sid)
         self._link(session, fact.sid)
         session.started(fact)
+        self.portal_answered(session.attempts.way.portal)
+
+    def portal_answered(self, portal: Portal) -> None:
+        """Somebody got through to a portal: end the pauses of those who wait for it."""
+        self._call(self.outages.answered(portal))
+
+    def portal_rested(self, portal: Portal) -> None:
+        """The rest after such a call is over."""
+        self._call(self.outages.rested(portal))
+
+    def _call(self, bindings: Iterable[Binding]) -> None:
+        """Let sessions try that need no longer queue behind those of dead portals."""
+        for session in self._known(bindings):
+            session.attempts.has_failed = False
+            session.end_pause()
+
+    def network_has_changed(self) -> None:
+        """End the pauses of all who pause because an attempt has failed."""
+        for session in self._known(self.outages.everyone()):
+            session.end_pause()
+
+    def _known(self, bindings: Iterable[Binding]) -> Iterable[Session]:
+        found = (self.sessions.get(binding) for binding in bindings)
+        return (session for session in found if session is not None)
 
     def adopt(self, found: Iterable[KernelSession]) -> None:
         """Take over the sessions that are ours, and say which are not."""
@@ -148,7 +178,7 @@ class Inventory:
         way = Way(portal, seen.portal_group_tag, settings)
         spelling = "" if seen.target_name == name else seen.target_name
         path = Path(marker.binding, name, marker.found_at, (way,), marker.path, spelling)
-        session = Session(path, self.identity, self.outbox, self.tree)
+        session = self._new_session(path)
         session.isid = marker.isid
         session.adopt(seen.sid, seen.host_no, state_at_start(seen))
         self.sessions.add(session)

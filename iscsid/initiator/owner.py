@@ -121,6 +121,8 @@ class Initiator:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:
             self._inventory.save_bindings()
+        elif purpose is TimerPurpose.REVIVE and isinstance(subject, Portal):
+            self._inventory.portal_rested(subject)
         elif isinstance(subject, Portal):
             discovery = self._inventory.targets.discoveries.get(subject)
             if discovery is not None:
@@ -153,9 +155,7 @@ class Initiator:
         for discovery in self._inventory.targets.discoveries.values():
             if _was_unreachable(discovery.last_failure):
                 discovery.ask()
-        for session in self._inventory.sessions:
-            if _was_unreachable(session.last_failure):
-                session.attempt_now()
+        self._inventory.network_has_changed()
 
 
 def _was_unreachable(failure: Failure | None) -> bool:

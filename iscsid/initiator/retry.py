@@ -6,6 +6,7 @@ waiting and how often it failed, so that the same story always gives the same de
 
 from __future__ import annotations
 
+from math import inf
 from zlib import crc32
 
 from iscsid.errors import Decision
@@ -20,18 +21,34 @@ DELAYS: dict[Decision, tuple[float, ...] | None] = {
 JITTER = 0.25
 """The part of a delay that is left to chance: a delay of 8 s becomes one of 6 to 8 s."""
 
+KNOCKS = 4.0
+"""Attempts in a second, all sessions together, on behalf of disks that wait."""
+LEAST_PATIENCE = 2.0
+"""Seconds that the pauses between attempts for the same disk grow to at least."""
+
 STABLE_AFTER = 30.0
 """Seconds a session must have been up for its next loss to count as a first failure."""
 
 
-def delay_before_retry(decision: Decision, failures: int, who: str) -> float | None:
+def delay_before_retry(
+    decision: Decision, failures: int, who: str, longest: float = inf
+) -> float | None:
     """Return the seconds to wait after ``failures`` failed attempts in a row (at least 1).
 
-    ``None`` means that waiting does not help.
+    At most ``longest`` seconds, however many failed. ``None`` means that waiting does not help.
     """
     delays = DELAYS[decision]
     if delays is None:
         return None
-    delay = delays[min(failures, len(delays)) - 1]
+    delay = min(delays[min(failures, len(delays)) - 1], longest)
     chance = crc32(f"{who} {failures}".encode()) / 2**32
     return delay * (1 - JITTER * chance)
+
+
+def longest_pause(disks_waiting: int) -> float:
+    """Return the longest pause, in seconds, of one of ``disks_waiting`` sessions whose disks wait.
+
+    People wait with them, so a few are tried often. Many share the attempts among them, and the
+    first to get through calls the others (``outages``).
+    """
+    return max(LEAST_PATIENCE, disks_waiting / KNOCKS)

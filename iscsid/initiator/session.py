@@ -22,12 +22,13 @@ from iscsid.initiator.attempts import Attempts
 from iscsid.initiator.devices import DeviceTree
 from iscsid.initiator.marker import session_isid
 from iscsid.initiator.offers import kernel_timeouts, session_offer
+from iscsid.initiator.outages import Outages
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.paths import Path
 from iscsid.initiator.portal_groups import Reached, compare_portal_group, reached
 from iscsid.initiator.scans import Scans
 from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
-from iscsid.initiator.session_table import MEANINGLESS, TRANSITIONS, Event, State
+from iscsid.initiator.session_table import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Event, State
 from iscsid.jobs import JobId
 from iscsid.orders import ApplyTimeouts, CloseSocket
 from iscsid.protocol.names import IscsiName
@@ -46,7 +47,9 @@ class Identity:
 class Session:
     """A session that is wanted, runs, or is on its way out."""
 
-    def __init__(self, path: Path, identity: Identity, outbox: Outbox, tree: DeviceTree) -> None:
+    def __init__(
+        self, path: Path, identity: Identity, outbox: Outbox, tree: DeviceTree, outages: Outages
+    ) -> None:
         self.path = path
         self.identity = identity
         self.attempts = Attempts(path)
@@ -65,6 +68,7 @@ class Session:
         self._was_told_to_go = False
         self.outbox = outbox
         self.tree = tree
+        self.outages = outages
         self.isid = session_isid(identity.initiator_name, path.binding)
         self.cmd_sn = FIRST_CMD_SN
         self.identities: tuple[LunIdentity, ...] = ()
@@ -101,13 +105,24 @@ class Session:
             reason = MEANINGLESS[event][1]
             self.outbox.debug(self.who, f"{event.name} in {self.state.name}: {reason}")
             return
-        before, (self.state, actions) = self.state, row
-        if before is not self.state:
-            self.since, self.changed_at_turn = self.outbox.now, self.outbox.turn
-            self.outbox.debug(self.who, f"{before.name} -> {self.state.name} ({event.name})")
+        before, (after, actions) = self.state, row
+        if before is not after:
+            self._become(after)
+            self.outbox.debug(self.who, f"{before.name} -> {after.name} ({event.name})")
         for action in actions:
             STEPS[action](self)
         self._settle()
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self.since, self.changed_at_turn = self.outbox.now, self.outbox.turn
+        self.outages.stop_waiting(self.path.binding)
+        self.outages.note_disks(self.path.binding, wait=state in DISKS_WAIT)
+
+    def end_pause(self) -> None:
+        """Try without delay, by way of the timer: a thousand at once shall not be one long turn."""
+        self.outages.stop_waiting(self.path.binding)
+        self.set_retry(0)
 
     def attempt_now(self) -> None:
         """Try at once, whatever pause was running; harmless where no attempt is due."""
@@ -200,7 +215,8 @@ class Session:
 
     def adopt(self, sid: int, host_no: int, state: State) -> None:
         """Take over a session that the kernel has been running all along."""
-        self.sid, self.host_no, self.state = sid, host_no, state
+        self.sid, self.host_no = sid, host_no
+        self._become(state)
         self.reached = Reached(self.attempts.way.portal, self.attempts.way.portal_group_tag)
         if state is State.DOWN:
             self.set_retry(0)

@@ -71,11 +71,15 @@ def stop_login(session: Session) -> None:
 def retry_later(session: Session) -> None:
     failure = session.last_failure or Failure(Decision.RETRY, "the attempt was given up")
     session.outbox.failed(session.who, str(failure))
-    delay = session.attempts.delay_after_failure(failure, is_kept=session.sid is not None)
+    outages, is_kept = session.outages, session.sid is not None
+    waiting = outages.disks_waiting if is_kept else 0
+    delay = session.attempts.delay_after_failure(failure, disks_waiting=waiting)
     if delay is None:
         session.outbox.error(session.who, "giving up until SIGHUP")
-    else:
-        session.set_retry(delay)
+        return
+    session.set_retry(delay)
+    if is_kept or failure.decision is Decision.RETRY:
+        outages.begin_waiting(session.path.binding, session.attempts.portal)
 
 
 def _description(session: Session, login: LoginSucceeded) -> SessionDescription:

@@ -166,6 +166,9 @@ _IN_TRANSIT = {State.STARTING, State.RESUMING, State.PROBING, State.LEAVING_TO_R
 _NO_CONNECTION = {State.DOWN, State.PROBING, State.REJOINING, State.RESUMING, State.ENDING}
 _LEAVING = {State.UNBINDING, State.LEAVING, State.ENDING, State.GONE}
 
+DISKS_WAIT = _NO_CONNECTION - {State.ENDING}
+"""The kernel keeps the session without a connection."""
+
 MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
     Event.ATTEMPT_DUE: (
         {s for s in State if s not in (State.WAITING, State.DOWN)},

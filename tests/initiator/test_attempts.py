@@ -23,17 +23,17 @@ def path(*portals: Portal, settings: SessionSettings | None = None) -> Path:
 def test_all_portals_are_tried_in_turn_before_the_first_pause() -> None:
     attempts = Attempts(path(A, B, C))
     assert attempts.portal == A
-    assert attempts.delay_after_failure(REFUSED, is_kept=False) == 0
+    assert attempts.delay_after_failure(REFUSED) == 0
     assert attempts.portal == B
-    assert attempts.delay_after_failure(REFUSED, is_kept=False) == 0
+    assert attempts.delay_after_failure(REFUSED) == 0
     assert attempts.portal == C
-    pause = attempts.delay_after_failure(REFUSED, is_kept=False)
+    pause = attempts.delay_after_failure(REFUSED)
     assert pause and attempts.portal == A
 
 
 def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
     attempts = Attempts(path(A, B, settings=SessionSettings(portal_failover=False)))
-    assert attempts.delay_after_failure(REFUSED, is_kept=False)
+    assert attempts.delay_after_failure(REFUSED)
     assert attempts.portal == A
 
 
@@ -43,33 +43,41 @@ def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
     attempts.moved(None)
     assert attempts.portal == C
     assert attempts.way.portal == A, "what the kernel is told stays the address of the file"
-    assert attempts.delay_after_failure(REFUSED, is_kept=True) == 0
+    assert attempts.delay_after_failure(REFUSED, disks_waiting=1) == 0
     assert attempts.portal == A
 
 
 def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() -> None:
-    assert Attempts(path(A)).delay_after_failure(FINAL, is_kept=False) is None
-    assert Attempts(path(A)).delay_after_failure(FINAL, is_kept=True)
+    assert Attempts(path(A)).delay_after_failure(FINAL) is None
+    assert Attempts(path(A)).delay_after_failure(FINAL, disks_waiting=1)
 
 
 def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_wait() -> None:
     attempts = Attempts(path(A))
-    delays = [attempts.delay_after_failure(FINAL, is_kept=True) for _ in range(9)]
+    delays = [attempts.delay_after_failure(FINAL, disks_waiting=1) for _ in range(9)]
     assert delays[0] is not None and delays[0] <= 1
     assert all(delay is not None and delay <= 60 for delay in delays)
 
 
+def test_a_target_long_unreachable_that_then_says_not_found_is_asked_again_soon() -> None:
+    attempts = Attempts(path(A))
+    for _ in range(9):
+        attempts.delay_after_failure(REFUSED, disks_waiting=500)
+    delay = attempts.delay_after_failure(FINAL, disks_waiting=500)
+    assert delay is not None and delay <= 1
+
+
 def test_login_retries_end_the_attempts_of_a_session_no_disk_waits_for() -> None:
     attempts = Attempts(path(A, settings=SessionSettings(login_retries=2)))
-    assert attempts.delay_after_failure(REFUSED, is_kept=False)
-    assert attempts.delay_after_failure(REFUSED, is_kept=False) is None
+    assert attempts.delay_after_failure(REFUSED)
+    assert attempts.delay_after_failure(REFUSED) is None
     kept = Attempts(path(A, settings=SessionSettings(login_retries=1)))
-    assert kept.delay_after_failure(REFUSED, is_kept=True)
+    assert kept.delay_after_failure(REFUSED, disks_waiting=1)
 
 
 def test_the_retry_interval_shortens_pauses_and_never_lengthens_them() -> None:
     attempts = Attempts(path(A, settings=SessionSettings(login_retry_interval=3)))
-    delays = [attempts.delay_after_failure(REFUSED, is_kept=False) for _ in range(9)]
+    delays = [attempts.delay_after_failure(REFUSED) for _ in range(9)]
     assert all(delay is not None and 0 < delay <= 3 for delay in delays)
 
 
@@ -101,16 +109,16 @@ def test_what_failed_while_the_target_was_away_is_not_held_against_the_session_a
     attempts = Attempts(path(A))
     attempts.delay_after_loss(STABLE_AFTER, 0)
     for _ in range(6):
-        attempts.delay_after_failure(REFUSED, is_kept=True)
+        attempts.delay_after_failure(REFUSED, disks_waiting=1)
     assert attempts.delay_after_loss(1, 0) == 0
     assert not attempts.looks_like_a_twin
-    pause = attempts.delay_after_failure(REFUSED, is_kept=True)
+    pause = attempts.delay_after_failure(REFUSED, disks_waiting=1)
     assert pause is not None and pause <= 1, "the pauses grow from the first one again"
 
 
 def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> None:
     attempts = Attempts(path(A, B))
-    attempts.delay_after_failure(REFUSED, is_kept=False)
+    attempts.delay_after_failure(REFUSED)
     attempts.change_path(path(C, B, A))
     assert attempts.portal == B
     attempts.change_path(path(C))
@@ -120,7 +128,7 @@ def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> Non
 def test_to_lose_a_session_is_no_failed_attempt_to_log_in() -> None:
     """Its next login goes before the retries of portals that are dead."""
     attempts = Attempts(path(A))
-    attempts.delay_after_failure(REFUSED, is_kept=False)
+    attempts.delay_after_failure(REFUSED)
     assert attempts.has_failed
     attempts.delay_after_loss(1.0, 0)
     assert not attempts.has_failed

@@ -163,8 +163,23 @@ def test_a_network_that_comes_up_ends_all_pauses_of_what_was_unreachable() -> No
     stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
     began = stage.now
     assert stage.tell(facts.NetworkChanged()) == []
-    assert kinds(stage.wait(TimerPurpose.NETWORK)) == ["LoginJob"]
+    stage.wait(TimerPurpose.NETWORK)
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
     assert stage.now == began + 1
+
+
+def test_a_network_that_changes_does_not_overrule_how_long_a_target_asked_to_wait() -> None:
+    stage = Stage()
+    stage.up()
+    stage.now += 60
+    dropping = bytes([0x32, 0x80, *bytes(34), 2, 0, 0, 0, 0, 40, 0, 60, *bytes(4)])
+    stage.tell(facts.PduReceived(1, dropping, b""))
+    stage.tell(facts.ConnectionBroke(1, "the target closed the connection"))
+    began = stage.now
+    stage.tell(facts.NetworkChanged())
+    stage.wait(TimerPurpose.NETWORK)
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert stage.now == began + 40
 
 
 def test_a_network_that_flaps_does_not_hurry_more_than_every_ten_seconds() -> None:
@@ -189,4 +204,7 @@ def test_what_was_refused_for_another_reason_does_not_hurry_with_the_network() -
     slow = Failure(Decision.RETRY_SLOWLY, "authentication failed")
     stage.tell(facts.LoginFailed(stage.job, slow), facts.WorkerEnded(stage.job))
     stage.tell(facts.NetworkChanged())
+    began = stage.now
     assert stage.wait(TimerPurpose.NETWORK) == []
+    (pause,) = (at for timer, at in stage.timers.items() if timer.purpose.name == "RETRY_LOGIN")
+    assert pause > began + 20

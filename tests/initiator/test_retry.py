@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.errors import Decision
-from iscsid.initiator.retry import DELAYS, JITTER, delay_before_retry
+from iscsid.initiator.retry import (
+    DELAYS,
+    JITTER,
+    KNOCKS,
+    LEAST_PATIENCE,
+    delay_before_retry,
+    longest_pause,
+)
 
 PATIENT = [decision for decision in Decision if DELAYS[decision] is not None]
 
@@ -38,6 +45,18 @@ def test_giving_up_waits_for_a_person() -> None:
 def test_an_unreachable_target_is_tried_at_least_once_a_minute_for_ever() -> None:
     delay = delay_before_retry(Decision.RETRY, 1_000_000, "x")
     assert delay is not None and delay <= 60
+
+
+def test_a_longest_pause_leaves_room_for_chance() -> None:
+    """Otherwise a thousand sessions knock in step for as long as the outage lasts."""
+    delays = {delay_before_retry(Decision.RETRY, 99, f"bus0/target{n}", 5) for n in range(100)}
+    assert len(delays) > 90 and all(delay is not None and delay <= 5 for delay in delays)
+
+
+def test_the_fewer_disks_wait_the_shorter_their_pauses() -> None:
+    pauses = [longest_pause(waiting) for waiting in (1, 8, 100, 1000)]
+    assert pauses == sorted(pauses) and pauses[0] == LEAST_PATIENCE < pauses[2]
+    assert longest_pause(1000) == 1000 / KNOCKS
 
 
 def test_two_sessions_that_fail_together_do_not_knock_in_step() -> None:

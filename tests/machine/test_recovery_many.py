@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from iscsid.initiator.outages import REST
+from iscsid.initiator.retry import JITTER, longest_pause
 from tests.machine import faults
 from tests.machine.daemon import Daemon, wait_until
 from tests.machine.recovery import Stage, staged, states
@@ -28,8 +30,9 @@ KEPT = 1
 LINES_FOR_EACH = 4
 """Down, why an attempt failed, another reason, and up."""
 FIRST_PAUSE = 0.75
-"""Seconds between the first attempt and the second, at least; each later pause doubles it."""
-LONGEST_PAUSE = 45.0
+"""Seconds between the first attempt and the second, at least; each later pause doubles it, and
+whoever gets through to the portal ends all of them, but not more often than every ``REST``."""
+LONGEST_PAUSE = (1 - JITTER) * longest_pause(COUNT)
 CONNECTIONS_OF_AN_ATTEMPT = 2
 """That to the target, and the one within the daemon by which it learns the kernel's CmdSN."""
 
@@ -77,7 +80,8 @@ class Watch:
         lines = len(self._daemon.log().splitlines()) - self._lines
         connections = _connections_made() - self._connections
         seconds = time.monotonic() - self._start
-        rounds = 3 + math.log2(1 + seconds / FIRST_PAUSE) + seconds / LONGEST_PAUSE
+        grow = math.log2(1 + seconds / FIRST_PAUSE)
+        rounds = 3 + grow + seconds / LONGEST_PAUSE + seconds / REST
         print(f"{lines} lines in the log, {connections} connections made, {self.children} children")
         assert self.children <= CHILDREN + KEPT, "--max-processes says fewer"
         assert lines <= LINES_FOR_EACH * COUNT, self._daemon.log()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 
 from iscsid import facts
+from iscsid.initiator.retry import JITTER, KNOCKS, LEAST_PATIENCE, longest_pause
 from tests.simulation.world import PLACES, World, target
 
 SEEDS = range(300)
+FIRST_ATTEMPTS = 7
+"""Until the pauses have grown to their longest."""
 
 
 def calm(world: World) -> None:
@@ -78,19 +82,26 @@ def test_a_target_keeps_its_number_whatever_happens(seed: int) -> None:
         assert line in world.bindings.splitlines()
 
 
-@pytest.mark.parametrize("seed", SEEDS[:100])
-def test_attempts_are_bounded_in_rate_while_nothing_answers(seed: int) -> None:
-    world = World(seed, arrays=1)
-    world.run(30)
+@pytest.mark.parametrize("count", [1, 3, 60])
+@pytest.mark.parametrize("seed", SEEDS[:12])
+def test_attempts_are_bounded_in_rate_while_nothing_answers(seed: int, count: int) -> None:
+    world = World(seed, arrays=1, targets_each=count, coincidence=0)
+    world.run(120)
     world.all[0].is_healthy = False
     for sid in list(world.kernel.sessions):
         world.break_connection(sid)
     world.attempts.clear()
-    world.run(3600)
-    by_name: defaultdict[str, int] = defaultdict(int)
-    for _, name in world.attempts:
-        by_name[name] += 1
-    assert by_name and all(50 <= count <= 100 for count in by_name.values()), by_name
+    world.run(1800)
+    assert len(world.attempts) <= FIRST_ATTEMPTS * count + 1800 * KNOCKS / (1 - JITTER)
+    by_name: defaultdict[str, list[float]] = defaultdict(list)
+    for at, name in world.attempts:
+        by_name[name].append(at)
+    assert by_name.keys() == world.wanted()
+    for times in by_name.values():
+        gaps = [after - before for before, after in pairwise(times[FIRST_ATTEMPTS:])]
+        assert min(gaps) >= LEAST_PATIENCE * (1 - JITTER), "pestered"
+        # Each attempt takes up to 3 s, and waits for one of few places.
+        assert max(gaps) <= longest_pause(count) + 3 + 3 * count / PLACES, "forgotten"
 
 
 def test_children_never_outnumber_their_places() -> None:

@@ -28,8 +28,6 @@ from tests.simulation.kernel import Kernel
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
 KILLED = -9
-COINCIDENCE = 2.0
-"""Seconds before its time that a timer may expire together with a fact."""
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
 LOGOUT_WANTED = bytes([0x32, 0x80]) + bytes(34) + bytes([1]) + bytes(11)
 """An Asynchronous Message whose AsyncEvent, octet 36, is 1."""
@@ -60,6 +58,8 @@ class World:
     targets_each: int = 3
     clumsiness: float = 0.0
     keeps_discovery: bool = False
+    coincidence: float = 2.0
+    """Seconds before its time that a timer may expire together with a fact."""
     now: float = 1000.0
     attempts: list[tuple[float, IscsiName]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ class World:
         Now and then a timer expires with it, and is heard of before what the hands find out.
         """
         queue = [fact]
-        is_near = min(self.timers.values(), default=inf) < self.now + COINCIDENCE
+        is_near = min(self.timers.values(), default=inf) < self.now + self.coincidence
         if is_near and self.random.random() < 0.5:
             queue.append(self._expire_nearest())
         while queue and self.left is None:
