@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.machine import disks, faults, sessions
@@ -42,32 +43,52 @@ ADDRESS = f"127.0.0.1:{faults.PORT}"
 # --- inside -------------------------------------------------------------------------------------
 
 
-def measure(who: str, storage: faults.Storage, workload: Workload, rounds: int) -> None:
-    """Break things, and print how long the writes stood still."""
-    for _ in range(rounds):
+@dataclass(frozen=True)
+class Measurement:
+    """One daemon, and the writes that it keeps going."""
+
+    who: str
+    pid: int
+    storage: faults.Storage
+    workload: Workload
+
+    def run(self, rounds: int) -> None:
+        """Break things, and print how long the writes stood still."""
+        for _ in range(rounds):
+            with self._lap("reset of one connection"):
+                faults.reset(sessions.session_ids()[0])
+            with self._lap(f"reset of {COUNT} connections"):
+                faults.reset_all()
+        for seconds in OUTAGES:
+            with self._lap(f"return of the target of {COUNT} sessions after {seconds} s"):
+                with self.storage.down():
+                    wait_until(lambda: states() == {"FAILED"}, lambda: f"states: {states()}")
+                    time.sleep(seconds)
+
+    @contextmanager
+    def _lap(self, what: str) -> Iterator[None]:
+        """Wait until all is calm; then print what comes of the fault that happens within."""
         time.sleep(CALM)
-        faults.reset(sessions.session_ids()[0])
-        _lap(workload, f"{who}: reset of one connection")
-        time.sleep(CALM)
-        faults.reset_all()
-        _lap(workload, f"{who}: reset of {COUNT} connections")
-    for seconds in OUTAGES:
-        time.sleep(CALM)
-        with storage.down():
-            wait_until(lambda: states() == {"FAILED"}, lambda: f"states: {states()}")
-            time.sleep(seconds)
-        _lap(workload, f"{who}: return of the target of {COUNT} sessions after {seconds} s")
+        before = processor_time(self.pid)
+        yield
+        watch = faults.Stopwatch()
+        waited = self.workload.wait_for_progress(writes=1) - watch.start
+        # Children may still be ending, and are counted when they have.
+        time.sleep(1)
+        used = processor_time(self.pid) - before
+        print(f"{self.who}: {what}: {waited:.1f} s, {used:.1f} s of processor time", flush=True)
 
 
-def _lap(workload: Workload, what: str) -> None:
-    watch = faults.Stopwatch()
-    print(f"{what}: {workload.wait_for_progress(writes=1) - watch.start:.1f} s", flush=True)
+def processor_time(pid: int) -> float:
+    """Return the seconds that a process and the children it has waited for have used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_iscsid(directory: Path, rounds: int) -> None:
     with staged(Stage("tgtd", directory, settings=(), count=COUNT)) as stage:
         with stage.writing(depth=1) as workload:
-            measure("iscsid", stage.storage, workload, rounds)
+            Measurement("iscsid", stage.daemon.pid, stage.storage, workload).run(rounds)
 
 
 def measure_open_iscsi(directory: Path, rounds: int) -> None:
@@ -75,7 +96,7 @@ def measure_open_iscsi(directory: Path, rounds: int) -> None:
     for file in files.values():
         disks.make_file(file, 4)
     storage = faults.Storage("tgtd", files)
-    with open_iscsi_daemon():
+    with open_iscsi_daemon() as pid:
         _iscsiadm("--mode", "discovery", "--type", "sendtargets", "--portal", ADDRESS)
         _iscsiadm("--mode", "node", "--login")
         links = [Path(f"/dev/disk/by-path/ip-{ADDRESS}-iscsi-{name}-lun-1") for name in files]
@@ -83,13 +104,14 @@ def measure_open_iscsi(directory: Path, rounds: int) -> None:
             lambda: all(link.exists() for link in links), lambda: "open-iscsi's disks are missing"
         )
         with writing(links, directory / "record", depth=1) as workload:
-            measure("open-iscsi", storage, workload, rounds)
+            Measurement("open-iscsi", pid, storage, workload).run(rounds)
         _iscsiadm("--mode", "node", "--logout")
     storage.stop()
 
 
 @contextmanager
-def open_iscsi_daemon() -> Iterator[None]:
+def open_iscsi_daemon() -> Iterator[int]:
+    """Yields its process id."""
     shutil.copytree(OPEN_ISCSI / "etc/iscsi", "/etc/iscsi", dirs_exist_ok=True)
     Path("/etc/iscsi/initiatorname.iscsi").write_text("InitiatorName=iqn.2003-02.org.example:o\n")
     daemon = subprocess.Popen(
@@ -100,7 +122,7 @@ def open_iscsi_daemon() -> Iterator[None]:
             lambda: OPEN_ISCSI_SOCKET in Path("/proc/net/unix").read_text(),
             lambda: "open-iscsi's daemon does not listen",
         )
-        yield
+        yield daemon.pid
     finally:
         daemon.kill()
         daemon.wait()
