@@ -1,0 +1,29 @@
+"""Each test runs in one lane, and in one only."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests import lanes
+
+
+def test_what_the_second_lane_runs_the_first_leaves_out() -> None:
+    second = {word for word in lanes.second_lane() if word.endswith(".py")}
+    ignored = [
+        word.removeprefix("--ignore-glob=") for word in lanes.first_lane() if "ignore" in word
+    ]
+    every = [str(path.relative_to(lanes.TOP)) for path in lanes.TOP.glob("tests/**/test_*.py")]
+    left_out = {file for file in every if any(fnmatch(file, pattern) for pattern in ignored)}
+    assert second == left_out
+    assert all(Path(lanes.TOP, file).exists() for file in second)
+
+
+def test_a_pattern_without_a_file_does_not_make_the_second_lane_run_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "SECOND", ("tests/machine/test_life*.py", "tests/renamed/*.py"))
+    with pytest.raises(SystemExit, match="renamed"):
+        lanes.second_lane()
