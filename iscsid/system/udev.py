@@ -18,6 +18,7 @@ import pyudev
 
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 from iscsid.system.device_paths import device_at, is_session_device, unit_at
+from iscsid.system.socket_filter import let_through_only
 
 _SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
 _SYSTEMD_RUNS = "/run/systemd/system"
@@ -94,12 +95,14 @@ class Removals:
     """The kernel's own word that a device is gone, beside udev's.
 
     udev says it when it has worked off its rules; where a session ends without our doing, the name
-    of the device may be another disk's by then. What is lost here udev still says.
+    of the device may be another disk's by then. What is lost here udev still says. The kernel says
+    all else of every device of the machine as well, and for that nobody is to be woken.
     """
 
     def __init__(self) -> None:
         self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
         self._monitor.start()
+        let_through_only(self.fileno(), b"remove@")
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there are events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -92,9 +93,10 @@ def test_partitions_come_and_go_with_the_table(udev: Udev, session: SessionStart
 
 
 def test_deleted_unit_vanishes_node_by_node(udev: Udev, session: SessionStarted) -> None:
-    hand.disk_of(session, 1)
     removals = Removals()
+    hand.disk_of(session, 1)
     settle()
+    assert select.select([removals], [], [], 0) == ([], [], []), "woken for what is no removal"
     paths = {device.path for device in devices(udev.read_events()) if device.lun == 1}
     hand.unit_of(session.sid, 1).delete()
     said_at_once = {fact.path for fact in removals.read_events()}
