@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.machine import disks, faults, sessions
-from tests.machine.boot import CHECKOUT, Machine, what_is_missing
+from tests.machine.boot import Machine, what_is_missing
 from tests.machine.daemon import wait_until
+from tests.machine.places import CHECKOUT
 from tests.machine.recovery import Stage, staged, states
 from tests.machine.workload import Workload, writing
 

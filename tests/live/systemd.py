@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.machine.boot import CHECKOUT, CPUS, KERNEL, MEMORY, SYSTEM_PATH, what_is_missing
+from tests.machine.boot import CPUS, MEMORY, what_is_missing
+from tests.machine.places import CHECKOUT, KERNEL, SYSTEM_PATH
 
 HELPERS = Path("/usr/lib/udev")
 LIMIT = 1200.0

@@ -1,8 +1,9 @@
 """A throw-away virtual machine: boot it, run one shell script in it as root, read what it says.
 
 The machine is QEMU's software emulation of Debian's stock kernel, started by virtme-ng. It sees the
-file system of this machine through 9p, with throw-away overlays where it writes. Used on the host
-only: by the test session (``relay``) and by the demonstration.
+file system of this machine through 9p, with throw-away overlays where it writes; the program under
+test is in its memory (``memory``). One that falls silent is asked what everybody in it is doing.
+Used on the host only: by the test session (``relay``) and by the demonstration.
 """
 
 from __future__ import annotations
@@ -16,23 +17,20 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.machine import memory
+from tests.machine.places import CHECKOUT, KERNEL, SYSTEM_PATH
+
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-KERNEL = CHECKOUT / ".cache" / "kernel" / "vmlinuz"
-MULTIPATH_TOOLS = CHECKOUT / ".cache" / "multipath"
 MEMORY = "3G"
 CPUS = "2"
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 PRELUDE = f"""\
 #!/bin/sh
@@ -42,10 +40,32 @@ modprobe -a configfs iscsi_tcp iscsi_target_mod target_core_file sd_mod sr_mod s
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 """
 
-SHARE = """\
-mkdir -p {path}
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000,cache=loose {tag} {path}
+# Only what the shell can do by itself: nobody knows what still works. Threads of the kernel, whose
+# parent is 2, are told by the kernel. SIGABRT makes Python say where it is, and ends the machine.
+ANSWER = """\
+exec 4<&0 </dev/null
+answer() {
+    while read -r _; do
+        echo w >/proc/sysrq-trigger
+        for process in /proc/[0-9]*; do
+            read -r pid name state parent _ <"$process/stat" || continue
+            [ "$parent" != 2 ] || continue
+            echo "$pid $name, $state, child of $parent"
+            while read -r line; do echo "    $line"; done <"$process/stack"
+        done
+        kill -ABRT $$
+    done >&2 2>/dev/null
+}
+answer <&4 &
+exec 4<&-
 """
+
+ANSWER_LIMIT = 60.0
+"""Seconds for a silent machine to say what it is doing."""
+ASKED = "--- no more word from the virtual machine; what everybody in it is doing:"
+"""The line of the console's file after which the answer comes."""
+QUOTED = 60
+"""So many of the console's last lines are shown of a machine that failed."""
 
 OOPS = ("BUG:", "Oops", "Kernel panic", "general protection")
 """What the kernel writes to its console when it has stumbled over its own feet."""
@@ -67,26 +87,15 @@ def what_is_missing() -> str:
     return ""
 
 
-def shares() -> dict[str, Path]:
-    """Return the directories that the machine reads through a cache, by a name for each.
-
-    virtme-ng's own view of this file system has none, so that every start of Python would fetch
-    every module anew. Some of these may not even be seen through it: the machine hides /run,
-    /var/cache and others behind empty directories of its own.
-    """
-    found = {
-        "checkout": CHECKOUT,
-        "environment": Path(sys.prefix).resolve(),
-        "library": Path(sysconfig.get_path("stdlib")).resolve(),
-    }
-    if MULTIPATH_TOOLS.exists():
-        found["multipath"] = MULTIPATH_TOOLS.resolve()
-    return found
-
-
 def find_oops(console: str) -> str:
     """Return the lines in which the kernel complains of itself, empty where it does not."""
     return "\n".join(line for line in console.splitlines() if any(word in line for word in OOPS))
+
+
+def last_words(console: str) -> str:
+    """Return the end of what a console says, and all that was said when the machine was asked."""
+    before, asked, answer = console.replace("\r", "").partition(ASKED)
+    return "\n".join(before.splitlines()[-QUOTED:]) + f"\n{asked}{answer}"
 
 
 class Machine:
@@ -98,20 +107,23 @@ class Machine:
     def __init__(self, script: str, *, console: Path) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="iscsid-machine-")
         program = Path(self._directory.name) / "script"
-        mounts = [SHARE.format(tag=tag, path=path) for tag, path in shares().items()]
-        program.write_text("".join([PRELUDE, *mounts, f"cd {CHECKOUT} || exit 1\n", script]))
-        program.chmod(0o755)
         # The machine writes nothing here, and would compile at every start what is not compiled.
         compileall.compile_dir(CHECKOUT / "iscsid", quiet=2)
+        archive = Path(self._directory.name) / "archive"
+        memory.write_archive(archive)
+        text = [PRELUDE, memory.script(archive), ANSWER, f"cd {CHECKOUT} || exit 1\n", script]
+        program.write_text("".join(text))
+        program.chmod(0o755)
         self._process = subprocess.Popen(
             self._command(program),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._environment(),
             start_new_session=True,
         )
-        assert self._process.stdout and self._process.stderr
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._questions = self._process.stdin
         self._output, self._errors = self._process.stdout, self._process.stderr
         self._ears = selectors.DefaultSelector()
         self._ears.register(self._output, selectors.EVENT_READ)
@@ -122,15 +134,14 @@ class Machine:
 
     def _command(self, program: Path) -> list[str]:
         kernel = KERNEL.parent.resolve()
-        options = "security_model=none,readonly=on,multidevs=remap"
-        exports = [f"local,mount_tag={tag},path={path},{options}" for tag, path in shares().items()]
+        export = f"local,mount_tag={memory.TAG},path={self._directory.name}"
         return [
             str(Path(sys.prefix) / "bin" / "vng"),
             *("--verbose", "--disable-kvm", "--force-9p", "--user", "root"),
             *("--cpus", CPUS, "--memory", MEMORY, "--run", str(kernel / KERNEL.name)),
             # Its modules must be there before anything is mounted.
             f"--rodir={kernel}",
-            *(f"--qemu-opts=-virtfs {export}" for export in exports),
+            f"--qemu-opts=-virtfs {export},security_model=none,readonly=on,multidevs=remap",
             *("--exec", str(program)),
         ]
 
@@ -147,10 +158,24 @@ class Machine:
         while not self._lines and self._ears.get_map():
             ready = self._ears.select(max(0, limit - time.monotonic()))
             if not ready:
+                self._ask_what_it_does()
                 raise MachineSilent(f"no word from the virtual machine for {seconds:.0f} seconds")
             for key, _ in ready:
                 self._read_from(key.fileobj)
         return self._lines.popleft() if self._lines else None
+
+    def _ask_what_it_does(self) -> None:
+        """Have the answer written to the console's file, after the line ``ASKED``."""
+        self._console.write(f"\n{ASKED}\n".encode())
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._questions.fileno(), b"?\n")
+        limit = time.monotonic() + ANSWER_LIMIT
+        while self._ears.get_map():
+            ready = self._ears.select(max(0, limit - time.monotonic()))
+            if not ready:
+                break
+            for key, _ in ready:
+                self._read_from(key.fileobj)
 
     def _read_from(self, stream: FileDescriptorLike) -> None:
         piece = os.read(stream if isinstance(stream, int) else stream.fileno(), 65536)
@@ -168,6 +193,6 @@ class Machine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for stream in (self._output, self._errors, self._console, self._ears):
+        for stream in (self._questions, self._output, self._errors, self._console, self._ears):
             stream.close()
         self._directory.cleanup()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.machine import sessions
-from tests.machine.boot import CHECKOUT
+from tests.machine.places import CHECKOUT
 
 Numbers = tuple[int, int]
 """Bus and target id."""
@@ -117,8 +117,7 @@ class Daemon:
         """End the daemon whatever it does, one that has detached too: for the end of a test."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            self.wait()
         with suppress(OSError, ValueError):
             # A pid file that is left names a daemon that still runs, or one that was killed.
             os.kill(pid := int(self.pidfile.read_text()), signal.SIGKILL)
@@ -174,11 +173,12 @@ class Daemon:
 
     def wait_for_pidfile(self) -> None:
         """Wait until the pid file names this daemon: it has come as far as to its own work."""
-        wanted = str(self.pid)
-        self._wait(
-            lambda: self.pidfile.exists() and self.pidfile.read_text().strip() == wanted,
-            lambda: f"the pid file does not name {wanted}",
-        )
+        self._wait(lambda: self.has_its_pidfile, lambda: f"the pid file does not name {self.pid}")
+
+    @property
+    def has_its_pidfile(self) -> bool:
+        """Whether the pid file names this daemon, and none before it."""
+        return self.pidfile.exists() and self.pidfile.read_text().strip() == str(self.pid)
 
     def wait_for_bindings(self, *target_names: str) -> dict[str, Numbers]:
         """Wait until the bindings file names every target; return the numbers of each."""

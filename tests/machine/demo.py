@@ -14,8 +14,9 @@ import textwrap
 from pathlib import Path
 
 from tests.machine import disks, sessions
-from tests.machine.boot import KERNEL, Machine, MachineSilent, find_oops, what_is_missing
+from tests.machine.boot import Machine, MachineSilent, find_oops, last_words, what_is_missing
 from tests.machine.daemon import INITIATOR_NAME, Daemon
+from tests.machine.places import KERNEL
 from tests.machine.tgtd import Tgtd
 
 INSIDE = "--inside"
@@ -53,7 +54,7 @@ def tell() -> int:
         if came_to_its_end and not find_oops(text):
             return 0
         print("demo: it did not work. The end of the virtual machine's console:", file=sys.stderr)
-        print("\n".join(text.splitlines()[-60:]), file=sys.stderr)
+        print(last_words(text), file=sys.stderr)
         return 1
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.machine import disks, sessions
-from tests.machine.daemon import Daemon, wait_until
+from tests.machine.daemon import PATIENCE, Daemon, wait_until
 from tests.machine.lio import ISCSI, Lio
 from tests.machine.tgtd import Tgtd
 
@@ -148,7 +148,7 @@ def killed_at_send(daemon: Daemon, number: int) -> Iterator[None]:
         yield
     finally:
         tracer.terminate()
-        tracer.wait()
+        tracer.wait(timeout=PATIENCE)
 
 
 def is_dead(daemon: Daemon) -> bool:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.machine.daemon import PATIENCE
+
 SIGNATURE = 64
 """Octets at the beginning of a disk."""
 
@@ -67,7 +69,7 @@ class LinkWatch:
         """End it; return how many disks it has read. Any wrong one fails the test."""
         self._process.send_signal(signal.SIGTERM)
         read, wrong, *stories = self._output.read().splitlines()
-        assert self._process.wait() == 0
+        assert self._process.wait(timeout=PATIENCE) == 0
         self._output.close()
         assert wrong == "0", stories
         return int(read)
@@ -75,5 +77,5 @@ class LinkWatch:
     def kill(self) -> None:
         """End it whatever it does: for the end of a test."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=PATIENCE)
         self._output.close()

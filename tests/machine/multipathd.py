@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 from tests.machine import disks
-from tests.machine.boot import MULTIPATH_TOOLS
 from tests.machine.daemon import wait_until
+from tests.machine.places import MULTIPATH_TOOLS
 
 CONFIGURATION = """\
 defaults {

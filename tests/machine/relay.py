@@ -19,14 +19,12 @@ from typing import Any, Literal
 import pytest
 
 from tests.machine import guest
-from tests.machine.boot import Machine, MachineSilent, find_oops
+from tests.machine.boot import Machine, MachineSilent, find_oops, last_words
 
 BOOT_LIMIT = 600.0
 """Seconds until the machine's pytest has started its first test."""
 TEST_LIMIT = 600.0
 """Seconds for one test; ``@pytest.mark.machine(seconds=...)`` says otherwise."""
-QUOTED = 60
-"""So many of the console's last lines go into a failure."""
 
 WISHES = "ISCSID_TEST_"
 """Environment variables with this prefix change what a test does, inside as well."""
@@ -128,7 +126,7 @@ class Relay:
         return float(marker.kwargs.get("seconds", TEST_LIMIT)) if marker else TEST_LIMIT
 
     def _blame(self, item: pytest.Item, when: Phase, why: str, start: int) -> pytest.TestReport:
-        console = "\n".join(self._console_text(start).splitlines()[-QUOTED:])
+        console = last_words(self._console_text(start))
         return pytest.TestReport(
             nodeid=item.nodeid,
             location=item.location,

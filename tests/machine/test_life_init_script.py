@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine import disks, sessions, wire
-from tests.machine.boot import CHECKOUT, SYSTEM_PATH
 from tests.machine.daemon import Daemon, wait_until
+from tests.machine.places import CHECKOUT, SYSTEM_PATH
 from tests.machine.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"

@@ -9,20 +9,19 @@ import subprocess
 from pathlib import Path
 
 from tests.machine import disks, sessions, wire
-from tests.machine.boot import CHECKOUT
-from tests.machine.daemon import Daemon, wait_until
+from tests.machine.daemon import PATIENCE, Daemon, wait_until
+from tests.machine.places import CHECKOUT, DISTRIBUTION, PACKAGES
 from tests.machine.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:root"
 PYTHON = Path("/usr/bin/python3")
-PACKAGES = ("daemon", "lockfile", "pyudev", "six.py")
 
 
 def install(root: Path) -> list[str]:
     """Copy the program, its interpreter and its packages; return the words to start it with."""
     shutil.copytree(CHECKOUT / "iscsid", root / "iscsid")
     for name in PACKAGES:
-        source = Path("/usr/lib/python3/dist-packages", name)
+        source = DISTRIBUTION / name
         if source.is_dir():
             shutil.copytree(source, root / name)
         elif source.exists():
@@ -94,4 +93,4 @@ def sessions_end_if_stuck(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         sessions.destroy_all()
         process.kill()
-        process.wait()
+        process.wait(timeout=PATIENCE)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.machine import disks, sessions
-from tests.machine.boot import CHECKOUT
 from tests.machine.daemon import Daemon
+from tests.machine.places import CHECKOUT
 from tests.machine.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"

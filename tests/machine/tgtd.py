@@ -106,7 +106,7 @@ class Tgtd:
     def stop(self) -> None:
         """End it at once; every connection breaks."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=PATIENCE)
         self._directory.cleanup()
 
     def _wait_until_ready(self) -> None:

@@ -1,0 +1,16 @@
+"""Where things are: the same inside the virtual machine and outside. Touches nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KERNEL = CHECKOUT / ".cache" / "kernel" / "vmlinuz"
+MULTIPATH_TOOLS = CHECKOUT / ".cache" / "multipath"
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where programs are looked for, root's as well."""
+
+DISTRIBUTION = Path("/usr/lib/python3/dist-packages")
+PACKAGES = ("daemon", "lockfile", "pyudev", "six.py")
+"""What iscsid needs of Debian's packages, below ``DISTRIBUTION``."""
