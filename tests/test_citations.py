@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SECTIONS = Path(__file__).with_name("rfc7143_sections.txt")
 
 CITATION = re.compile(
-    r"RFC 7143, (?:sections?|appendix) ([0-9]+(?:\.[0-9]+)*|[A-E]\b)"
+    r"RFC 7143, (?:sections?|appendix) ([0-9]+(?:\.[0-9]+)*|[A-E](?:\.[0-9]+)*\b)"
     r"(?:,? and ([0-9]+(?:\.[0-9]+)*))?"
 )
 OTHER_FORMS = re.compile(r"RFC7143|RFC 7143,? (?:Section|sec\.|§|chapter)|RFC 7143 section")
@@ -29,8 +29,10 @@ def titles() -> dict[str, str]:
 
 
 def sources() -> list[Path]:
-    """Return the files that may cite the standard."""
-    return [*sorted((ROOT / "iscsid").rglob("*.py")), *sorted((ROOT / "man").glob("*.8"))]
+    """Return the files that may cite the standard; what stands in this one is examples."""
+    modules = (*(ROOT / "iscsid").rglob("*.py"), *(ROOT / "tests").rglob("*.py"))
+    pages = (ROOT / "man").glob("*.[1-8]")
+    return sorted(path for path in (*modules, *pages) if path != Path(__file__))
 
 
 def cited(text: str) -> Iterator[str]:
@@ -62,8 +64,9 @@ def test_citations_are_found_in_all_their_forms() -> None:
     text = """
         # see RFC 7143,
         # section 11.13.5, and (RFC 7143, sections 6.2 and 13); RFC 7143, appendix C.
+        Or (RFC 7143, appendix A.4).
     """
-    assert list(cited(text)) == ["11.13.5", "6.2", "13", "C"]
+    assert list(cited(text)) == ["11.13.5", "6.2", "13", "C", "A.4"]
     assert list(given_as_arguments("f('11.13.5', '0.0', section='6.1')")) == ["11.13.5", "6.1"]
 
 

@@ -1,4 +1,4 @@
-"""CRC32C, against the values that RFC 7143 itself prints (its examples of CRC)."""
+"""CRC32C, against the values that the standard prints (RFC 7143, appendix A.4)."""
 
 from __future__ import annotations
 
