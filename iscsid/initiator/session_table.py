@@ -6,9 +6,9 @@ listed as meaningless, and ``tests/initiator/test_session_table.py`` holds the t
 
 Read a column to see what may happen in a state:
 
-* WAITING, LOGGING_IN, STARTING: the kernel knows nothing of the session (R1 FREE).
-* UP, LEAVING_TO_RETURN: the kernel runs it (R2 LOGGED_IN).
-* DOWN, PROBING, REJOINING, RESUMING: the kernel keeps it without a connection (R3 FAILED).
+* WAITING, LOGGING_IN, STARTING: the kernel knows nothing of the session (Q1 FREE).
+* UP, LEAVING_TO_RETURN: the kernel runs it (Q3 LOGGED_IN).
+* DOWN, PROBING, REJOINING, RESUMING: the kernel keeps it without a connection (Q4 FAILED).
 * UNBINDING, LEAVING, ENDING: on the way out.
 """
 

@@ -84,7 +84,7 @@ class LoginDialogue:
         """Send ``pairs`` in ``stage``, and ask for the transit to ``next_stage`` if there is one.
 
         A text too long for one request goes in pieces, each of which the target must acknowledge
-        with an empty response (RFC 7143, section 11.12.2).
+        with an empty response (RFC 7143, section 6.2).
         """
         self._stage, self._next_stage = stage, next_stage
         self._pieces = list(split_text(format_pairs(pairs), MAX_TEXT_PER_REQUEST))
@@ -172,15 +172,15 @@ class LoginDialogue:
             raise _broken(f"has ISID {response.isid.hex()}, not {self._plan.isid.hex()}", "11.13")
         if response.initiator_task_tag != INITIATOR_TASK_TAG:
             tag = response.initiator_task_tag
-            raise _broken(f"has Initiator Task Tag {tag}, not {INITIATOR_TASK_TAG}", "11.13")
+            raise _broken(f"has Initiator Task Tag {tag}, not {INITIATOR_TASK_TAG}", "11.12")
         if response.current_stage != self._stage:
-            raise _broken(f"is of the {response.current_stage}, not {self._stage}", "11.13")
+            raise _broken(f"is of the {response.current_stage}, not {self._stage}", "6.3")
         if response.transit and response.continue_:
             raise _broken("ends the stage while its text continues", "11.13.7")
         # Without the T bit NSG means nothing; istgt fills it in all the same.
         if response.transit and self._next_stage not in (None, response.next_stage):
             asked = f"{self._next_stage} was asked for"
-            raise _broken(f"goes to the {response.next_stage}, {asked}", "11.13.6")
+            raise _broken(f"goes to the {response.next_stage}, {asked}", "6.3")
         if self.has_answered and response.stat_sn != self.exp_stat_sn:
             raise _broken(f"has StatSN {response.stat_sn}, not {self.exp_stat_sn}", "11.13.4")
 
@@ -198,7 +198,7 @@ def _login_response(pdu: Pdu) -> LoginResponse:
 
 def _check_acknowledgement(response: LoginResponse) -> None:
     if response.data or response.transit or response.continue_:
-        raise _broken("must be empty while our text continues", "11.12.2")
+        raise _broken("must be empty while our text continues", "6.2")
 
 
 def _broken(how: str, section: str) -> ProtocolError:

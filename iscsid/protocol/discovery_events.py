@@ -1,4 +1,8 @@
-"""What a target may tell a discovery session of its own accord (RFC 7143, section 11.9). Pure."""
+"""What a target may tell a discovery session of its own accord (RFC 7143, section 11.9.1). Pure.
+
+It should not, and may simply drop the connection (RFC 7143, section 7.4.3); one that speaks all the
+same is listened to.
+"""
 
 from __future__ import annotations
 

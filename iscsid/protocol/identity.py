@@ -234,10 +234,12 @@ class IdentityExchange:
     def _take_data(self, pdu: ScsiDataIn) -> None:
         self._check_task_tag(pdu)
         if pdu.buffer_offset != len(self._data):
-            raise ProtocolError("a SCSI Data-In PDU does not follow the one before", section="11.7")
+            raise ProtocolError(
+                "a SCSI Data-In PDU does not follow the one before", section="11.7.6"
+            )
         self._data += pdu.data
         if len(self._data) > self._length:
-            raise ProtocolError("more data came than was asked for", section="11.7")
+            raise ProtocolError("more data came than was asked for", section="11.7.6")
         if pdu.has_status:
             self._take_status(pdu.status, None)
 

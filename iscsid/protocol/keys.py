@@ -187,7 +187,8 @@ def _declared(name: str, section: str, use: Use, sender: Sender) -> Key:
 
 
 def _obsolete(name: str, answer: str) -> Key:
-    # The standard allows Reject for all four, but LIO ends the login on IFMarker=Reject.
+    # To the two that are Yes or No the standard would rather have Reject, and allows No: LIO ends
+    # the login on IFMarker=Reject.
     return Key(
         name=name,
         section="13.25",

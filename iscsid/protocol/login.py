@@ -164,7 +164,7 @@ class LoginExchange:
     def _receive_operational(self, answer: Answer) -> None:
         keys, others = self._divide(answer.pairs)
         for name in keys:
-            raise ProtocolError(f"{name} came after the security stage", section="12")
+            raise ProtocolError(f"{name} came after the security stage", section="12.1")
         answers = self._negotiation.receive(others)
         if answer.transit:
             # Offers in the last response cannot be answered any more, so they settle nothing.

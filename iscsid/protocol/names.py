@@ -18,7 +18,7 @@ from iscsid.protocol.text import parse_number
 
 DEFAULT_PORT = 3260
 MAX_NAME_LENGTH = 223
-"""Octets of an iSCSI name (RFC 7143, section 4.2.7)."""
+"""Octets of an iSCSI name (RFC 7143, section 4.2.7.2)."""
 
 IscsiName = NewType("IscsiName", str)
 """An iSCSI name that has been checked and normalised."""
