@@ -95,10 +95,9 @@ def _members() -> Iterator[Path]:
     for tree in trees():
         if tree != CHECKOUT:
             yield tree
-    # What is hidden there are caches and the history; but the tests follow these links.
+    # What is hidden there is the history, and what linters keep; but setup's links are needed.
     yield from (each for each in CHECKOUT.iterdir() if not each.name.startswith("."))
-    links = (CHECKOUT / ".cache" / name for name in ("venv", "multipath"))
-    yield from (link for link in links if link.is_symlink())
+    yield CHECKOUT / ".cache"
 
 
 def _files() -> list[str]:
