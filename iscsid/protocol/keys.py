@@ -269,6 +269,8 @@ _ROWS = (
     _obsolete("OFMarker", "No"),
     _obsolete("IFMarkInt", REJECT),
     _obsolete("OFMarkInt", REJECT),
+    # We neither send nor log it, but who hears it may not say NotUnderstood.
+    _declared("X#NodeArchitecture", "13.26", Use.LEADING_ONLY, Sender.BOTH),
 )
 
 KEYS: dict[str, Key] = {key.name: key for key in _ROWS}

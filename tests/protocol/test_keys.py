@@ -41,6 +41,7 @@ SECTIONS = {
     "OFMarker": "13.25",
     "IFMarkInt": "13.25",
     "OFMarkInt": "13.25",
+    "X#NodeArchitecture": "13.26",
 }
 
 NUMBERS = {

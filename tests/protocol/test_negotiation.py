@@ -276,6 +276,7 @@ def test_declarations_of_the_target_are_noted_and_not_answered() -> None:
         ("TargetAddress", "10.0.0.1:3260,1"),
         ("TargetAddress", "10.0.0.2:3260,1"),
         ("MaxRecvDataSegmentLength", "16777215"),
+        ("X#NodeArchitecture", "ExampleOS/v1234,CPU_Arch/i686"),
     )
     assert made.receive(said) == ()
     assert (made.target_alias, made.target_portal_group_tag) == ("a disk", 0)

@@ -47,7 +47,6 @@ def negotiation(offer: Offer | None = None, *, discovery: bool = False) -> Opera
         ("InitialR2T", "maybe", "Reject"),
         ("RDMAExtensions", "Yes", "NotUnderstood"),
         ("X-com.example.Key", "anything", "NotUnderstood"),
-        ("X#NodeArchitecture", "anything", "NotUnderstood"),
     ],
 )
 def test_an_offer_of_the_target_gets_the_answer_it_is_owed(
