@@ -11,7 +11,7 @@ from math import inf
 
 from iscsid.errors import Decision, Failure
 from iscsid.initiator.paths import Path, Way
-from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry, longest_pause
+from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry, longest_pause, turn
 from iscsid.protocol.names import Portal
 
 DROPS_THAT_LOOK_LIKE_A_TWIN = 3
@@ -103,6 +103,17 @@ class Attempts:
             return time2wait
         return max(time2wait, self._pause(Decision.RETRY, self.losses - 1) or 0.0)
 
+    def delay_in_turn(self, delay: float, ahead: int) -> float:
+        """Return ``delay``, or more where ``ahead`` others wait for the same portal already.
+
+        The next of several portals is tried at once all the same.
+        """
+        return max(delay, min(turn(ahead), self._longest)) if delay else delay
+
+    @property
+    def _longest(self) -> float:
+        return self.way.settings.login_retry_interval or inf
+
     def _pause(self, decision: Decision, failures: int, longest: float = inf) -> float | None:
-        longest = min(longest, self.way.settings.login_retry_interval or inf)
+        longest = min(longest, self._longest)
         return delay_before_retry(decision, failures, str(self._path.binding), longest)

@@ -1,8 +1,9 @@
 """Who waits while portals do not answer: disks for their session, sessions for their portal.
 
 Whoever gets through to a portal that was dead has found out for all others who wait for it: they
-try at once instead of sitting out their pauses. Every question costs the same however many wait,
-so that the loss of all sessions at once stays linear. Pure.
+try at once instead of sitting out their pauses. So they need not all knock, and take turns. Every
+question costs the same however many wait, so that the loss of all sessions at once stays linear.
+Pure.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ class Outages:
         else:
             self._disks.discard(binding)
 
-    def begin_waiting(self, binding: Binding, portal: Portal) -> None:
-        """A session pauses before it knocks at ``portal`` again."""
+    def begin_waiting(self, binding: Binding, portal: Portal) -> int:
+        """A session pauses before it knocks at ``portal`` again; return how many do so already."""
         self.stop_waiting(binding)
         self._portals[binding] = portal
-        self._waiting.setdefault(portal, {})[binding] = None
+        waiting = self._waiting.setdefault(portal, {})
+        waiting[binding] = None
+        return len(waiting) - 1
 
     def stop_waiting(self, binding: Binding) -> None:
         """A session's pause is over; harmless where it had none."""

@@ -11,8 +11,11 @@ from zlib import crc32
 
 from iscsid.errors import Decision
 
+LONGEST = 60.0
+"""Seconds that nobody waits longer for whose portal may be reachable again."""
+
 DELAYS: dict[Decision, tuple[float, ...] | None] = {
-    Decision.RETRY: (1, 2, 4, 8, 15, 30, 60),
+    Decision.RETRY: (1, 2, 4, 8, 15, 30, LONGEST),
     Decision.RETRY_SLOWLY: (30, 60, 120, 300),
     Decision.GIVE_UP: None,
 }
@@ -22,7 +25,7 @@ JITTER = 0.25
 """The part of a delay that is left to chance: a delay of 8 s becomes one of 6 to 8 s."""
 
 KNOCKS = 4.0
-"""Attempts in a second, all sessions together, on behalf of disks that wait."""
+"""Attempts in a second: at one portal, and on behalf of all disks that wait."""
 LEAST_PATIENCE = 2.0
 """Seconds that the pauses between attempts for the same disk grow to at least."""
 
@@ -52,3 +55,11 @@ def longest_pause(disks_waiting: int) -> float:
     first to get through calls the others (``outages``).
     """
     return max(LEAST_PATIENCE, disks_waiting / KNOCKS)
+
+
+def turn(ahead: int) -> float:
+    """Return the seconds until it is the turn of a session that finds ``ahead`` at its portal.
+
+    All targets of an array fail together; one that knocks finds out for all.
+    """
+    return min(ahead / KNOCKS, LONGEST)

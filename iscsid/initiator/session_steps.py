@@ -77,9 +77,10 @@ def retry_later(session: Session) -> None:
     if delay is None:
         session.outbox.error(session.who, "giving up until SIGHUP")
         return
-    session.set_retry(delay)
     if is_kept or failure.decision is Decision.RETRY:
-        outages.begin_waiting(session.path.binding, session.attempts.portal)
+        ahead = outages.begin_waiting(session.path.binding, session.attempts.portal)
+        delay = session.attempts.delay_in_turn(delay, ahead)
+    session.set_retry(delay)
 
 
 def _description(session: Session, login: LoginSucceeded) -> SessionDescription:

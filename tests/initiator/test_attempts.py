@@ -7,7 +7,7 @@ from iscsid.config.settings import SessionSettings
 from iscsid.errors import Decision, Failure
 from iscsid.initiator.attempts import Attempts
 from iscsid.initiator.paths import Path, Way
-from iscsid.initiator.retry import STABLE_AFTER
+from iscsid.initiator.retry import KNOCKS, STABLE_AFTER
 from iscsid.protocol.names import IscsiName, Portal
 
 A, B, C = (Portal(f"192.0.2.{n}") for n in (1, 2, 3))
@@ -35,6 +35,16 @@ def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
     attempts = Attempts(path(A, B, settings=SessionSettings(portal_failover=False)))
     assert attempts.delay_after_failure(REFUSED)
     assert attempts.portal == A
+
+
+def test_who_waits_behind_others_waits_longer_but_never_for_the_next_of_several_portals() -> None:
+    attempts = Attempts(path(A, B))
+    assert attempts.delay_in_turn(1, ahead=0) == 1
+    assert attempts.delay_in_turn(1, ahead=80) == 80 / KNOCKS
+    assert attempts.delay_in_turn(1, ahead=10_000) == 60
+    assert attempts.delay_in_turn(0, ahead=80) == 0
+    hasty = Attempts(path(A, settings=SessionSettings(login_retry_interval=3)))
+    assert hasty.delay_in_turn(1, ahead=80) == 3
 
 
 def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:

@@ -92,7 +92,7 @@ def test_attempts_are_bounded_in_rate_while_nothing_answers(seed: int, count: in
         world.break_connection(sid)
     world.attempts.clear()
     world.run(1800)
-    assert len(world.attempts) <= FIRST_ATTEMPTS * count + 1800 * KNOCKS / (1 - JITTER)
+    assert len(world.attempts) <= 2 * count + 1800 * KNOCKS / (1 - JITTER)
     by_name: defaultdict[str, list[float]] = defaultdict(list)
     for at, name in world.attempts:
         by_name[name].append(at)
