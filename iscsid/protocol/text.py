@@ -39,7 +39,7 @@ _KEY = re.compile(r"(?:X#|i(?=SCSI))?[A-Z][A-Za-z0-9.+@_-]*")
 """A name begins with a capital letter, but for iSCSIProtocolLevel (RFC 7143, section 13.24)."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}|0[xX][0-9A-Fa-f]{1,16}")
-_HEXADECIMAL = re.compile(r"0[xX][0-9A-Fa-f]+")
+_HEXADECIMAL = re.compile(r"0[xX](?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(r"0[bB](?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")
 _BOOLEANS = {"Yes": True, "No": False}
 
@@ -163,13 +163,14 @@ def parse_boolean(text: str) -> bool:
 def parse_binary(text: str, limit: int = MAX_BINARY_LENGTH) -> bytes:
     """Return the octets of a binary value, one to ``limit`` of them.
 
-    Written as 0x and hexadecimal digits, or as 0b and Base64 with its padding. An odd number of
-    digits begins with half an octet: n of them make (n + 1) / 2 octets (RFC 7143, section 6.1).
+    Written as 0x and an even number of hexadecimal digits, or as 0b and Base64 with its padding.
+    RFC 7143, section 6.1 gives an odd number of digits a length, but peers disagree on its octets
+    (EDK2 refuses them, FreeBSD begins with half an octet), and a wrong guess would look like a wrong
+    secret.
     Raises ``ProtocolError``, whose message does not repeat the value.
     """
     if _HEXADECIMAL.fullmatch(text):
-        digits = text[2:]
-        octets = bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2))
+        octets = bytes.fromhex(text[2:])
     elif _BASE64.fullmatch(text):
         octets = base64.b64decode(text[2:], validate=True)
     else:

@@ -96,6 +96,7 @@ def test_a_challenge_is_read_in_either_encoding_and_either_case(
         {"CHAP_I": "0b", "CHAP_C": "0x00"},
         {"CHAP_I": "1", "CHAP_C": ""},
         {"CHAP_I": "1", "CHAP_C": "0x"},
+        {"CHAP_I": "1", "CHAP_C": "0x0"},
         {"CHAP_I": "1", "CHAP_C": "0x0g"},
         {"CHAP_I": "1", "CHAP_C": "00ff"},
         {"CHAP_I": "1", "CHAP_C": "0x00 "},
