@@ -165,7 +165,7 @@ def parse_binary(text: str, limit: int = MAX_BINARY_LENGTH) -> bytes:
 
     Written as 0x and an even number of hexadecimal digits, or as 0b and Base64 with its padding.
     RFC 7143, section 6.1 gives an odd number of digits a length, but peers disagree on its octets
-    (EDK2 refuses them, FreeBSD begins with half an octet), and a wrong guess would look like a wrong
+    (EDK2 refuses them, FreeBSD begins with half an octet); a wrong guess would look like a wrong
     secret.
     Raises ``ProtocolError``, whose message does not repeat the value.
     """
