@@ -27,8 +27,8 @@ CHILDREN = COUNT // 4
 """What the daemon is told with --max-processes: many fewer than want one."""
 KEPT = 1
 """The child that keeps the discovery session, which is not counted."""
-LINES_FOR_EACH = 4
-"""Down, why an attempt failed, another reason, and up."""
+LINES_FOR_EACH = 5
+"""Down, why an attempt failed, two other reasons of a target that is starting, and up."""
 FIRST_PAUSE = 0.75
 """Seconds between the first attempt and the second, at least; each later pause doubles it, and
 whoever gets through to the portal ends all of them, but not more often than every ``REST``."""
