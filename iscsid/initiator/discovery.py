@@ -117,6 +117,8 @@ class Discovery:
         """Forget the half of an answer that came, and try again as the retry table says."""
         self.last_failure = failure
         self._outbox.failed(self.who, str(failure))
+        if failure.decision is Decision.RETRY:
+            self._outbox.portal_failed(self.settings.portal)
         self._rest()
         self.failures += 1
         final = failure.decision is Decision.GIVE_UP and self.has_answered

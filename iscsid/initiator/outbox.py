@@ -13,6 +13,7 @@ from iscsid.initiator.repeats import Repeats
 from iscsid.initiator.slots import Slots
 from iscsid.jobs import Job, JobId
 from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
+from iscsid.protocol.names import Portal
 
 SUMMARY = Timer(TimerPurpose.SUMMARY)
 
@@ -100,6 +101,10 @@ class Outbox:
         """Ask for a child; it starts when a place is free. ``first``: nothing failed before."""
         self._employers[job.job] = employer
         self._slots.request(job, first=first)
+
+    def portal_failed(self, portal: Portal) -> None:
+        """Nobody was reached at ``portal``: who wants to try it for the first time waits, too."""
+        self._slots.put_off(portal)
 
     def stop(self, job: JobId) -> None:
         """Take a job back, whether it waits or runs; nothing it still says counts."""

@@ -145,6 +145,8 @@ class Session:
 
     def login_failed(self, failure: Failure) -> None:
         self.job, self.last_failure = None, failure
+        if failure.decision is Decision.RETRY:
+            self.outbox.portal_failed(self.attempts.portal)
         self.fire(Event.LOGIN_FAILED)
 
     def started(self, fact: SessionStarted) -> None:

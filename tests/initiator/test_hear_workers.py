@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from iscsid import facts, orders
+from iscsid.config.settings import StaticTarget
 from iscsid.errors import Decision, Failure
 from iscsid.facts import TimerPurpose
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import StartWorker
-from iscsid.protocol.names import Portal
+from iscsid.protocol.names import IscsiName, Portal, TargetAddress
 from tests.initiator.stage import (
     DISK,
     OTHER,
@@ -196,3 +197,16 @@ def test_failures_that_repeat_are_counted_once_a_minute() -> None:
     assert len([line for line in stage.log if "connection refused" in line]) == 1
     stage.wait(TimerPurpose.SUMMARY)
     assert stage.said("connection refused", "3 times more")
+
+
+def test_a_dead_portal_of_many_targets_holds_up_those_of_live_ones_for_one_attempt() -> None:
+    """iscsid(8) of FreeBSD: first attempts go before retries. Of a portal that somebody has found
+    dead, the first attempts of all others are hardly better."""
+    names = [IscsiName(f"iqn.2024-01.org.example:a{number}") for number in range(9)]
+    static = [StaticTarget(name, (TargetAddress(PORTAL),)) for name in names]
+    static.append(StaticTarget(OTHER, (TargetAddress(SECOND),)))
+    stage = Stage(max_processes=1)
+    stage.begin(configuration(static=tuple(static)))
+    assert [job.portal for job in stage.jobs if isinstance(job, LoginJob)] == [PORTAL]
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    assert [job.portal for job in stage.jobs if isinstance(job, LoginJob)] == [PORTAL, SECOND]

@@ -7,6 +7,10 @@ from hypothesis import strategies as st
 
 from iscsid.initiator.slots import Slots
 from iscsid.jobs import JobId, ScanJob
+from iscsid.protocol.names import Portal
+from tests.workers.jobs import login_job
+
+DEAD, LIVE = Portal("192.0.2.1"), Portal("192.0.2.2")
 
 
 def job(number: int) -> ScanJob:
@@ -44,6 +48,33 @@ def test_a_dead_portal_that_is_tried_again_does_not_hold_up_one_never_tried() ->
     assert numbers(slots) == [1]
 
 
+def test_who_never_tried_a_portal_that_somebody_found_dead_does_not_hold_up_others() -> None:
+    slots = Slots(1)
+    for number in (1, 2, 3):
+        slots.request(login_job(number, DEAD), first=True)
+    slots.request(login_job(4, LIVE), first=True)
+    slots.request(job(5), first=True)
+    assert numbers(slots) == [1]
+    slots.put_off(DEAD)
+    order = []
+    for last in (1, 4, 5, 2):
+        slots.release(JobId(last))
+        order += numbers(slots)
+    assert order == [4, 5, 2, 3]
+
+
+def test_what_was_put_off_can_be_withdrawn_and_what_has_started_is_not_put_off() -> None:
+    slots = Slots(1)
+    for number in (1, 2, 3):
+        slots.request(login_job(number, DEAD), first=True)
+    assert numbers(slots) == [1]
+    assert slots.withdraw(JobId(2))
+    slots.put_off(DEAD)
+    slots.put_off(DEAD)
+    assert slots.withdraw(JobId(3))
+    assert slots.waiting == 0 and not slots.withdraw(JobId(1))
+
+
 def test_a_job_that_was_withdrawn_never_starts() -> None:
     slots = Slots(1)
     slots.request(job(1), first=True)
@@ -65,7 +96,8 @@ def test_a_place_given_back_twice_counts_once() -> None:
 
 
 @given(
-    st.integers(1, 5), st.lists(st.tuples(st.sampled_from("rRxw"), st.integers(1, 12)), max_size=60)
+    st.integers(1, 5),
+    st.lists(st.tuples(st.sampled_from("rRxwp"), st.integers(1, 12)), max_size=60),
 )
 def test_whatever_happens_the_limit_holds_and_every_job_starts_at_most_once(
     limit: int, steps: list[tuple[str, int]]
@@ -77,12 +109,16 @@ def test_whatever_happens_the_limit_holds_and_every_job_starts_at_most_once(
     for step, number in steps:
         if step in "rR" and number not in requested:
             requested.add(number)
-            slots.request(job(number), first=step == "r")
+            portal = LIVE if number % 2 else DEAD
+            made = login_job(number, portal) if number % 3 else job(number)
+            slots.request(made, first=step == "r")
         elif step == "x":
             slots.release(JobId(number))
             running.discard(number)
         elif step == "w":
             slots.withdraw(JobId(number))
+        elif step == "p":
+            slots.put_off(DEAD)
         now = numbers(slots)
         started += now
         running |= set(now)
