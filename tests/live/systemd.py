@@ -1,17 +1,21 @@
 """A throw-away virtual machine in which systemd is the init system: boot it, read what it says.
 
-The guest sees this machine's files. What it shall see changed, all of /etc and udev's helpers, is
-copied, and put in place in a mount namespace of the emulator's own; nothing here is touched.
+The guest sees this machine's files; what runs to be tested is in its memory. What it shall see
+changed, all of /etc and udev's helpers, is copied, and put in place in a mount namespace of the
+emulator's own; nothing here is touched.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from tests.machine import memory
 from tests.machine.boot import CPUS, MEMORY, what_is_missing
 from tests.machine.places import CHECKOUT, KERNEL, SYSTEM_PATH
 
@@ -39,6 +43,15 @@ mount --bind "$1/etc" /etc
 mount --bind "$1/udev" /usr/lib/udev
 shift
 exec "$@"
+"""
+
+# Without these the programs and libraries could not be copied into memory here.
+OVERLAYS = """\
+for directory in /usr/bin /usr/sbin /usr/lib/x86_64-linux-gnu /usr/lib/locale; do
+    above=/run/above$directory work=/run/work$directory
+    mkdir -p $above $work
+    mount -t overlay -o lowerdir=$directory,upperdir=$above,workdir=$work above $directory
+done
 """
 
 PROOF_TARGET = """\
@@ -105,24 +118,39 @@ def boot(directory: Path, *, fstab: str, configuration: str, target: str, proof:
     The last two are shell text. Returns all that was said on the console.
     """
     _furnish(directory, fstab, configuration)
+    archive = directory / "archive"
+    memory.write_archive(archive)
+    target = OVERLAYS + memory.script(archive) + target
     _write_units(directory, target, proof)
     command = [
         *("unshare", "--mount", "/bin/sh", "-c", BOOT, "boot", str(directory)),
         *(str(Path(sys.prefix) / "bin" / "vng"), "--verbose", "--disable-kvm", "--force-9p"),
         *("--user", "root", "--cpus", CPUS, "--memory", MEMORY, "--systemd"),
         *("--run", str((KERNEL.parent.resolve() / KERNEL.name).resolve())),
-        *(f"--rodir={path}" for path in sorted({str(CHECKOUT), sys.prefix, str(directory)})),
+        f"--rodir={directory}",
     ]
     path = f"{Path(sys.prefix) / 'bin'}:{SYSTEM_PATH}"
-    done = subprocess.run(
+    machine = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={"PATH": path, "HOME": str(directory), "LC_ALL": "C.UTF-8", "TERM": "dumb"},
-        timeout=LIMIT,
+        start_new_session=True,
     )
-    return done.stdout.decode(errors="replace").replace("\r", "")
+    return _listen(machine).decode(errors="replace").replace("\r", "")
+
+
+def _listen(machine: subprocess.Popen[bytes]) -> bytes:
+    """Return all that the machine says until it ends or is ended; nothing of it remains."""
+    try:
+        return machine.communicate(timeout=LIMIT)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(machine.pid, signal.SIGKILL)
+        return machine.communicate()[0] + f"\nended after {LIMIT:.0f} seconds\n".encode()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(machine.pid, signal.SIGKILL)
 
 
 def _furnish(directory: Path, fstab: str, configuration: str) -> None:

@@ -8,7 +8,6 @@ Used on the host only: by the test session (``relay``) and by the demonstration.
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import os
 import platform
@@ -38,6 +37,14 @@ export PATH={SYSTEM_PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
 modprobe -a configfs iscsi_tcp iscsi_target_mod target_core_file sd_mod sr_mod st sg ext4 >&2
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+"""
+
+SHARE = Path("/run/share")
+"""Where the machine sees the directory that is made for it."""
+
+MOUNT_SHARE = f"""\
+mkdir {SHARE}
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000 share {SHARE}
 """
 
 # Only what the shell can do by itself: nobody knows what still works. Threads of the kernel, whose
@@ -107,12 +114,11 @@ class Machine:
     def __init__(self, script: str, *, console: Path) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="iscsid-machine-")
         program = Path(self._directory.name) / "script"
-        # The machine writes nothing here, and would compile at every start what is not compiled.
-        compileall.compile_dir(CHECKOUT / "iscsid", quiet=2)
         archive = Path(self._directory.name) / "archive"
         memory.write_archive(archive)
-        text = [PRELUDE, memory.script(archive), ANSWER, f"cd {CHECKOUT} || exit 1\n", script]
-        program.write_text("".join(text))
+        furnishing = [MOUNT_SHARE, memory.script(SHARE / archive.name), f"umount {SHARE}\n"]
+        start = f"cd {CHECKOUT} || exit 1\n{script}"
+        program.write_text("".join([PRELUDE, *furnishing, ANSWER, start]))
         program.chmod(0o755)
         self._process = subprocess.Popen(
             self._command(program),
@@ -134,7 +140,7 @@ class Machine:
 
     def _command(self, program: Path) -> list[str]:
         kernel = KERNEL.parent.resolve()
-        export = f"local,mount_tag={memory.TAG},path={self._directory.name}"
+        export = f"local,mount_tag=share,path={self._directory.name}"
         return [
             str(Path(sys.prefix) / "bin" / "vng"),
             *("--verbose", "--disable-kvm", "--force-9p", "--user", "root"),

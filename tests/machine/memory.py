@@ -10,6 +10,7 @@ so, ``test_boot`` proves. Used on the host only.
 
 from __future__ import annotations
 
+import compileall
 import shlex
 import shutil
 import subprocess
@@ -47,9 +48,6 @@ OPENED_LATE = (
 )
 """What a running process opens, and no list of libraries names."""
 
-TAG = "archive"
-"""The name under which the machine finds the directory with the archive."""
-
 MOUNT = """\
 mkdir -p {tree}
 mount -t tmpfs -o mode=755 memory {tree}
@@ -57,19 +55,16 @@ mount -t tmpfs -o mode=755 memory {tree}
 
 # Files of an overlay are in memory once their times have been set: that copies them whole.
 UNPACK = """\
-mkdir -p /run/{tag}
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000 {tag} /run/{tag}
-tar -x -f /run/{tag}/{name} -C / || exit 1
-umount /run/{tag}
+tar -x -f {archive} -C / || exit 1
 touch -a -c {files}
 """
 
 
 def script(archive: Path) -> str:
-    """Return the shell text that brings it all in; ``archive`` is what has been written."""
+    """Return the shell text that brings it all in; ``archive`` is where the machine sees it."""
     mounts = [MOUNT.format(tree=shlex.quote(str(tree))) for tree in trees()]
     files = shlex.join(_files())
-    return "".join([*mounts, UNPACK.format(tag=TAG, name=archive.name, files=files)])
+    return "".join([*mounts, UNPACK.format(archive=archive, files=files)])
 
 
 def trees() -> list[Path]:
@@ -81,7 +76,9 @@ def trees() -> list[Path]:
 
 
 def write_archive(path: Path) -> None:
-    """Write one archive of all trees to ``path``; 0.1 GB, in less than a second."""
+    """Write one archive of all trees to ``path``: some 60 MB, in less than a second."""
+    # The machine would compile at every start what is not compiled.
+    compileall.compile_dir(CHECKOUT / "iscsid", quiet=2)
     command = ["tar", "--create", "--file", str(path), "--directory", "/"]
     command += [f"--exclude={name}" for name in NOT_NEEDED]
     command += [str(each.relative_to("/")) for each in _members()]
