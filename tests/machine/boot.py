@@ -55,9 +55,15 @@ answer() {
     while read -r _; do
         echo w >/proc/sysrq-trigger
         for process in /proc/[0-9]*; do
-            read -r pid name state parent _ <"$process/stat" || continue
+            told='' parent=''
+            while read -r key value; do
+                case $key in
+                PPid:) parent=$value ;;
+                Name: | State: | SigPnd: | ShdPnd: | SigBlk: | SigIgn:) told="$told $key $value" ;;
+                esac
+            done <"$process/status"
             [ "$parent" != 2 ] || continue
-            echo "$pid $name, $state, child of $parent"
+            echo "${process#/proc/}, child of $parent:$told"
             while read -r line; do echo "    $line"; done <"$process/stack"
         done
         kill -ABRT $$

@@ -1,11 +1,10 @@
 """What the virtual machine keeps in its own memory: the program under test, and all it is made of.
 
-The machine sees the files of this one through 9p. A process that is killed gives up every question
-it has put to 9p and asks that it be forgotten, also when it only lets go of the files it has
-mapped; now and then the answer to that never comes, and such a process never ends. Nobody is told:
-it could be killed, so the kernel's watchdog for hung tasks passes it over. Therefore what a process
-under test reads or maps is brought into the machine's memory once, before anything runs. That it is
-so, ``test_boot`` proves. Used on the host only.
+The machine sees the files of this one through 9p, and every start of a program would ask for them
+anew. A process that is killed while it waits for 9p has been seen never to end, and nobody is told:
+the kernel's watchdog for hung tasks passes over what waits so that it could be killed. Therefore
+what a process under test reads or maps is brought into the machine's memory once, before anything
+runs. That it is so, ``test_boot`` proves. Used on the host only.
 """
 
 from __future__ import annotations
