@@ -35,6 +35,7 @@ from iscsid.orders import KernelTimeouts, ResumeSession, StartSession
 from iscsid.protocol.pdu import LogoutRequest
 from iscsid.system import cmd_sn, uevent
 from iscsid.system.connection import Connections, Ended, Stopped
+from iscsid.system.lost_signals import make_up_for_lost_signals
 from iscsid.system.netlink import EventSocket, RequestSocket
 from iscsid.system.netlink_ports import open_ports
 from iscsid.system.open_iscsi import refuse_open_iscsi
@@ -138,6 +139,7 @@ class Kernel:
                 create = uevent.create_session(order.description.cmd_sn, _CMDS_MAX, _QUEUE_DEPTH)
                 session = self._requests.ask(create)
             except IscsidError as error:
+                make_up_for_lost_signals()
                 return SessionRefused(order.binding, error.failure())
             try:
                 self._connections.create(session.sid).bind(sock, settings).start()

@@ -1,10 +1,9 @@
 """What the virtual machine keeps in its own memory: the program under test, and all it is made of.
 
 The machine sees the files of this one through 9p, and every start of a program would ask for them
-anew. A process that is killed while it waits for 9p has been seen never to end, and nobody is told:
-the kernel's watchdog for hung tasks passes over what waits so that it could be killed. Therefore
-what a process under test reads or maps is brought into the machine's memory once, before anything
-runs. That it is so, ``test_boot`` proves. Used on the host only.
+anew; one that is killed meanwhile ends only when it has its answer. Therefore what a process under
+test reads or maps is brought into the machine's memory once, before anything runs. That it is so,
+``test_boot`` proves. Used on the host only.
 """
 
 from __future__ import annotations
