@@ -56,9 +56,10 @@ def transport_handle() -> int:
 
 
 def delete_devices(sid: int) -> None:
-    """Make the kernel flush and forget every logical unit of a session."""
-    for path in (SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete"):
-        path.write_text("1")
+    """Make the kernel flush and forget a session's logical units; one may be going already."""
+    for path in list((SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete")):
+        with contextlib.suppress(OSError):
+            path.write_text("1")
 
 
 def destroy_all() -> None:
