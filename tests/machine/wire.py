@@ -76,11 +76,11 @@ class Capture:
 
     def requests(self, port: int) -> list[Header]:
         """Return the PDUs that the initiator's end, ``port``, has sent."""
-        return list(_headers(_join(e for e in self.segments(port) if e.source == port)))
+        return list(_headers(join(e for e in self.segments(port) if e.source == port)))
 
     def responses(self, port: int) -> list[Header]:
         """Return the PDUs that were sent to the initiator's end."""
-        return list(_headers(_join(e for e in self.segments(port) if e.source != port)))
+        return list(_headers(join(e for e in self.segments(port) if e.source != port)))
 
     def _read(self) -> None:
         while True:
@@ -99,14 +99,21 @@ def _segment(packet: bytes) -> Segment:
     return Segment(source, destination, sequence_number, tcp[(tcp[12] >> 4) * 4 :])
 
 
-def _join(segments: Iterable[Segment]) -> bytes:
-    """Return the stream of one direction. On a slow machine some of it is sent twice."""
-    stream, following = b"", None
-    for segment in segments:
-        # One without data may be a SYN, which counts as an octet and is none.
-        if segment.data and following in (None, segment.sequence_number):
-            stream += segment.data
-            following = (segment.sequence_number + len(segment.data)) % 2**32
+def join(segments: Iterable[Segment]) -> bytes:
+    """Return the stream of one direction.
+
+    On a slow machine some of it is sent twice, and two processors may show what they send in
+    another order than they sent it.
+    """
+    # One without data may be a SYN, which counts as an octet and is none.
+    carrying = [each for each in segments if each.data]
+    first = carrying[0].sequence_number if carrying else 0
+    places = [((each.sequence_number - first + 2**31) % 2**32 - 2**31) for each in carrying]
+    stream = b""
+    for place, segment in sorted(zip(places, carrying, strict=True), key=lambda each: each[0]):
+        again = min(places) + len(stream) - place
+        assert again >= 0, "a segment is missing"
+        stream += segment.data[again:]
     return stream
 
 
