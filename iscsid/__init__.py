@@ -41,7 +41,7 @@ find out comes back as facts.** The ring turns one way, and each station of it i
     What needs no daemon of its own: --check and --show-config, --wait, iscsi-ls, iscsi-iname.
 
 ``errors`` and ``secret`` belong to every room. Which room may import which is the law of
-``tests/test_rooms.py``.
+``tests/checks/test_layers.py``.
 """
 
 __version__ = "4.0.0"

@@ -10,9 +10,9 @@ import os
 import sys
 
 from iscsid import __version__
+from iscsid.cli.options import HELP, Action, Options, UsageError, parse
 from iscsid.errors import IscsidError
 from iscsid.exit_status import ExitStatus
-from iscsid.options import HELP, Action, Options, UsageError, parse
 
 
 def main() -> int:
@@ -36,19 +36,19 @@ def _act(options: Options) -> int:
             print(f"iscsid {__version__}")
         case Action.CHECK:
             if options.login:
-                from iscsid.trial.run import run_trial
+                from iscsid.login_check.run import run_login_check
 
-                return run_trial(options, sys.stdout, sys.stderr)
-            from iscsid.check import run_check
+                return run_login_check(options, sys.stdout, sys.stderr)
+            from iscsid.cli.check import run_check
 
             return run_check(options.config, options.initiatorname, sys.stdout)
         case Action.SHOW_CONFIG:
-            from iscsid.check import known_targets, run_show_config
+            from iscsid.cli.check import known_targets, run_show_config
 
             known = known_targets(options.bindings, sys.stderr)
             return run_show_config(options.config, known, as_json=options.json, stdout=sys.stdout)
         case Action.WAIT:
-            from iscsid.waiting import wait
+            from iscsid.cli.wait import wait
 
             return wait(options.pidfile, options.wait)
         case Action.RUN:

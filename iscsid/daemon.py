@@ -13,29 +13,29 @@ from collections import deque
 from contextlib import ExitStack
 
 from iscsid import __version__
-from iscsid.errors import Decision, IscsidError
+from iscsid.bindings.file import BindingsFile
+from iscsid.cli.options import Options
+from iscsid.devices.links import LinkTree
+from iscsid.devices.udev import Removals, Udev
+from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
 from iscsid.hands import Hands, Instruments
+from iscsid.initiator.initiator import Initiator
 from iscsid.initiator.once import outcome
-from iscsid.initiator.owner import Initiator
-from iscsid.options import Options
+from iscsid.kernel.interface import Kernel
 from iscsid.orders import Level
-from iscsid.system.background import Background
-from iscsid.system.bindings_file import BindingsFile
-from iscsid.system.configuration import ConfigurationFiles
-from iscsid.system.journal import Journal
-from iscsid.system.kernel import Kernel
-from iscsid.system.links import LinkTree
-from iscsid.system.loop import Loop
-from iscsid.system.network import Network
-from iscsid.system.notify import Notifier
-from iscsid.system.pidfile import PidFile
-from iscsid.system.protection import protect
-from iscsid.system.signals import Signals
-from iscsid.system.status_files import StatusFiles, directory_for
-from iscsid.system.udev import Removals, Udev
-from iscsid.workers.keeper import Keeper
+from iscsid.process.background import Background
+from iscsid.process.config_files import ConfigurationFiles
+from iscsid.process.log import DaemonLog
+from iscsid.process.loop import Loop
+from iscsid.process.notify import Notifier
+from iscsid.process.pidfile import PidFile
+from iscsid.process.protection import protect
+from iscsid.process.route_monitor import RouteMonitor
+from iscsid.process.signals import Signals
+from iscsid.process.status_files import StatusFiles, directory_for
+from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2
 """The debug level from which the children's exchanges are logged (the manual's chapter LOG)."""
@@ -49,14 +49,14 @@ def run(options: Options) -> int:
     files = ConfigurationFiles(options.config, options.initiatorname)
     (configuration,) = files.read()
     if isinstance(configuration, ConfigurationRefused):
-        raise IscsidError("\n".join(configuration.complaints))
+        raise IscsidError("\n".join(configuration.diagnostics))
     with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
         # Not before: to become a daemon closes whatever is open.
         notifier = Notifier.open(os.environ)
         with ExitStack() as stack:
             stack.callback(notifier.close)
             daemon = Daemon(options, files, notifier, stack)
-            daemon.look_around(configuration)
+            daemon.load_initial_state(configuration)
             background.ready()
             notifier.ready()
             status = daemon.turn()
@@ -71,18 +71,18 @@ class Daemon:
     def __init__(
         self, options: Options, files: ConfigurationFiles, notifier: Notifier, stack: ExitStack
     ) -> None:
-        self._journal = Journal.open(options.foreground, options.debug)
+        self._journal = DaemonLog.open(options.foreground, options.debug)
         stack.callback(self._journal.close)
         self._loop = Loop(self._journal.write)
         stack.callback(self._loop.close)
         kernel = Kernel.open()
         stack.callback(kernel.close)
         udev, removals = Udev(), Removals()
-        network = Network()
+        network = RouteMonitor()
         stack.callback(network.close)
         signals = Signals()
         stack.callback(signals.close)
-        self._keeper = Keeper(
+        self._keeper = Supervisor(
             self._loop.add,
             self._loop.remove,
             lambda job, level, text: self._journal.write(level, job.title, text, TRACE),
@@ -127,7 +127,7 @@ class Daemon:
         for refusal in protect():
             self._journal.write(Level.DEBUG, "", refusal)
 
-    def look_around(self, configuration: Fact) -> None:
+    def load_initial_state(self, configuration: Fact) -> None:
         """Queue for the owner what the files say, and what an earlier life has left.
 
         No child is forked yet: it would inherit the streams of the shell that waits for us.
@@ -136,7 +136,7 @@ class Daemon:
         """
         bindings = self._bindings_file.read()
         if isinstance(bindings, BindingsNotRead):
-            raise IscsidError(bindings.reason, decision=Decision.GIVE_UP)
+            raise IscsidError(bindings.reason, retry=Retry.NEVER)
         self._queue += (configuration, bindings, self._links.present(), self._kernel.look())
         self._queue += self._udev.enumerate()
         self._queue.append(DevicesEnumerated())
@@ -148,11 +148,11 @@ class Daemon:
         start adopts them: to leave is the safest thing to do.
         """
         try:
-            self._work_off()
+            self._drain_queue()
             self._write_status(time.monotonic())
             while self._hands.leave_with is None:
                 self._queue += self._loop.wait()
-                self._work_off()
+                self._drain_queue()
         except Exception:
             for line in traceback.format_exc().splitlines():
                 self._journal.write(Level.ERROR, "", line)
@@ -164,7 +164,7 @@ class Daemon:
         self._keeper.end_all()
         self._status_files.remove()
 
-    def _work_off(self) -> None:
+    def _drain_queue(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""
         if self._queue:
             self._status_files.note_change()

@@ -1,7 +1,7 @@
 """Every exception iscsid raises on purpose, and what to do about each.
 
 An error that reaches a person names who, what, why, and what to do; so each exception carries
-*what* happened, *advice*, and a ``Decision`` about trying again. ``failure()`` turns it into the
+*what* happened, *advice*, and a ``Retry`` about trying again. ``failure()`` turns it into the
 plain value that crosses from a worker to the owner. This module touches nothing; any other
 exception type escaping a room is a bug of ours.
 """
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Decision(Enum):
+class Retry(Enum):
     """What a failure means for the next attempt."""
 
-    RETRY = "retry"
+    SOON = "soon"
     """Transient: try again soon, with growing pauses."""
-    RETRY_SLOWLY = "retry slowly"
+    LATER = "later"
     """Unlikely to mend itself within minutes, yet it may."""
-    GIVE_UP = "give up"
+    NEVER = "never"
     """Only a person can mend it: wait for SIGHUP."""
 
 
@@ -29,7 +29,7 @@ class Decision(Enum):
 class Failure:
     """Why one attempt failed, in words, and what follows from it."""
 
-    decision: Decision
+    retry: Retry
     what: str
     advice: str = ""
 
@@ -43,17 +43,17 @@ class IscsidError(Exception):
     ``what`` says what happened and why; ``advice`` says what a person can do about it.
     """
 
-    decision = Decision.RETRY
+    retry = Retry.SOON
 
-    def __init__(self, what: str, *, advice: str = "", decision: Decision | None = None) -> None:
+    def __init__(self, what: str, *, advice: str = "", retry: Retry | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.advice = advice
-        if decision is not None:
-            self.decision = decision
+        if retry is not None:
+            self.retry = retry
 
     def failure(self) -> Failure:
-        return Failure(self.decision, self.what, self.advice)
+        return Failure(self.retry, self.what, self.advice)
 
     def __str__(self) -> str:
         return str(self.failure())
@@ -62,7 +62,7 @@ class IscsidError(Exception):
 class ProtocolError(IscsidError):
     """The target broke a rule of iSCSI. ``section`` is of RFC 7143 unless it says otherwise."""
 
-    decision = Decision.RETRY_SLOWLY
+    retry = Retry.LATER
 
     def __init__(self, what: str, *, section: str = "", advice: str = "") -> None:
         source = f" (RFC 7143, section {section})" if section else ""
@@ -93,9 +93,9 @@ class LoginRejected(IscsidError):
     """The target answered a Login Request with a status other than success."""
 
     def __init__(
-        self, status: int, what: str, *, advice: str = "", decision: Decision | None = None
+        self, status: int, what: str, *, advice: str = "", retry: Retry | None = None
     ) -> None:
-        super().__init__(what, advice=advice, decision=decision)
+        super().__init__(what, advice=advice, retry=retry)
         self.status = status
         """Status-Class and Status-Detail as one number, 0x0203 for instance."""
 
@@ -103,7 +103,7 @@ class LoginRejected(IscsidError):
 class AuthenticationFailed(IscsidError):
     """The target did not accept our proof, or did not prove itself."""
 
-    decision = Decision.RETRY_SLOWLY
+    retry = Retry.LATER
 
 
 class ChapAlgorithmsRefused(AuthenticationFailed):
@@ -132,7 +132,7 @@ class KernelError(IscsidError):
 class BindingsFull(IscsidError):
     """All persistent numbers are taken, or all buses for one target id."""
 
-    decision = Decision.RETRY_SLOWLY
+    retry = Retry.LATER
 
     def __init__(self, target_name: str) -> None:
         super().__init__(
@@ -144,4 +144,4 @@ class BindingsFull(IscsidError):
 class AlreadyRunning(IscsidError):
     """Another daemon holds the pid file."""
 
-    decision = Decision.GIVE_UP
+    retry = Retry.NEVER

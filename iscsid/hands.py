@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from iscsid import orders
+from iscsid.bindings.file import BindingsFile
+from iscsid.devices.links import LinkTree
+from iscsid.devices.udev import announce
 from iscsid.facts import ConfigurationRefused, Fact
+from iscsid.kernel.interface import Kernel
 from iscsid.orders import Order
-from iscsid.system.bindings_file import BindingsFile
-from iscsid.system.configuration import ConfigurationFiles
-from iscsid.system.journal import Journal
-from iscsid.system.kernel import Kernel
-from iscsid.system.links import LinkTree
-from iscsid.system.loop import Loop
-from iscsid.system.notify import Notifier
-from iscsid.system.udev import announce
-from iscsid.workers.keeper import Keeper
+from iscsid.process.config_files import ConfigurationFiles
+from iscsid.process.log import DaemonLog
+from iscsid.process.loop import Loop
+from iscsid.process.notify import Notifier
+from iscsid.workers.supervisor import Supervisor
 
 Facts = Iterable[Fact]
 
@@ -32,9 +32,9 @@ class Instruments:
     """What the hands hold."""
 
     loop: Loop
-    journal: Journal
+    journal: DaemonLog
     kernel: Kernel
-    keeper: Keeper
+    keeper: Supervisor
     links: LinkTree
     bindings_file: BindingsFile
     configuration_files: ConfigurationFiles
@@ -65,10 +65,12 @@ class Hands:
             orders.AdoptSession: lambda order: kernel.adopt(order.sid),
             orders.LearnCmdSn: lambda order: kernel.learn_cmd_sn(order.sid),
             orders.ApplyTimeouts: lambda order: kernel.apply_timeouts(order.sid, order.timeouts),
-            orders.CheckDisks: lambda order: kernel.check_disks(order.sid, may_open=order.may_open),
-            orders.CheckUnits: lambda order: kernel.check_units(order.sid, order.luns),
+            orders.CheckDiskUsers: lambda order: kernel.check_disks(
+                order.sid, may_open=order.may_open
+            ),
+            orders.CheckLunUsers: lambda order: kernel.check_units(order.sid, order.luns),
             orders.UnbindSession: lambda order: kernel.unbind_session(order.sid),
-            orders.SendLogout: lambda order: kernel.send_logout(order.sid, order.marker),
+            orders.SendLogout: lambda order: kernel.send_logout(order.sid, order.session_tag),
             orders.DestroySession: lambda order: kernel.destroy_session(order.sid),
             orders.LookAtKernel: lambda _: kernel.look(),
             orders.ReadConfiguration: lambda _: self._read_files(),
@@ -80,7 +82,9 @@ class Hands:
             orders.AnnounceDevice: lambda order: announce(order.device),
             orders.SetTimer: lambda order: loop.set_timer(order.timer, order.at),
             orders.CancelTimer: lambda order: loop.cancel_timer(order.timer),
-            orders.Log: lambda order: instruments.journal.write(order.level, order.who, order.text),
+            orders.Log: lambda order: instruments.journal.write(
+                order.level, order.log_prefix, order.text
+            ),
             orders.Leave: self._leave,
         }
 

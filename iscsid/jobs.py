@@ -26,7 +26,7 @@ class DiscoveryJob:
     whenever the target says that something changed.
     """
 
-    job: JobId
+    id: JobId
     portal: Portal
     login: LoginPlan
     timeouts: Timeouts
@@ -43,7 +43,7 @@ class DiscoveryJob:
 class LoginJob:
     """Log in to a normal session and hand back the connected socket."""
 
-    job: JobId
+    id: JobId
     portal: Portal
     login: LoginPlan
     timeouts: Timeouts
@@ -64,7 +64,7 @@ class LoginJob:
 class ScanJob:
     """Make the kernel look for the LUNs of one session, and set up the disks found."""
 
-    job: JobId
+    id: JobId
     sid: int
     host_no: int
     target_name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from iscsid.binding import Binding
+from iscsid.bindings.binding import Binding
 from iscsid.facts import Timer
 from iscsid.jobs import Job, JobId
 from iscsid.protocol.names import IscsiName, Portal
@@ -23,21 +23,21 @@ class StartWorker:
 class StopWorker:
     """End a child whose result nobody wants any more."""
 
-    job: JobId
+    job_id: JobId
 
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
     """Make a kept discovery session ask SendTargets once more."""
 
-    job: JobId
+    job_id: JobId
 
 
 @dataclass(frozen=True, slots=True)
 class CloseSocket:
     """Drop the socket of a login that came too late."""
 
-    job: JobId
+    job_id: JobId
 
 
 # --- to the kernel's iSCSI interface ------------------------------------------------------------
@@ -66,7 +66,7 @@ class SessionDescription:
     portal: Portal
     """Where udev and a later recovery find the target: the address before any redirect."""
     portal_group_tag: int | None
-    marker: str
+    session_tag: str
     cmd_sn: int
     exp_stat_sn: int
     parameters: AgreedParameters
@@ -78,7 +78,7 @@ class StartSession:
     """Create a session around the socket of a login, and start it."""
 
     binding: Binding
-    job: JobId
+    job_id: JobId
     description: SessionDescription
 
 
@@ -95,7 +95,7 @@ class ResumeSession:
 
     binding: Binding
     sid: int
-    job: JobId
+    job_id: JobId
     description: SessionDescription
 
 
@@ -113,7 +113,7 @@ class ApplyTimeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckDisks:
+class CheckDiskUsers:
     """Find out whether anybody uses the session's disks.
 
     ``may_open``: the path is up, so opening a disk exclusively, the surest test, will not hang.
@@ -124,7 +124,7 @@ class CheckDisks:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckUnits:
+class CheckLunUsers:
     """Find out whether anybody uses the disks of these LUNs; the path is up."""
 
     sid: int
@@ -140,11 +140,13 @@ class UnbindSession:
 
 @dataclass(frozen=True, slots=True)
 class SendLogout:
-    """Send a Logout Request. ``marker`` is what the session carries from then on: a daemon that is
-    killed before the connection is stopped leaves a session that looks healthy."""
+    """Send a Logout Request. ``session_tag`` is what the session carries from then on.
+
+    A daemon that is killed before the connection is stopped leaves a session that looks healthy.
+    """
 
     sid: int
-    marker: str
+    session_tag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +222,10 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """``who``: the target and portal the line is about, empty for the daemon itself."""
+    """``log_prefix``: the target and portal the line is about, empty for the daemon itself."""
 
     level: Level
-    who: str
+    log_prefix: str
     text: str
 
 
@@ -244,8 +246,8 @@ Order = (
     | ResumeSession
     | LearnCmdSn
     | ApplyTimeouts
-    | CheckDisks
-    | CheckUnits
+    | CheckDiskUsers
+    | CheckLunUsers
     | UnbindSession
     | SendLogout
     | DestroySession

@@ -1,7 +1,7 @@
 """What holds for every test: the order of the suites, and where the machine's tests run.
 
-Tests under ``tests/live`` and ``tests/machine`` are marked by their directory. The quick ones come
-first; those marked ``machine`` are run inside a virtual machine by ``tests.machine.relay``.
+Tests under ``tests/loopback`` and ``tests/vm`` are marked by their directory. The quick ones come
+first; those marked ``vm`` are run inside a virtual machine by ``tests.vm.relay``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import measured
-from tests.machine.boot import what_is_missing
-from tests.machine.guest import is_inside
-from tests.machine.relay import Relay
+from tests.support import coverage_summary
+from tests.vm.boot import what_is_missing
+from tests.vm.guest import is_inside
+from tests.vm.relay import Relay
 
 TESTS = Path(__file__).parent
-SUITES = ("live", "machine")
+SUITES = ("loopback", "vm")
 """In the order in which they run, after all others."""
 
 
@@ -38,14 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class MachineTests:
-    """Hands the tests marked ``machine`` to the virtual machine."""
+    """Hands the tests marked ``vm`` to the virtual machine."""
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        if item.get_closest_marker("machine") is None:
+        if item.get_closest_marker("vm") is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._reports_of(item):
@@ -57,7 +57,7 @@ class MachineTests:
         if missing := what_is_missing():
             return [_not_run(item, missing)]
         if self._relay is None:
-            wanted = [each for each in item.session.items if each.get_closest_marker("machine")]
+            wanted = [each for each in item.session.items if each.get_closest_marker("vm")]
             self._relay = Relay(item.config, wanted)
         return self._relay.reports_of(item)
 
@@ -81,7 +81,7 @@ def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if summary := measured.summary():
+    if summary := coverage_summary.summary():
         terminalreporter.section("coverage of the pure rooms")
         terminalreporter.write_line(summary)
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from iscsid.config.complaints import quoted
-from iscsid.config.values import Misfit, Syntax, T, parse_number
+from iscsid.config.diagnostics import quoted
+from iscsid.config.values import InvalidValue, Syntax, T, parse_number
 from iscsid.errors import InvalidName
 from iscsid.protocol.names import (
     DEFAULT_PORT,
@@ -34,7 +34,7 @@ def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
         try:
             return parse(text)
         except InvalidName as error:
-            raise Misfit(error.what) from None
+            raise InvalidValue(error.what) from None
 
     return wrapper
 
@@ -51,7 +51,7 @@ def _parse_portal(text: str) -> Portal:
 def _usable(text: str, portal: Portal) -> Portal:
     why = why_unusable(portal)
     if why:
-        raise Misfit(f"nothing can be reached at {quoted(text)}: {why}")
+        raise InvalidValue(f"nothing can be reached at {quoted(text)}: {why}")
     return portal
 
 
@@ -81,9 +81,9 @@ def parse_network(text: str) -> Network:
     try:
         address = ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
-        raise Misfit(f"{quoted(host)} is no IP address") from None
+        raise InvalidValue(f"{quoted(host)} is no IP address") from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise Misfit(f"{quoted(host)} names an interface, which a network cannot have")
+        raise InvalidValue(f"{quoted(host)} names an interface, which a network cannot have")
     if not separated:
         bits = int(address.max_prefixlen)
     elif separator == "&":
@@ -97,10 +97,12 @@ def parse_network(text: str) -> Network:
 
 def _bits_of_mask(mask: str, address: IPv4Address | IPv6Address) -> int:
     if address.version != 4 or not _MASK.fullmatch(mask):
-        raise Misfit(f"{quoted(mask)} is no mask of eight hexadecimal digits for an IPv4 address")
+        raise InvalidValue(
+            f"{quoted(mask)} is no mask of eight hexadecimal digits for an IPv4 address"
+        )
     bits = f"{int(mask, 16):032b}".rstrip("0")
     if "0" in bits:
-        raise Misfit(f"the mask {quoted(mask)} has a gap")
+        raise InvalidValue(f"the mask {quoted(mask)} has a gap")
     return len(bits)
 
 
@@ -111,7 +113,7 @@ NETWORK: Syntax[Network] = Syntax(
 
 def _parse_host(text: str) -> Network:
     if "/" in text or "&" in text:
-        raise Misfit(f"{quoted(text)} has a mask, which belongs into Subnet")
+        raise InvalidValue(f"{quoted(text)} has a mask, which belongs into Subnet")
     return parse_network(text)
 
 
@@ -131,7 +133,7 @@ def _parse_preferred_portal(text: str) -> str | None:
     is_bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
     portal = _checked(parse_portal)(f"[{text}]" if is_bare_ipv6 else text)
     if portal.port != DEFAULT_PORT:
-        raise Misfit(f"{quoted(text)} has a port")
+        raise InvalidValue(f"{quoted(text)} has a port")
     return portal.host
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from iscsid.config.complaints import Complaint
-from iscsid.config.entries import Contents
+from iscsid.config.diagnostics import Diagnostic
+from iscsid.config.entries import ParsedFile
 from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTarget
 from iscsid.protocol.names import IscsiName, Portal
 
@@ -28,9 +28,9 @@ class Configuration:
     static_targets: tuple[StaticTarget, ...] = ()
     resolver: Resolve = field(default=_defaults, compare=False)
     """Answers from ``contents``."""
-    contents: Contents = field(default_factory=Contents)
+    contents: ParsedFile = field(default_factory=ParsedFile)
     """Entries and globals with their origins, for ``--show-config``."""
-    notes: tuple[Complaint, ...] = field(default=(), compare=False)
+    notes: tuple[Diagnostic, ...] = field(default=(), compare=False)
     """What is worth knowing about the file although it is no error."""
     has_secrets: bool = field(default=False, compare=False)
     """Whether a password stands in the file: then nobody but root may read it."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iscsid.config.complaints import Complaint
-from iscsid.config.entries import REFUSED, Contents, Entry, EntryKind, Setting, Settings
+from iscsid.config.diagnostics import Diagnostic
+from iscsid.config.entries import INVALID, Entry, EntryKind, ParsedFile, Setting, Settings
 from iscsid.config.keywords import BY_FIELD
 from iscsid.secret import Secret
 
@@ -15,23 +15,23 @@ OUTGOING = ("outgoing_username", "outgoing_password")
 INCOMING = ("incoming_username", "incoming_password")
 
 
-def check(contents: Contents) -> list[Complaint]:
+def check(contents: ParsedFile) -> list[Diagnostic]:
     """Return what is wrong with a file whose every line is right by itself."""
     checks = (_doubled_entries, _burst_lengths, _credentials, _shared_secrets)
     # Many entries may inherit one mistake: it is told once, for the first of them.
-    found: dict[tuple[int, int, str], Complaint] = {}
+    found: dict[tuple[int, int, str], Diagnostic] = {}
     for each in checks:
-        for complaint in each(contents):
-            found.setdefault((complaint.line, complaint.column, complaint.expected), complaint)
+        for diagnostic in each(contents):
+            found.setdefault((diagnostic.line, diagnostic.column, diagnostic.expected), diagnostic)
     return list(found.values())
 
 
-def notes(contents: Contents) -> list[Complaint]:
+def notes(contents: ParsedFile) -> list[Diagnostic]:
     """Return what is worth knowing although it is no error: targets nobody can report."""
     if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
         return []
     return [
-        Complaint(
+        Diagnostic(
             contents.filename,
             entry.line,
             entry.column,
@@ -43,11 +43,11 @@ def notes(contents: Contents) -> list[Complaint]:
     ]
 
 
-def _complaint(contents: Contents, at: Setting | Entry, what: str, expected: str) -> Complaint:
-    return Complaint(contents.filename, at.line, at.column, what, expected=expected)
+def _complaint(contents: ParsedFile, at: Setting | Entry, what: str, expected: str) -> Diagnostic:
+    return Diagnostic(contents.filename, at.line, at.column, what, expected=expected)
 
 
-def _doubled_entries(contents: Contents) -> Iterator[Complaint]:
+def _doubled_entries(contents: ParsedFile) -> Iterator[Diagnostic]:
     first: dict[tuple[EntryKind, object], int] = {}
     for entry in contents.entries:
         line = first.setdefault((entry.kind, entry.subject), entry.line)
@@ -56,13 +56,13 @@ def _doubled_entries(contents: Contents) -> Iterator[Complaint]:
             yield _complaint(contents, entry, what, "one entry for each")
 
 
-def _burst_lengths(contents: Contents) -> Iterator[Complaint]:
+def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
     targets = (entry for entry in contents.entries if entry.kind is EntryKind.TARGET)
     places: list[tuple[Settings, Settings]] = [(each.own, each.inherited) for each in targets]
     for own, others in (*places, ({}, contents.globals)):
         first = own.get("first_burst_length", others["first_burst_length"])
         most = own.get("max_burst_length", others["max_burst_length"])
-        if REFUSED in (first.value, most.value) or first.is_default:
+        if INVALID in (first.value, most.value) or first.is_default:
             continue  # A FirstBurstLength that nobody set follows a smaller MaxBurstLength.
         if first.value > most.value:
             where = f"of line {most.line}" if most.line else "(the default)"
@@ -70,7 +70,7 @@ def _burst_lengths(contents: Contents) -> Iterator[Complaint]:
             yield _complaint(contents, first, what, f"at most {most.value}")
 
 
-def _credentials(contents: Contents) -> Iterator[Complaint]:
+def _credentials(contents: ParsedFile) -> Iterator[Diagnostic]:
     """Complain of half pairs, and of targets that shall prove themselves one-sidedly."""
     used: set[int] = set()
     for entry in contents.entries:
@@ -80,9 +80,9 @@ def _credentials(contents: Contents) -> Iterator[Complaint]:
                 contents, settings, f" for {entry.kind.value} {entry.subject}"
             )
     # A global name that each entry completes with a secret of its own is not half a pair.
-    for complaint in _judge_credentials(contents, contents.globals, ""):
-        if complaint.line not in used:
-            yield complaint
+    for diagnostic in _judge_credentials(contents, contents.globals, ""):
+        if diagnostic.line not in used:
+            yield diagnostic
 
 
 def _usable_credentials(entry: Entry) -> Iterator[Settings]:
@@ -97,7 +97,9 @@ def _usable_credentials(entry: Entry) -> Iterator[Settings]:
         yield {**entry.inherited, **entry.own}
 
 
-def _judge_credentials(contents: Contents, settings: Settings, where: str) -> Iterator[Complaint]:
+def _judge_credentials(
+    contents: ParsedFile, settings: Settings, where: str
+) -> Iterator[Diagnostic]:
     given = {
         field: settings[field]
         for field in (*OUTGOING, *INCOMING)
@@ -115,7 +117,7 @@ def _judge_credentials(contents: Contents, settings: Settings, where: str) -> It
         yield _complaint(contents, at, what, "OutgoingUsername and OutgoingPassword as well")
 
 
-def _shared_secrets(contents: Contents) -> Iterator[Complaint]:
+def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
     """Complain of a secret that serves both directions (RFC 7143, section 9.2.1).
 
     It does not matter where: who learns a secret at one target could pose as another one.
@@ -135,5 +137,5 @@ def _shared_secrets(contents: Contents) -> Iterator[Complaint]:
 def _collect_secrets(settings: Settings, seen: dict[str, dict[Secret, Setting]]) -> None:
     for field, settings_seen in seen.items():
         setting = settings.get(field)
-        if setting and setting.value is not None and setting.value is not REFUSED:
+        if setting and setting.value is not None and setting.value is not INVALID:
             settings_seen.setdefault(setting.value, setting)

@@ -24,7 +24,7 @@ class EntryKind(Enum):
     SUBNET = "Subnet"
 
 
-REFUSED = object()
+INVALID = object()
 """The value of a setting whose line could not be used: something was said, but not what."""
 
 
@@ -67,7 +67,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class ParsedFile:
     """All that a file says. Subjects of one kind differ from one another."""
 
     filename: str = field(default="", compare=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
-from iscsid.config.complaints import Complaint, ConfigurationErrors, nearest, quoted
+from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic, nearest, quoted
 from iscsid.config.lexer import Line, decode, lex
 from iscsid.config.values import LONGEST_TEXT
 from iscsid.errors import InvalidName
@@ -31,10 +31,10 @@ def command_that_makes(filename: str) -> str:
     return f'echo "InitiatorName=$(iscsi-iname)" > {quote(filename)}'
 
 
-def missing_initiator_name(filename: str) -> Complaint:
+def missing_initiator_name(filename: str) -> Diagnostic:
     """Return the complaint that there is no such file, or no InitiatorName in it."""
     what = "an InitiatorName is required"
-    return Complaint(filename, 0, 0, what, expected=f"one line: {command_that_makes(filename)}")
+    return Diagnostic(filename, 0, 0, what, expected=f"one line: {command_that_makes(filename)}")
 
 
 def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
@@ -44,29 +44,29 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
     and nothing else whatever the text.
     """
     decoded = decode(text, filename)
-    if isinstance(decoded, Complaint):
+    if isinstance(decoded, Diagnostic):
         raise ConfigurationErrors([decoded])
     name: IscsiName | None = None
     alias = ""
-    complaints: list[Complaint] = []
+    diagnostics: list[Diagnostic] = []
     for line in lex(decoded, filename):
         try:
             match line.keyword.lower():
                 case _ if line.flaw:
-                    complaints.append(line.flaw)
+                    diagnostics.append(line.flaw)
                 case "initiatorname":
                     name = parse_iscsi_name(line.value)
                 case "initiatoralias":
                     alias = _parse_alias(line.value)
                 case _:
-                    complaints.append(_complaint_of_keyword(line, filename))
+                    diagnostics.append(_complaint_of_keyword(line, filename))
         except InvalidName as error:
             place = (filename, line.number, line.value_column)
-            complaints.append(Complaint(*place, f"{line.keyword}: {error.what}", line.value))
-    if name is None and not complaints:
-        complaints.append(missing_initiator_name(filename))
-    if name is None or complaints:
-        raise ConfigurationErrors(complaints)
+            diagnostics.append(Diagnostic(*place, f"{line.keyword}: {error.what}", line.value))
+    if name is None and not diagnostics:
+        diagnostics.append(missing_initiator_name(filename))
+    if name is None or diagnostics:
+        raise ConfigurationErrors(diagnostics)
     return InitiatorIdentity(name, alias)
 
 
@@ -80,13 +80,13 @@ def _parse_alias(text: str) -> str:
     return text
 
 
-def _complaint_of_keyword(line: Line, filename: str) -> Complaint:
+def _complaint_of_keyword(line: Line, filename: str) -> Diagnostic:
     place = (filename, line.number, line.column)
     if line.keyword.lower() == "generatename":
         # Linux-iSCSI's start script replaced this line by a name; a daemon does not edit /etc.
         what = "GenerateName is no longer replaced at the start"
-        return Complaint(*place, what, line.keyword, command_that_makes(filename))
+        return Diagnostic(*place, what, line.keyword, command_that_makes(filename))
     guess = nearest(line.keyword, _KEYWORDS)
     expected = "" if guess else " or ".join(_KEYWORDS)
     what = f"unknown keyword {quoted(line.keyword)}"
-    return Complaint(*place, what, line.keyword, expected, guess)
+    return Diagnostic(*place, what, line.keyword, expected, guess)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from iscsid.config.complaints import Complaint, quoted
+from iscsid.config.diagnostics import Diagnostic, quoted
 
 TAB_WIDTH = 8
 """Columns of indentation that a tab counts for, wherever it stands (Linux-iSCSI's rule)."""
@@ -36,23 +36,23 @@ class Line:
     value: str
     """Without quotes and comment. Octets that are not UTF-8 are lone surrogates (PEP 383)."""
     is_quoted: bool
-    flaw: Complaint | None = None
+    flaw: Diagnostic | None = None
     """Why the line cannot be used. ``keyword`` then is the best guess, ``value`` nothing."""
 
 
-def decode(text: str | bytes, filename: str) -> str | Complaint:
+def decode(text: str | bytes, filename: str) -> str | Diagnostic:
     """Return the text of a file, or the complaint that it is none."""
     octets = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if octets.startswith(_UTF_16_MARKS) or _looks_like_utf_16(octets):
         advice = f"UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {filename}"
-        return Complaint(filename, 1, 1, "the file is written in UTF-16", expected=advice)
+        return Diagnostic(filename, 1, 1, "the file is written in UTF-16", expected=advice)
     octets = octets.removeprefix(_UTF_8_MARK)
     position = octets.find(b"\0")
     if position >= 0:
         number = octets.count(b"\n", 0, position) + 1
         column = position - octets.rfind(b"\n", 0, position)
         what = "a NUL octet: this is no text file"
-        return Complaint(filename, number, column, what, expected="lines of text in UTF-8")
+        return Diagnostic(filename, number, column, what, expected="lines of text in UTF-8")
     return octets.decode("utf-8", "surrogateescape")
 
 
@@ -75,9 +75,9 @@ def lex(text: str, filename: str) -> Iterator[Line]:
                 yield _take_apart(content, start, number, indentation)
             except _Flaw as flaw:
                 place = (filename, number, flaw.at + 1)
-                complaint = Complaint(*place, flaw.what, flaw.word, flaw.expected)
+                diagnostic = Diagnostic(*place, flaw.what, flaw.word, flaw.expected)
                 word = _first_word(content, start)
-                yield Line(number, indentation, start + 1, word, start + 1, "", False, complaint)
+                yield Line(number, indentation, start + 1, word, start + 1, "", False, diagnostic)
 
 
 class _Flaw(Exception):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from iscsid.config.assemble import discovery_settings, static_target
-from iscsid.config.complaints import Complaint, ConfigurationErrors
+from iscsid.config.build_settings import discovery_settings, static_target
 from iscsid.config.configuration import Configuration
 from iscsid.config.consistency import check, notes
+from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic
 from iscsid.config.entries import EntryKind
 from iscsid.config.lexer import decode, lex
+from iscsid.config.parser import Parser
 from iscsid.config.resolve import Resolver
-from iscsid.config.scoping import Reader
 
 _SECRET = re.compile(r"^[ \t]*\w*password", re.IGNORECASE | re.MULTILINE)
 """A line that holds a secret, or was meant to: broken lines count too."""
@@ -24,14 +24,14 @@ def parse_configuration(text: str | bytes, filename: str) -> Configuration:
     and nothing else whatever the text.
     """
     decoded = decode(text, filename)
-    if isinstance(decoded, Complaint):
+    if isinstance(decoded, Diagnostic):
         raise ConfigurationErrors([decoded])
     has_secrets = _SECRET.search(decoded) is not None
-    reader = Reader(filename)
+    reader = Parser(filename)
     contents = reader.read(lex(decoded, filename))
-    complaints = reader.complaints + check(contents)
-    if complaints:
-        raise ConfigurationErrors(complaints, has_secrets=has_secrets)
+    diagnostics = reader.diagnostics + check(contents)
+    if diagnostics:
+        raise ConfigurationErrors(diagnostics, has_secrets=has_secrets)
     return Configuration(
         discoveries=tuple(
             discovery_settings(entry)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import itemgetter
 
-from iscsid.config.assemble import AUTHENTICATION_FIELDS, session_settings
-from iscsid.config.entries import Contents, Entry, Setting, Settings
+from iscsid.config.build_settings import AUTHENTICATION_FIELDS, session_settings
+from iscsid.config.entries import Entry, ParsedFile, Setting, Settings
 from iscsid.config.keywords import DEFAULTS
 from iscsid.config.settings import SessionSettings
 from iscsid.protocol.names import IscsiName, Portal
@@ -25,7 +25,7 @@ _Placed = tuple[int, Entry]
 class Resolver:
     """Answers for one file, from indexes: a question costs the same however long the file is."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: ParsedFile) -> None:
         self._globals: Settings = contents.globals or DEFAULTS
         self._discoveries: dict[Portal, Entry] = {}
         self._targets: dict[str, _Placed] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from iscsid.config.complaints import nearest, quoted
+from iscsid.config.diagnostics import nearest, quoted
 from iscsid.config.settings import DigestPolicy, MultipathPolicy
 from iscsid.protocol.parameters import ChapAlgorithm
 from iscsid.secret import Secret
@@ -30,7 +30,7 @@ _UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600}
 _UNITS_OF_SIZE = {"K": 1024, "M": 1024 * 1024}
 
 
-class Misfit(ValueError):
+class InvalidValue(ValueError):
     """A value that is not what the keyword wants. ``why`` never holds a secret."""
 
     def __init__(self, why: str, *, suggestion: str = "") -> None:
@@ -45,7 +45,7 @@ class Syntax(Generic[T]):
     expected: str
     """What to write, as the end of a sentence that begins with "expected"."""
     parse: Callable[[str], T]
-    """Raises ``Misfit``."""
+    """Raises ``InvalidValue``."""
     format: Callable[[T], str]
     """The canonical text, which ``parse`` reads back as the same value."""
     takes_blanks: bool = False
@@ -66,7 +66,9 @@ def choice(words: Mapping[str, T], *, canonical: Iterable[str] | None = None) ->
             return by_lower_case[text.lower()]
         except KeyError:
             suggestion = nearest(text, words)
-            raise Misfit(f"{quoted(text)} is none of its words", suggestion=suggestion) from None
+            raise InvalidValue(
+                f"{quoted(text)} is none of its words", suggestion=suggestion
+            ) from None
 
     return Syntax(_one_of(shown), parse, lambda value: names[value])
 
@@ -106,11 +108,11 @@ MULTIPATH = choice(
 def parse_number(text: str, least: int, most: int) -> int:
     """Return a decimal or 0x-hexadecimal number from ``least`` to ``most``."""
     if re.fullmatch("0[0-9]+", text):
-        raise Misfit(f"{quoted(text)} begins with 0, which some programs read as octal")
+        raise InvalidValue(f"{quoted(text)} begins with 0, which some programs read as octal")
     if not _NUMBER.fullmatch(text):
         if re.fullmatch("[0-9]{12,}", text):
-            raise Misfit(f"{quoted(text)} is too large")
-        raise Misfit(f"{quoted(text)} is no number")
+            raise InvalidValue(f"{quoted(text)} is too large")
+        raise InvalidValue(f"{quoted(text)} is no number")
     number = int(text, 16 if text[:2] in ("0x", "0X") else 10)
     _check_range(text, number, least, most)
     return number
@@ -118,9 +120,9 @@ def parse_number(text: str, least: int, most: int) -> int:
 
 def _check_range(text: str, number: int, least: int, most: int) -> None:
     if number < least:
-        raise Misfit(f"{quoted(text)} is too small")
+        raise InvalidValue(f"{quoted(text)} is too small")
     if number > most:
-        raise Misfit(f"{quoted(text)} is too large")
+        raise InvalidValue(f"{quoted(text)} is too large")
 
 
 def number(least: int, most: int, unit: str) -> Syntax[int]:
@@ -158,9 +160,9 @@ def _parse_user_name(text: str) -> str:
     try:
         octets = text.encode()
     except UnicodeEncodeError:
-        raise Misfit("the name is not written in UTF-8") from None
+        raise InvalidValue("the name is not written in UTF-8") from None
     if not 0 < len(octets) <= LONGEST_TEXT:
-        raise Misfit(f"a name of {len(octets)} octets")
+        raise InvalidValue(f"a name of {len(octets)} octets")
     return text
 
 
@@ -171,9 +173,9 @@ def _parse_secret(text: str) -> Secret:
     # Octets that are no UTF-8 reach CHAP as they stand in the file.
     secret = Secret(text.encode("utf-8", "surrogateescape"))
     if len(secret) < SHORTEST_SECRET:
-        raise Misfit(f"a secret of {len(secret)} octets is too short")
+        raise InvalidValue(f"a secret of {len(secret)} octets is too short")
     if len(secret) > LONGEST_TEXT:
-        raise Misfit(f"a secret of {len(secret)} octets is too long")
+        raise InvalidValue(f"a secret of {len(secret)} octets is too long")
     return secret
 
 
@@ -197,7 +199,7 @@ def _parse_algorithms(text: str) -> tuple[ChapAlgorithm, ...]:
     words = [word.strip(" \t") for word in text.split(",")]
     algorithms = tuple(map(_ALGORITHM.parse, words))
     if len(set(algorithms)) < len(algorithms):
-        raise Misfit(f"{quoted(text)} names an algorithm twice")
+        raise InvalidValue(f"{quoted(text)} names an algorithm twice")
     return algorithms
 
 
@@ -218,7 +220,7 @@ def _parse_luns(text: str) -> frozenset[int] | None:
         lowest = parse_number(first, 0, LARGEST_LUN)
         highest = parse_number(last, 0, LARGEST_LUN) if dash else lowest
         if highest < lowest:
-            raise Misfit(f"the range {quoted(part.strip())} runs backwards")
+            raise InvalidValue(f"the range {quoted(part.strip())} runs backwards")
         luns.update(range(lowest, highest + 1))
     return frozenset(luns)
 

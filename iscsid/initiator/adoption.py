@@ -7,11 +7,11 @@ reads them into ``KernelSession``). Pure.
 from __future__ import annotations
 
 from iscsid.facts import KernelSession
-from iscsid.initiator.marker import parse_marker
 from iscsid.initiator.session import Session
-from iscsid.initiator.session_table import Event, State
+from iscsid.initiator.session_fsm import Event, State
+from iscsid.initiator.session_tag import parse_session_tag
 
-CONNECTED = {State.UP, State.LEAVING_TO_RETURN, State.LEAVING}
+CONNECTED = {State.UP, State.LOGOUT_FOR_RELOGIN, State.LOGGING_OUT}
 """States in which the owner believes in a live connection."""
 ALLOCATED = "ALLOCATED"
 UNBOUND = "UNBOUND"
@@ -28,7 +28,7 @@ def is_half_made(seen: KernelSession) -> bool:
 
     Name and marker are set before a session can carry its first command, so nothing is lost.
     """
-    return seen.maker_is_gone and not (seen.target_name or seen.marker or is_healthy(seen))
+    return seen.maker_is_gone and not (seen.target_name or seen.session_tag or is_healthy(seen))
 
 
 def is_half_destroyed(seen: KernelSession) -> bool:
@@ -37,7 +37,9 @@ def is_half_destroyed(seen: KernelSession) -> bool:
     The kernel fails all I/O from that stop on, and takes no login for the session any more. Its
     connection is down then, or destroyed; one that has a marker, and so a socket, never is else.
     """
-    return seen.connection_state in (None, "down") and parse_marker(seen.marker) is not None
+    return (
+        seen.connection_state in (None, "down") and parse_session_tag(seen.session_tag) is not None
+    )
 
 
 def why_useless(seen: KernelSession) -> str:
@@ -55,9 +57,9 @@ def state_at_start(seen: KernelSession) -> State:
     """
     if seen.target_state in (UNBOUND, UNBINDING):
         return State.UNBINDING
-    marker = parse_marker(seen.marker)
-    is_leaving = marker is not None and marker.is_leaving
-    return State.UP if is_healthy(seen) and not is_leaving else State.DOWN
+    session_tag = parse_session_tag(seen.session_tag)
+    is_logging_out = session_tag is not None and session_tag.is_logging_out
+    return State.UP if is_healthy(seen) and not is_logging_out else State.DOWN
 
 
 def has_been_scanned(seen: KernelSession) -> bool:

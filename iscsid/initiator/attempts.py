@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from math import inf
 
-from iscsid.errors import Decision, Failure
-from iscsid.initiator.paths import Path, Way
+from iscsid.errors import Failure, Retry
+from iscsid.initiator.planning import PlannedSession, PortalOption
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry, longest_pause, turn
 from iscsid.protocol.names import Portal
 
-DROPS_THAT_LOOK_LIKE_A_TWIN = 3
+LOSSES_THAT_SUGGEST_A_DUPLICATE_NAME = 3
 """Losses in a row, each soon after a login, that suggest a duplicate InitiatorName."""
 
 
-class Attempts:
+class RetryState:
     """The memory of one session's attempts."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PlannedSession) -> None:
         self._path = path
-        self._way = 0
+        self._option = 0
         self._moved_to: Portal | None = None
-        self._decision: Decision | None = None
+        self._decision: Retry | None = None
         self._alike = 0
         """Rounds in a row that failed in the way of ``_decision``."""
         self.failures = 0
@@ -38,24 +38,26 @@ class Attempts:
         behind those that are dead."""
 
     @property
-    def way(self) -> Way:
+    def option(self) -> PortalOption:
         """The portal in use, or the one to be tried next."""
-        return self._path.ways[self._way]
+        return self._path.options[self._option]
 
     @property
     def portal(self) -> Portal:
         """Where to knock: the portal, or where it said it has moved for good."""
-        return self._moved_to or self.way.portal
+        return self._moved_to or self.option.portal
 
     @property
-    def looks_like_a_twin(self) -> bool:
-        return self.losses == DROPS_THAT_LOOK_LIKE_A_TWIN
+    def suspects_duplicate_name(self) -> bool:
+        return self.losses == LOSSES_THAT_SUGGEST_A_DUPLICATE_NAME
 
-    def change_path(self, path: Path) -> None:
+    def change_path(self, path: PlannedSession) -> None:
         """Take over new ways, and stay with the portal in use where it is still among them."""
-        portal = self.way.portal
+        portal = self.option.portal
         self._path = path
-        self._way = next((i for i, way in enumerate(path.ways) if way.portal == portal), 0)
+        self._option = next(
+            (i for i, option in enumerate(path.options) if option.portal == portal), 0
+        )
 
     def moved(self, portal: Portal | None) -> None:
         """Remember a permanent redirection until an attempt there fails."""
@@ -73,23 +75,23 @@ class Attempts:
         if self._moved_to is not None:
             self._moved_to = None
             return 0.0
-        if self.way.settings.portal_failover:
-            self._way = (self._way + 1) % len(self._path.ways)
-            if self._way:
+        if self.option.settings.portal_failover:
+            self._option = (self._option + 1) % len(self._path.options)
+            if self._option:
                 return 0.0
         self.failures += 1
-        retries = self.way.settings.login_retries
+        retries = self.option.settings.login_retries
         if retries and self.failures >= retries and not is_kept:
             return None
         # A portal that answers at last, if only to refuse, is news: the pauses grow from the first.
-        self._alike = self._alike + 1 if failure.decision is self._decision else 1
-        self._decision = failure.decision
+        self._alike = self._alike + 1 if failure.retry is self._decision else 1
+        self._decision = failure.retry
         if not is_kept:
-            return self._pause(failure.decision, self._alike)
+            return self._pause(failure.retry, self._alike)
         # Who refuses is not to be pestered.
-        is_unreachable = failure.decision is Decision.RETRY
+        is_unreachable = failure.retry is Retry.SOON
         longest = longest_pause(disks_waiting) if is_unreachable else inf
-        return self._pause(Decision.RETRY, self._alike, longest)
+        return self._pause(Retry.SOON, self._alike, longest)
 
     def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
         """Return the seconds before the first attempt after a session was lost.
@@ -101,7 +103,7 @@ class Attempts:
         self.losses = 0 if seconds_up >= STABLE_AFTER else self.losses + 1
         if self.losses <= 1:
             return time2wait
-        return max(time2wait, self._pause(Decision.RETRY, self.losses - 1) or 0.0)
+        return max(time2wait, self._pause(Retry.SOON, self.losses - 1) or 0.0)
 
     def delay_in_turn(self, delay: float, ahead: int) -> float:
         """Return ``delay``, or more where ``ahead`` others wait for the same portal already.
@@ -112,8 +114,8 @@ class Attempts:
 
     @property
     def _longest(self) -> float:
-        return self.way.settings.login_retry_interval or inf
+        return self.option.settings.login_retry_interval or inf
 
-    def _pause(self, decision: Decision, failures: int, longest: float = inf) -> float | None:
+    def _pause(self, retry: Retry, failures: int, longest: float = inf) -> float | None:
         longest = min(longest, self._longest)
-        return delay_before_retry(decision, failures, str(self._path.binding), longest)
+        return delay_before_retry(retry, failures, str(self._path.binding), longest)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from enum import Enum
 
 from iscsid.config.settings import DiscoverySettings
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import DiscoveryCompleted, Timer, TimerPurpose
-from iscsid.initiator.marker import discovery_isid
 from iscsid.initiator.offers import discovery_offer
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
 from iscsid.initiator.session import Identity
+from iscsid.initiator.session_tag import discovery_isid
 from iscsid.jobs import DiscoveryJob, JobId
 from iscsid.orders import AskAgain
 from iscsid.protocol.names import DiscoveryRecord, IscsiName
@@ -55,7 +55,7 @@ class Discovery:
         self._outbox = outbox
 
     @property
-    def who(self) -> str:
+    def log_prefix(self) -> str:
         return f"discovery at {self.settings.portal}"
 
     @property
@@ -98,34 +98,36 @@ class Discovery:
         Return the names of the targets whose fate may have changed.
         """
         for note in fact.notes:
-            self._outbox.warn(self.who, note)
+            self._outbox.warn(self.log_prefix, note)
         before, answer = self.targets, self._answer
         if not self._prune:
             answer = {name: before[name] for name in before if name not in answer} | answer
         if not self.has_answered or answer != before:
-            self._outbox.info(self.who, f"{len(answer)} target{'' if len(answer) == 1 else 's'}")
+            self._outbox.info(
+                self.log_prefix, f"{len(answer)} target{'' if len(answer) == 1 else 's'}"
+            )
         self.has_confirmed = self._prune
         self.targets, self._answer, self._prune = answer, {}, False
         self.has_answered, self.last_failure = True, None
-        self._outbox.recovered(self.who)
+        self._outbox.recovered(self.log_prefix)
         if fact.kept:
             self._become(DiscoveryState.LISTENING)
-            self._outbox.release(fact.job)
+            self._outbox.release(fact.job_id)
         return before.keys() | answer.keys()
 
     def failed(self, failure: Failure) -> None:
         """Forget the half of an answer that came, and try again as the retry table says."""
         self.last_failure = failure
-        self._outbox.failed(self.who, str(failure))
-        if failure.decision is Decision.RETRY:
+        self._outbox.failed(self.log_prefix, str(failure))
+        if failure.retry is Retry.SOON:
             self._outbox.portal_failed(self.settings.portal)
         self._rest()
         self.failures += 1
-        final = failure.decision is Decision.GIVE_UP and self.has_answered
-        decision = Decision.RETRY_SLOWLY if final else failure.decision
-        delay = delay_before_retry(decision, self.failures, self.who)
+        final = failure.retry is Retry.NEVER and self.has_answered
+        retry = Retry.LATER if final else failure.retry
+        delay = delay_before_retry(retry, self.failures, self.log_prefix)
         if delay is None:
-            self._outbox.error(self.who, "giving up until SIGHUP")
+            self._outbox.error(self.log_prefix, "giving up until SIGHUP")
         else:
             self._set_timer(delay)
 
@@ -140,10 +142,10 @@ class Discovery:
             self._start()
         elif was_listening and was_stable:
             self.failures = 0
-            self._set_timer(delay_before_retry(Decision.RETRY, 1, self.who) or 0.0)
+            self._set_timer(delay_before_retry(Retry.SOON, 1, self.log_prefix) or 0.0)
         elif was_listening:
             self.keeps_sessions = False
-            self._outbox.info(self.who, "the target does not keep discovery sessions")
+            self._outbox.info(self.log_prefix, "the target does not keep discovery sessions")
             self._poll_later()
         else:
             self.failures = 0
@@ -161,7 +163,7 @@ class Discovery:
         self.next_attempt_at = None
         portal, identity = self.settings.portal, self.identity
         job = DiscoveryJob(
-            job=self.job,
+            id=self.job,
             portal=portal,
             login=LoginPlan(
                 initiator_name=identity.initiator_name,
@@ -184,7 +186,7 @@ class Discovery:
 
     def _set_timer(self, delay: float) -> None:
         self.next_attempt_at = self._outbox.now + delay
-        self._outbox.debug(self.who, f"asking again in {delay:.1f} s")
+        self._outbox.debug(self.log_prefix, f"asking again in {delay:.1f} s")
         self._outbox.set_timer(self._timer, delay)
 
     def _rest(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from iscsid.facts import Timer, TimerPurpose
-from iscsid.initiator.repeats import Repeats
-from iscsid.initiator.slots import Slots
+from iscsid.initiator.job_queue import JobQueue
+from iscsid.initiator.log_dedup import FailureLog
 from iscsid.jobs import Job, JobId
 from iscsid.orders import CancelTimer, Level, Log, Order, SetTimer, StartWorker, StopWorker
 from iscsid.protocol.names import Portal
@@ -18,11 +18,11 @@ from iscsid.protocol.names import Portal
 SUMMARY = Timer(TimerPurpose.SUMMARY)
 
 
-class Employer(Protocol):
+class JobOwner(Protocol):
     """Whoever asked for a child, and is told what comes of it."""
 
     @property
-    def who(self) -> str: ...
+    def log_prefix(self) -> str: ...
 
 
 class Outbox:
@@ -34,10 +34,10 @@ class Outbox:
         self.turn = 0
         """How many facts have been handled."""
         self._orders: list[Order] = []
-        self._slots = Slots(max_processes)
+        self._slots = JobQueue(max_processes)
         self._jobs = 0
-        self._employers: dict[JobId, Employer] = {}
-        self._repeats = Repeats()
+        self._employers: dict[JobId, JobOwner] = {}
+        self._repeats = FailureLog()
 
     def begin(self, now: float) -> None:
         """Start the turn of one fact."""
@@ -53,26 +53,26 @@ class Outbox:
     def order(self, *orders: Order) -> None:
         self._orders += orders
 
-    def error(self, who: str, text: str) -> None:
-        self._orders.append(Log(Level.ERROR, who, text))
+    def error(self, log_prefix: str, text: str) -> None:
+        self._orders.append(Log(Level.ERROR, log_prefix, text))
 
-    def warn(self, who: str, text: str) -> None:
-        self._orders.append(Log(Level.WARNING, who, text))
+    def warn(self, log_prefix: str, text: str) -> None:
+        self._orders.append(Log(Level.WARNING, log_prefix, text))
 
-    def info(self, who: str, text: str) -> None:
-        self._orders.append(Log(Level.INFO, who, text))
+    def info(self, log_prefix: str, text: str) -> None:
+        self._orders.append(Log(Level.INFO, log_prefix, text))
 
-    def debug(self, who: str, text: str) -> None:
-        self._orders.append(Log(Level.DEBUG, who, text))
+    def debug(self, log_prefix: str, text: str) -> None:
+        self._orders.append(Log(Level.DEBUG, log_prefix, text))
 
-    def failed(self, who: str, text: str) -> None:
+    def failed(self, log_prefix: str, text: str) -> None:
         """Log a failure that may come again and again: once, and then a count per minute."""
-        self._orders += self._repeats.failed(Level.WARNING, who, text, self.now)
+        self._orders += self._repeats.failed(Level.WARNING, log_prefix, text, self.now)
         self._arm_summary()
 
-    def recovered(self, who: str) -> None:
-        """``who`` is well again: its next failure is news."""
-        self._orders += self._repeats.recovered(who)
+    def recovered(self, log_prefix: str) -> None:
+        """``log_prefix`` is well again: its next failure is news."""
+        self._orders += self._repeats.recovered(log_prefix)
 
     def summarise(self) -> None:
         """Log what was only counted since the last minute."""
@@ -97,26 +97,26 @@ class Outbox:
         self._jobs += 1
         return JobId(self._jobs)
 
-    def start(self, job: Job, employer: Employer, *, first: bool) -> None:
+    def start(self, job: Job, employer: JobOwner, *, first: bool) -> None:
         """Ask for a child; it starts when a place is free. ``first``: nothing failed before."""
-        self._employers[job.job] = employer
+        self._employers[job.id] = employer
         self._slots.request(job, first=first)
 
     def portal_failed(self, portal: Portal) -> None:
         """Nobody was reached at ``portal``: who wants to try it for the first time waits, too."""
-        self._slots.put_off(portal)
+        self._slots.demote(portal)
 
     def stop(self, job: JobId) -> None:
         """Take a job back, whether it waits or runs; nothing it still says counts."""
-        self.dismiss(job)
+        self.forget_job(job)
         if not self._slots.withdraw(job):
             self._orders.append(StopWorker(job))
 
-    def employer(self, job: JobId) -> Employer | None:
+    def employer(self, job: JobId) -> JobOwner | None:
         """Return who waits for the outcome of ``job``; ``None``: nobody (any more)."""
         return self._employers.get(job)
 
-    def dismiss(self, job: JobId) -> None:
+    def forget_job(self, job: JobId) -> None:
         """The last word of ``job`` has been heard, or nobody wants to hear it."""
         self._employers.pop(job, None)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import LoginSucceeded
-from iscsid.initiator.paths import Way
+from iscsid.initiator.planning import PortalOption
 from iscsid.protocol.names import Portal
 
 _ADVICE = (
@@ -20,26 +20,28 @@ _ADVICE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class LoginEndpoint:
     """Where a session's last login ended up: redirections followed, and as the target said."""
 
     portal: Portal
     portal_group_tag: int | None
 
 
-def reached(login: LoginSucceeded) -> Reached:
-    return Reached(login.portal, login.result.target_portal_group_tag)
+def reached(login: LoginSucceeded) -> LoginEndpoint:
+    return LoginEndpoint(login.portal, login.result.target_portal_group_tag)
 
 
-def compare_portal_group(way: Way, login: LoginSucceeded, before: Reached | None) -> Failure | None:
-    """Return what is wrong where the login ended up in another portal group than ``way``'s.
+def compare_portal_group(
+    option: PortalOption, login: LoginSucceeded, before: LoginEndpoint | None
+) -> Failure | None:
+    """Return what is wrong where the login ended up in another portal group than ``option``'s.
 
     Nothing can be said where either tag is unknown, or behind a redirection. What the session had
     ``before`` at this portal is right, too, whatever discovery says of it.
     """
     now = reached(login)
-    known, found = way.portal_group_tag, now.portal_group_tag
-    if now.portal != way.portal or None in (known, found) or found == known or now == before:
+    known, found = option.portal_group_tag, now.portal_group_tag
+    if now.portal != option.portal or None in (known, found) or found == known or now == before:
         return None
     what = f"another target answers here: the portal group tag was {known} and is {found}"
-    return Failure(Decision.RETRY_SLOWLY, what, _ADVICE)
+    return Failure(Retry.LATER, what, _ADVICE)

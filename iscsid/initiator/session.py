@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from iscsid.config.settings import SessionSettings
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import (
     CmdSnLearned,
     LoginSucceeded,
@@ -18,17 +18,17 @@ from iscsid.facts import (
     TimerPurpose,
     UnitChange,
 )
-from iscsid.initiator.attempts import Attempts
-from iscsid.initiator.devices import DeviceTree
-from iscsid.initiator.marker import session_isid
+from iscsid.initiator.attempts import RetryState
+from iscsid.initiator.device_links import DeviceLinks
+from iscsid.initiator.lun_scanner import LunScanner
 from iscsid.initiator.offers import kernel_timeouts, session_offer
-from iscsid.initiator.outages import Outages
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.paths import Path
-from iscsid.initiator.portal_groups import Reached, compare_portal_group, reached
-from iscsid.initiator.scans import Scans
+from iscsid.initiator.planning import PlannedSession
+from iscsid.initiator.portal_backoff import PortalBackoff
+from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
+from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Event, State
 from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
-from iscsid.initiator.session_table import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Event, State
+from iscsid.initiator.session_tag import session_isid
 from iscsid.jobs import JobId
 from iscsid.orders import ApplyTimeouts, CloseSocket
 from iscsid.protocol.names import IscsiName
@@ -48,12 +48,17 @@ class Session:
     """A session that is wanted, runs, or is on its way out."""
 
     def __init__(
-        self, path: Path, identity: Identity, outbox: Outbox, tree: DeviceTree, outages: Outages
+        self,
+        path: PlannedSession,
+        identity: Identity,
+        outbox: Outbox,
+        device_links: DeviceLinks,
+        portal_backoff: PortalBackoff,
     ) -> None:
         self.path = path
         self.identity = identity
-        self.attempts = Attempts(path)
-        self.scans = Scans(self)
+        self.attempts = RetryState(path)
+        self.scans = LunScanner(self)
         self.state = State.WAITING
         self.since = outbox.now
         self.changed_at_turn = outbox.turn
@@ -67,24 +72,24 @@ class Session:
         self.kept_because: tuple[str, ...] = ()
         self._was_told_to_go = False
         self.outbox = outbox
-        self.tree = tree
-        self.outages = outages
+        self.device_links = device_links
+        self.portal_backoff = portal_backoff
         self.isid = session_isid(identity.initiator_name, path.binding)
         self.cmd_sn = FIRST_CMD_SN
         self.identities: tuple[LunIdentity, ...] = ()
         """What the kernel's LUNs must still be before I/O goes on."""
-        self.reached: Reached | None = None
+        self.reached: LoginEndpoint | None = None
         self.time2wait: float | None = None
         self.up_since = outbox.now
 
     @property
-    def who(self) -> str:
+    def log_prefix(self) -> str:
         """The prefix of every log line about this session."""
-        return f"{self.path.target_name} via {self.attempts.way.portal}"
+        return f"{self.path.target_name} via {self.attempts.option.portal}"
 
     @property
     def settings(self) -> SessionSettings:
-        return self.attempts.way.settings
+        return self.attempts.option.settings
 
     @property
     def has_been_tried(self) -> bool:
@@ -103,12 +108,12 @@ class Session:
         row = TRANSITIONS.get((self.state, event))
         if row is None:
             reason = MEANINGLESS[event][1]
-            self.outbox.debug(self.who, f"{event.name} in {self.state.name}: {reason}")
+            self.outbox.debug(self.log_prefix, f"{event.name} in {self.state.name}: {reason}")
             return
         before, (after, actions) = self.state, row
         if before is not after:
             self._become(after)
-            self.outbox.debug(self.who, f"{before.name} -> {after.name} ({event.name})")
+            self.outbox.debug(self.log_prefix, f"{before.name} -> {after.name} ({event.name})")
         for action in actions:
             STEPS[action](self)
         self._settle()
@@ -116,12 +121,12 @@ class Session:
     def _become(self, state: State) -> None:
         self.state = state
         self.since, self.changed_at_turn = self.outbox.now, self.outbox.turn
-        self.outages.stop_waiting(self.path.binding)
-        self.outages.note_disks(self.path.binding, wait=state in DISKS_WAIT)
+        self.portal_backoff.stop_waiting(self.path.binding)
+        self.portal_backoff.note_disks(self.path.binding, wait=state in DISKS_WAIT)
 
     def end_pause(self) -> None:
         """Try without delay, by way of the timer: a thousand at once shall not be one long turn."""
-        self.outages.stop_waiting(self.path.binding)
+        self.portal_backoff.stop_waiting(self.path.binding)
         self.set_retry(0)
 
     def attempt_now(self) -> None:
@@ -131,21 +136,21 @@ class Session:
             self.fire(Event.ATTEMPT_DUE)
 
     def login_succeeded(self, fact: LoginSucceeded) -> None:
-        stranger = compare_portal_group(self.attempts.way, fact, self.reached)
+        stranger = compare_portal_group(self.attempts.option, fact, self.reached)
         if stranger is not None and self.sid is not None:
             # Commands wait for this target, and would be sent to another one.
-            self.outbox.order(CloseSocket(fact.job))
+            self.outbox.order(CloseSocket(fact.job_id))
             self.login_failed(stranger)
             return
         if stranger is not None:
-            self.outbox.warn(self.who, str(stranger))
+            self.outbox.warn(self.log_prefix, str(stranger))
         self.job, self.login = None, fact
         self.attempts.moved(fact.moved_to)
         self.fire(Event.LOGIN_SUCCEEDED)
 
     def login_failed(self, failure: Failure) -> None:
         self.job, self.last_failure = None, failure
-        if failure.decision is Decision.RETRY:
+        if failure.retry is Retry.SOON:
             self.outbox.portal_failed(self.attempts.portal)
         self.fire(Event.LOGIN_FAILED)
 
@@ -164,15 +169,15 @@ class Session:
         self.fire(Event.CMD_SN_LEARNED)
 
     def broke(self, reason: str) -> None:
-        if (self.state, Event.BROKE) in TRANSITIONS:
-            self.last_failure = Failure(Decision.RETRY, reason)
-        self.fire(Event.BROKE)
+        if (self.state, Event.CONNECTION_LOST) in TRANSITIONS:
+            self.last_failure = Failure(Retry.SOON, reason)
+        self.fire(Event.CONNECTION_LOST)
 
     def doomed(self, reason: str) -> None:
         """Nothing can bring the session back: its disks go, and come anew with another one."""
-        if (self.state, Event.DOOMED) in TRANSITIONS:
-            self.outbox.error(self.who, f"the kernel cannot carry the session on: {reason}")
-        self.fire(Event.DOOMED)
+        if (self.state, Event.UNRECOVERABLE) in TRANSITIONS:
+            self.outbox.error(self.log_prefix, f"the kernel cannot carry the session on: {reason}")
+        self.fire(Event.UNRECOVERABLE)
 
     def asked_to_stay_away(self, seconds: float) -> None:
         """The target said how long to wait after it drops the connection."""
@@ -191,7 +196,7 @@ class Session:
 
     # --- what is wanted -------------------------------------------------------------------------
 
-    def wanted(self, path: Path) -> None:
+    def wanted(self, path: PlannedSession) -> None:
         """Keep the session, with these portals and settings.
 
         A live session takes over at once what it can; the rest needs a new login, and gets it.
@@ -207,8 +212,10 @@ class Session:
             self.outbox.order(ApplyTimeouts(self.sid, kernel_timeouts(new)))
         needs_login = not is_same_path or _login_settings(old) != _login_settings(new)
         if self.state is State.UP and needs_login:
-            self.outbox.info(self.who, "settings changed that need a new login: logging in again")
-            self.fire(Event.LOGOUT_ASKED)
+            self.outbox.info(
+                self.log_prefix, "settings changed that need a new login: logging in again"
+            )
+            self.fire(Event.LOGOUT_REQUESTED)
 
     def unwanted(self) -> None:
         """Log out as soon as that can be done without harm."""
@@ -219,7 +226,9 @@ class Session:
         """Take over a session that the kernel has been running all along."""
         self.sid, self.host_no = sid, host_no
         self._become(state)
-        self.reached = Reached(self.attempts.way.portal, self.attempts.way.portal_group_tag)
+        self.reached = LoginEndpoint(
+            self.attempts.option.portal, self.attempts.option.portal_group_tag
+        )
         if state is State.DOWN:
             self.set_retry(0)
         elif state is State.UNBINDING:
@@ -234,7 +243,7 @@ class Session:
     def unit_attention(self, lun: int, change: UnitChange) -> None:
         """A logical unit has said that something has changed: look what it is."""
         if self.scans.job is None:
-            self.outbox.info(self.who, f"LUN {lun} says: {change.value}; scanning")
+            self.outbox.info(self.log_prefix, f"LUN {lun} says: {change.value}; scanning")
         self.scan()
 
     # --- what the steps need ----------------------------------------------------------------------
@@ -242,7 +251,9 @@ class Session:
     @property
     def kernel_sid(self) -> int:
         """The kernel's number of the session; the table asks for it only where there is one."""
-        assert self.sid is not None, f"{self.who}: {self.state.name} without a kernel session"
+        assert self.sid is not None, (
+            f"{self.log_prefix}: {self.state.name} without a kernel session"
+        )
         return self.sid
 
     @property
@@ -255,7 +266,7 @@ class Session:
 
     def set_retry(self, delay: float) -> None:
         self.next_attempt_at = self.outbox.now + delay
-        self.outbox.debug(self.who, f"next attempt in {delay:.1f} s")
+        self.outbox.debug(self.log_prefix, f"next attempt in {delay:.1f} s")
         self.outbox.set_timer(self.retry_timer, delay)
 
     def _settle(self) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import LoginSucceeded
-from iscsid.initiator.marker import Marker
 from iscsid.initiator.offers import kernel_timeouts, session_offer
 from iscsid.initiator.retry import STABLE_AFTER
-from iscsid.initiator.session_table import Action, State
+from iscsid.initiator.session_fsm import Action, State
+from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import LoginJob
 from iscsid.orders import (
-    CheckDisks,
+    CheckDiskUsers,
     DestroySession,
     LearnCmdSn,
     ResumeSession,
@@ -51,7 +51,7 @@ def start_login(session: Session) -> None:
         offer=session_offer(session.settings),
     )
     job = LoginJob(
-        job=session.job,
+        id=session.job,
         portal=session.attempts.portal,
         login=plan,
         timeouts=session.settings.timeouts,
@@ -69,16 +69,16 @@ def stop_login(session: Session) -> None:
 
 
 def retry_later(session: Session) -> None:
-    failure = session.last_failure or Failure(Decision.RETRY, "the attempt was given up")
-    session.outbox.failed(session.who, str(failure))
-    outages, is_kept = session.outages, session.sid is not None
-    waiting = outages.disks_waiting if is_kept else 0
+    failure = session.last_failure or Failure(Retry.SOON, "the attempt was given up")
+    session.outbox.failed(session.log_prefix, str(failure))
+    portal_backoff, is_kept = session.portal_backoff, session.sid is not None
+    waiting = portal_backoff.disks_waiting if is_kept else 0
     delay = session.attempts.delay_after_failure(failure, disks_waiting=waiting)
     if delay is None:
-        session.outbox.error(session.who, "giving up until SIGHUP")
+        session.outbox.error(session.log_prefix, "giving up until SIGHUP")
         return
-    if is_kept or failure.decision is Decision.RETRY:
-        ahead = outages.begin_waiting(session.path.binding, session.attempts.portal)
+    if is_kept or failure.retry is Retry.SOON:
+        ahead = portal_backoff.begin_waiting(session.path.binding, session.attempts.portal)
         delay = session.attempts.delay_in_turn(delay, ahead)
     session.set_retry(delay)
 
@@ -87,9 +87,9 @@ def _description(session: Session, login: LoginSucceeded) -> SessionDescription:
     return SessionDescription(
         target_name=session.path.name_to_send,
         initiator_name=session.identity.initiator_name,
-        portal=session.attempts.way.portal,
+        portal=session.attempts.option.portal,
         portal_group_tag=login.result.target_portal_group_tag,
-        marker=str(_marker(session)),
+        session_tag=str(_session_tag(session)),
         cmd_sn=login.result.cmd_sn,
         exp_stat_sn=login.result.exp_stat_sn,
         parameters=login.result.parameters,
@@ -97,21 +97,21 @@ def _description(session: Session, login: LoginSucceeded) -> SessionDescription:
     )
 
 
-def _marker(session: Session) -> Marker:
+def _session_tag(session: Session) -> SessionTag:
     path = session.path
-    return Marker(path.binding, session.isid, path.found_at, path.name)
+    return SessionTag(path.binding, session.isid, path.found_at, path.name)
 
 
 def start_in_kernel(session: Session) -> None:
     assert session.login is not None
     description = _description(session, session.login)
-    session.outbox.order(StartSession(session.path.binding, session.login.job, description))
+    session.outbox.order(StartSession(session.path.binding, session.login.job_id, description))
 
 
 def resume_in_kernel(session: Session) -> None:
     assert session.login is not None
     description = _description(session, session.login)
-    job = session.login.job
+    job = session.login.job_id
     session.outbox.order(ResumeSession(session.path.binding, session.kernel_sid, job, description))
 
 
@@ -119,7 +119,7 @@ def come_up(session: Session) -> None:
     session.last_failure = session.time2wait = None
     session.up_since = session.outbox.now
     session.outbox.info(
-        session.who, f"session is up ({session.path.binding}, host{session.host_no})"
+        session.log_prefix, f"session is up ({session.path.binding}, host{session.host_no})"
     )
 
 
@@ -135,15 +135,15 @@ def go_down(session: Session) -> None:
     reason = session.last_failure.what if session.last_failure else "logged out to log in again"
     seconds_up = session.outbox.now - session.up_since
     if seconds_up >= STABLE_AFTER:
-        session.outbox.recovered(session.who)
-    session.outbox.failed(session.who, f"session is down: {reason}")
+        session.outbox.recovered(session.log_prefix)
+    session.outbox.failed(session.log_prefix, f"session is down: {reason}")
     time2wait = session.time2wait
     if time2wait is None:
         time2wait = session.login.result.parameters.default_time2wait if session.login else 0
     session.set_retry(session.attempts.delay_after_loss(seconds_up, time2wait))
-    if session.attempts.looks_like_a_twin:
+    if session.attempts.suspects_duplicate_name:
         session.outbox.warn(
-            session.who,
+            session.log_prefix,
             "each login succeeds and the connection drops again; does another host use the "
             f"InitiatorName {session.identity.initiator_name}?",
         )
@@ -154,12 +154,12 @@ def learn_cmd_sn(session: Session) -> None:
 
 
 def check_disks(session: Session) -> None:
-    session.outbox.order(CheckDisks(session.kernel_sid, may_open=session.state is State.UP))
+    session.outbox.order(CheckDiskUsers(session.kernel_sid, may_open=session.state is State.UP))
 
 
 def stay(session: Session) -> None:
     uses = ", ".join(session.kept_because)
-    session.outbox.warn(session.who, f"no longer wanted, but its disks are in use: {uses}")
+    session.outbox.warn(session.log_prefix, f"no longer wanted, but its disks are in use: {uses}")
 
 
 def unbind(session: Session) -> None:
@@ -169,8 +169,8 @@ def unbind(session: Session) -> None:
 
 
 def send_logout(session: Session) -> None:
-    marker = replace(_marker(session), is_leaving=True)
-    session.outbox.order(SendLogout(session.kernel_sid, str(marker)))
+    session_tag = replace(_session_tag(session), is_logging_out=True)
+    session.outbox.order(SendLogout(session.kernel_sid, str(session_tag)))
     be_patient(session)
 
 
@@ -183,7 +183,7 @@ def destroy(session: Session) -> None:
 
 def withdraw_links(session: Session) -> None:
     """Remove the links before the kernel frees the device names for others."""
-    session.outbox.order(*session.tree.session_ended(session.kernel_sid))
+    session.outbox.order(*session.device_links.session_ended(session.kernel_sid))
 
 
 def be_patient(session: Session) -> None:
@@ -192,7 +192,7 @@ def be_patient(session: Session) -> None:
 
 def start_afresh(session: Session) -> None:
     withdraw_links(session)
-    session.last_failure = Failure(Decision.RETRY, "the kernel has lost the session")
+    session.last_failure = Failure(Retry.SOON, "the kernel has lost the session")
     session.sid = session.host_no = session.login = None
     session.cmd_sn, session.identities, session.reached = FIRST_CMD_SN, (), None
     retry_later(session)
@@ -204,7 +204,7 @@ def forget(session: Session) -> None:
     session.outbox.cancel_timer(session.scans.timer)
     if session.sid is not None:
         withdraw_links(session)
-        session.outbox.info(session.who, f"session is gone ({session.path.binding})")
+        session.outbox.info(session.log_prefix, f"session is gone ({session.path.binding})")
 
 
 STEPS: dict[Action, Callable[[Session], None]] = {
@@ -213,17 +213,17 @@ STEPS: dict[Action, Callable[[Session], None]] = {
     Action.RETRY_LATER: retry_later,
     Action.START_IN_KERNEL: start_in_kernel,
     Action.RESUME_IN_KERNEL: resume_in_kernel,
-    Action.COME_UP: come_up,
+    Action.MARK_UP: come_up,
     Action.SCAN: scan,
     Action.SCAN_LATER: scan_later,
-    Action.GO_DOWN: go_down,
+    Action.MARK_DOWN: go_down,
     Action.LEARN_CMD_SN: learn_cmd_sn,
     Action.CHECK_DISKS: check_disks,
-    Action.STAY: stay,
+    Action.KEEP_IN_USE: stay,
     Action.UNBIND: unbind,
     Action.SEND_LOGOUT: send_logout,
     Action.DESTROY: destroy,
-    Action.WAIT_A_LITTLE: be_patient,
-    Action.START_AFRESH: start_afresh,
-    Action.FORGET: forget,
+    Action.ARM_TIMEOUT: be_patient,
+    Action.RESTART_LOGIN: start_afresh,
+    Action.CLEAN_UP: forget,
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from iscsid.binding import Binding
+from iscsid.bindings.binding import Binding
 from iscsid.initiator.session import Session
-from iscsid.initiator.session_table import State
+from iscsid.initiator.session_fsm import State
 from iscsid.protocol.names import IscsiName
 
 

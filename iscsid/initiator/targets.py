@@ -8,7 +8,7 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, StaticTarget
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.paths import Known, Path, Source
+from iscsid.initiator.planning import Known, KnownTarget, PlannedSession
 from iscsid.initiator.session import Identity
 from iscsid.protocol.names import IscsiName, Portal
 
@@ -42,15 +42,15 @@ class Targets:
             affected |= discovery.targets.keys()
         return affected | self.static.keys()
 
-    def source(self, target_name: IscsiName) -> Source | None:
+    def source(self, target_name: IscsiName) -> KnownTarget | None:
         """Return where ``target_name`` is known from, addresses merged; ``None`` if nowhere."""
         known: list[tuple[Portal | None, Known | None]] = [
             (None, self.static.get(target_name)),
             *((portal, d.targets.get(target_name)) for portal, d in self.discoveries.items()),
         ]
-        return Source.merge(known)
+        return KnownTarget.merge(known)
 
-    def is_undecided(self, path: Path) -> bool:
+    def is_undecided(self, path: PlannedSession) -> bool:
         """Whether a DiscoveryAddress has yet to say if a path that is not known of still exists.
 
         Where the file no longer has the address that once reported the target, any other may be its
@@ -61,15 +61,15 @@ class Targets:
         if source is None:
             return self._is_target_undecided(path.found_at)
         known = {address.portal for address in source.addresses}
-        is_known = any(way.portal in known for way in path.ways)
+        is_known = any(option.portal in known for option in path.options)
         if is_known or not self._may_be_several(path):
             return False
         return not all(discovery.has_confirmed for discovery in self.discoveries.values())
 
-    def _may_be_several(self, path: Path) -> bool:
+    def _may_be_several(self, path: PlannedSession) -> bool:
         """Whether the configuration still allows a target to have this as one of its paths."""
         resolve = self.configuration.session_settings
-        settings = resolve(path.target_name, path.ways[0].portal, path.found_at)
+        settings = resolve(path.target_name, path.options[0].portal, path.found_at)
         return bool(path.name) and settings.enabled and settings.multipath is not MultipathPolicy.NO
 
     def _is_target_undecided(self, found_at: Portal | None) -> bool:

@@ -20,7 +20,7 @@ def digest_length(digest: Digest) -> int:
     return DIGEST_LENGTH if digest is Digest.CRC32C else 0
 
 
-def seal(octets: bytes, digest: Digest) -> bytes:
+def append_digest(octets: bytes, digest: Digest) -> bytes:
     """Return ``octets`` and behind them their digest, if there is to be one."""
     return octets + crc32c(octets) if digest is Digest.CRC32C else octets
 

@@ -62,7 +62,7 @@ class Pdu(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpokenPdu(Pdu):
+class KnownPdu(Pdu):
     """A PDU whose header iscsid makes of its fields, and its fields of a header."""
 
     opcode: ClassVar[Opcode]
@@ -85,7 +85,7 @@ class SpokenPdu(Pdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherPdu(Pdu):
+class RawPdu(Pdu):
     """A PDU that iscsid itself never speaks, a SCSI Response for instance, or none at all."""
 
     header: bytes
@@ -99,7 +99,7 @@ class OtherPdu(Pdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(SpokenPdu):
+class Request(KnownPdu):
     """What every PDU from an initiator has."""
 
     immediate: Annotated[bool, Bits(0, 6)] = True
@@ -109,7 +109,7 @@ class Request(SpokenPdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Response(SpokenPdu):
+class Response(KnownPdu):
     """What every PDU from a target has."""
 
     initiator_task_tag: Annotated[int, Number(16, 4)] = RESERVED_TAG
@@ -266,7 +266,7 @@ class Reject(Response):
     data_sn: Annotated[int, Number(36, 4)] = 0
 
 
-SPOKEN: dict[int, type[SpokenPdu]] = {
+KNOWN_PDUS: dict[int, type[KnownPdu]] = {
     kind.opcode: kind
     for kind in (
         NopOut,
@@ -284,7 +284,7 @@ SPOKEN: dict[int, type[SpokenPdu]] = {
 
 
 @cache
-def layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
+def layout(kind: type[KnownPdu]) -> tuple[tuple[str, Place], ...]:
     """Return the header fields of a kind of PDU with their places."""
     hints = get_type_hints(kind, include_extras=True)
     return tuple(
@@ -295,7 +295,7 @@ def layout(kind: type[SpokenPdu]) -> tuple[tuple[str, Place], ...]:
     )
 
 
-LAYOUTS = {kind: layout(kind) for kind in SPOKEN.values()}
+LAYOUTS = {kind: layout(kind) for kind in KNOWN_PDUS.values()}
 
 
 def opcode_of(header: bytes | bytearray) -> Opcode:
@@ -315,7 +315,7 @@ def decode(header: bytes, data: bytes) -> Pdu:
             f"a PDU announces {data_segment_length(header)} octets of data and has {len(data)}",
             section="11.2.1.6",
         )
-    kind = SPOKEN.get(opcode_of(header))
+    kind = KNOWN_PDUS.get(opcode_of(header))
     if kind is None:
-        return OtherPdu(header=bytes(header), data=bytes(data))
+        return RawPdu(header=bytes(header), data=bytes(data))
     return kind.from_header(header, bytes(data))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iscsid.errors import Decision, InvalidName, LoginRejected
+from iscsid.errors import InvalidName, LoginRejected, Retry
+from iscsid.protocol.login_status import MOVED_PERMANENTLY, MOVED_TEMPORARILY, explain
 from iscsid.protocol.names import Portal, parse_target_address, why_unusable
 from iscsid.protocol.parameters import Redirection
 from iscsid.protocol.printable import printable
-from iscsid.protocol.status import MOVED_PERMANENTLY, MOVED_TEMPORARILY, explain
 from iscsid.protocol.text import Pairs
 
 MAX_REDIRECTIONS = 8
@@ -38,7 +38,7 @@ def read_redirection(status: int, pairs: Pairs) -> Redirection:
             f"{explain(status).words} (status {status:04x}), but the address it gives is of no "
             f"use: {said}",
             advice="look into the target's configuration",
-            decision=Decision.RETRY_SLOWLY,
+            retry=Retry.LATER,
         )
     portals = list(dict.fromkeys(portals))[:MAX_PORTALS]
     return Redirection(tuple(portals), permanent=status == MOVED_PERMANENTLY)
@@ -97,5 +97,5 @@ class RedirectTrail:
             MOVED_PERMANENTLY if redirection.permanent else MOVED_TEMPORARILY,
             f"the target sends us on {how}: {way}",
             advice="look into the target's configuration",
-            decision=Decision.RETRY_SLOWLY,
+            retry=Retry.LATER,
         )

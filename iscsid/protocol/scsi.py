@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 from iscsid.protocol.bhs import Bits, Number, Octets
 from iscsid.protocol.codes import RESERVED_TAG, Opcode, OpenIntEnum
-from iscsid.protocol.pdu import NO_LUN, OtherPdu, Pdu, Request, Response, SpokenPdu
+from iscsid.protocol.pdu import NO_LUN, KnownPdu, Pdu, RawPdu, Request, Response
 
 CDB_LENGTH = 16
 SIMPLE = 1
@@ -92,7 +92,7 @@ class ScsiDataIn(Response):
     residual_count: Annotated[int, Number(44, 4)] = 0
 
 
-SCSI_PDUS: dict[int, type[SpokenPdu]] = {
+SCSI_PDUS: dict[int, type[KnownPdu]] = {
     kind.opcode: kind for kind in (ScsiCommand, ScsiResponse, ScsiDataIn)
 }
 
@@ -100,7 +100,7 @@ SCSI_PDUS: dict[int, type[SpokenPdu]] = {
 def scsi_pdu(pdu: Pdu) -> Pdu:
     """Return what is a SCSI PDU as one, and any other as it is."""
     kind = SCSI_PDUS.get(pdu.opcode)
-    return kind.from_header(pdu.header, pdu.data) if kind and isinstance(pdu, OtherPdu) else pdu
+    return kind.from_header(pdu.header, pdu.data) if kind and isinstance(pdu, RawPdu) else pdu
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,25 +16,25 @@ from enum import Enum
 from iscsid.errors import (
     AuthenticationFailed,
     ChapAlgorithmsRefused,
-    Decision,
     IscsidError,
     NegotiationError,
     ProtocolError,
+    Retry,
 )
 from iscsid.protocol import chap
 from iscsid.protocol.keys import IRRELEVANT, NO_VALUES, NOT_UNDERSTOOD, REJECT
-from iscsid.protocol.parameters import (
-    Authentication,
-    ChapAlgorithm,
-    Credentials,
-    LoginPlan,
-)
-from iscsid.protocol.status import (
+from iscsid.protocol.login_status import (
     AUTHENTICATION_FAILURE,
     INITIATOR_ERROR,
     authentication_required,
     explain,
     rejection,
+)
+from iscsid.protocol.parameters import (
+    Authentication,
+    ChapAlgorithm,
+    Credentials,
+    LoginPlan,
 )
 from iscsid.protocol.text import Pairs, parse_number
 
@@ -43,7 +43,7 @@ CHAP = "CHAP"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Reply:
     """What to send next, and whether to ask for the transit to the operational stage."""
 
     pairs: Pairs = ()
@@ -56,10 +56,10 @@ class WithoutAuthentication:
     Some arrays choose CHAP whenever it is offered, and then wait for a proof nobody can give.
     """
 
-    def opening(self) -> Turn:
-        return Turn((("AuthMethod", NONE),), transit=True)
+    def opening(self) -> Reply:
+        return Reply((("AuthMethod", NONE),), transit=True)
 
-    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Turn:
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Reply:
         """Take the security keys of an answer; an answer may also leave them out."""
         for name, text in keys.items():
             if name != "AuthMethod":
@@ -69,17 +69,17 @@ class WithoutAuthentication:
             # tgtd and LIO say NotUnderstood where they would rather skip the stage.
             if text not in (NONE, NOT_UNDERSTOOD, IRRELEVANT):
                 raise NegotiationError(name, NONE, text, "it was not offered", section="12.1")
-        return Turn(transit=True)
+        return Reply(transit=True)
 
-    def word_status(self, status: int) -> IscsidError:
+    def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
         return rejection(status, has_credentials=False)
 
-    def word_silence(self, *, has_answered: bool) -> IscsidError | None:
+    def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
         """Say what it means that the target ended the connection; ``None``: nothing special."""
         # LIO says so that it wants CHAP. But a target that is going down closes too, so this
         # reading of the silence must not keep us away for long.
-        return None if has_answered else authentication_required(Decision.RETRY)
+        return None if has_answered else authentication_required(Retry.SOON)
 
 
 class Step(Enum):
@@ -110,10 +110,10 @@ class ChapAuthentication:
         self._response = b""
         self._step = Step.METHOD_OFFERED
 
-    def opening(self) -> Turn:
-        return Turn((("AuthMethod", CHAP),))
+    def opening(self) -> Reply:
+        return Reply((("AuthMethod", CHAP),))
 
-    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Turn:
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Reply:
         """Take the security keys of an answer.
 
         Raises ``AuthenticationFailed`` where the target leaves a step out or fails in one, and
@@ -123,14 +123,14 @@ class ChapAuthentication:
         for name in keys:
             if name not in _EXPECTED[step]:
                 raise ProtocolError(f"{name} came {step.value}", section=chap.SECTION)
-        turn = _ACTIONS[step](self, keys) if keys else Turn(transit=step in _TRANSIT_ASKED)
+        turn = _ACTIONS[step](self, keys) if keys else Reply(transit=step in _TRANSIT_ASKED)
         if transit and step not in _TRANSIT_ASKED:
             raise _downgraded(f"it left the security stage {step.value}")
         if transit and self._step is not Step.COMPLETE:
             raise chap.not_proven("it left the security stage without answering our challenge")
         return turn
 
-    def word_status(self, status: int) -> IscsidError:
+    def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
         if self._step is Step.METHOD_OFFERED and status == AUTHENTICATION_FAILURE:
             return _not_taken(f"status {status:04x}")
@@ -152,7 +152,7 @@ class ChapAuthentication:
             and status == INITIATOR_ERROR
         )
 
-    def word_silence(self, *, has_answered: bool) -> IscsidError | None:
+    def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
         """Say what it means that the target ended the connection; ``None``: nothing special."""
         if self._step is Step.ALGORITHMS_OFFERED and len(self._algorithms) > 1:
             return self._algorithms_refused("it closed the connection")
@@ -163,7 +163,7 @@ class ChapAuthentication:
             )
         return None
 
-    def _receive_method(self, keys: Mapping[str, str]) -> Turn:
+    def _receive_method(self, keys: Mapping[str, str]) -> Reply:
         method = keys["AuthMethod"]
         if method in NO_VALUES:
             raise _not_taken(f"AuthMethod={method}")
@@ -172,20 +172,20 @@ class ChapAuthentication:
         if method != CHAP:
             raise NegotiationError("AuthMethod", CHAP, method, "not offered", section="12.1")
         self._step = Step.ALGORITHMS_OFFERED
-        return Turn((("CHAP_A", self._algorithm_list),))
+        return Reply((("CHAP_A", self._algorithm_list),))
 
-    def _receive_challenge(self, keys: Mapping[str, str]) -> Turn:
+    def _receive_challenge(self, keys: Mapping[str, str]) -> Reply:
         self._algorithm = self._receive_algorithm(keys.get("CHAP_A"))
         challenge = chap.Challenge.from_keys(keys)
         self._response = chap.response(self._algorithm, self._credentials.password, challenge)
         answer = chap.answer(self._credentials, self._response)
         if self._challenger is None:
             self._step = Step.COMPLETE
-            return Turn(answer, transit=True)
+            return Reply(answer, transit=True)
         if hmac.compare_digest(self._challenger.challenge.octets, challenge.octets):
             raise AuthenticationFailed("the target's CHAP challenge is the one we were to make")
         self._step = Step.CHALLENGE_SENT
-        return Turn(answer + self._challenger.challenge.to_keys(), transit=True)
+        return Reply(answer + self._challenger.challenge.to_keys(), transit=True)
 
     def _receive_algorithm(self, text: str | None) -> ChapAlgorithm:
         if text in NO_VALUES:
@@ -201,11 +201,11 @@ class ChapAuthentication:
     def _algorithm_list(self) -> str:
         return ",".join(str(int(each)) for each in self._algorithms)
 
-    def _receive_proof(self, keys: Mapping[str, str]) -> Turn:
+    def _receive_proof(self, keys: Mapping[str, str]) -> Reply:
         assert self._challenger is not None
         self._challenger.check(self._algorithm, keys, self._response)
         self._step = Step.COMPLETE
-        return Turn(transit=True)
+        return Reply(transit=True)
 
     def _algorithms_refused(self, how: str) -> ChapAlgorithmsRefused:
         offered = ", ".join(each.name for each in self._algorithms)
@@ -223,7 +223,7 @@ _EXPECTED = {
 }
 """The keys a target may send at each step."""
 
-_ACTIONS: dict[Step, Callable[[ChapAuthentication, Mapping[str, str]], Turn]] = {
+_ACTIONS: dict[Step, Callable[[ChapAuthentication, Mapping[str, str]], Reply]] = {
     Step.METHOD_OFFERED: ChapAuthentication._receive_method,
     Step.ALGORITHMS_OFFERED: ChapAuthentication._receive_challenge,
     Step.CHALLENGE_SENT: ChapAuthentication._receive_proof,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iscsid.protocol.codes import Stage
+from iscsid.protocol.login_status import explain
 from iscsid.protocol.pdu import (
     AsyncMessage,
     LoginRequest,
@@ -20,7 +21,6 @@ from iscsid.protocol.pdu import (
     Response,
 )
 from iscsid.protocol.printable import printable
-from iscsid.protocol.status import explain
 from iscsid.protocol.text import Pairs
 
 MAX_ENTRIES = 200

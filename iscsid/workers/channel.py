@@ -1,7 +1,7 @@
 """The line between the daemon and one worker: whole messages, and a socket now and then.
 
 A pair of SOCK_SEQPACKET sockets keeps the borders of messages and carries a descriptor beside one
-(unix(7), SCM_RIGHTS). The worker has the ``Speaker``, the daemon the ``Listener``, which never
+(unix(7), SCM_RIGHTS). The worker has the ``WorkerEnd``, the daemon the ``ParentEnd``, which never
 blocks and trusts nothing that comes. May touch these two sockets only.
 """
 
@@ -12,29 +12,29 @@ import os
 import socket
 from dataclasses import dataclass
 
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import LoginFailed, LoginSucceeded
 from iscsid.jobs import Job, LoginJob
 from iscsid.orders import Level
+from iscsid.workers.codec import Malformed
 from iscsid.workers.messages import (
     ASK_AGAIN,
     LONGEST,
-    Doing,
+    LogLine,
     Message,
+    Progress,
     Report,
-    Said,
     decode,
     encode,
 )
-from iscsid.workers.reporter import Heard, is_loud_enough
-from iscsid.workers.shapes import Malformed
+from iscsid.workers.reporter import ParentMessage, is_loud_enough
 
 _DESCRIPTOR = array.array("i").itemsize
 _ROOM = socket.CMSG_SPACE(_DESCRIPTOR * 4)
 """For more descriptors than the one that may come: the others are closed, not left open."""
 
 
-class Speaker:
+class WorkerEnd:
     """The worker's end (a ``Reporter``); ``level`` is the quietest one whose lines are sent."""
 
     def __init__(self, job: Job, end: socket.socket, level: Level) -> None:
@@ -46,26 +46,26 @@ class Speaker:
         self._send(fact, [] if connection is None else [connection.fileno()])
 
     def doing(self, what: str) -> None:
-        self._send(Doing(self._job.job, what))
+        self._send(Progress(self._job.id, what))
 
     def wants(self, level: Level) -> bool:
         return is_loud_enough(level, self._level)
 
     def say(self, level: Level, text: str) -> None:
         if self.wants(level):
-            self._send(Said(self._job.job, level, text))
+            self._send(LogLine(self._job.id, level, text))
 
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def hear(self) -> Heard:
+    def hear(self) -> ParentMessage:
         try:
             word = self._end.recv(len(ASK_AGAIN), socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return Heard.NOTHING
+            return ParentMessage.NOTHING
         except ConnectionResetError:
-            return Heard.GOODBYE
-        return Heard.ASK_AGAIN if word == ASK_AGAIN else Heard.GOODBYE
+            return ParentMessage.GOODBYE
+        return ParentMessage.ASK_AGAIN if word == ASK_AGAIN else ParentMessage.GOODBYE
 
     def close(self) -> None:
         self._end.close()
@@ -75,7 +75,7 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class Received:
     """One message, and the socket that came with it: there is one if and only if a login
     succeeded that was more than a try."""
 
@@ -89,17 +89,17 @@ class Arrival:
 
 
 _BROKE = Failure(
-    Decision.RETRY,
+    Retry.SOON,
     "the connection broke right after the login",
     "look into the target's log",
 )
 
 
-class Ended(Exception):
+class ChannelClosed(Exception):
     """The worker has closed its end: nothing more will come."""
 
 
-class Listener:
+class ParentEnd:
     """The daemon's end."""
 
     def __init__(self, job: Job, end: socket.socket) -> None:
@@ -110,10 +110,10 @@ class Listener:
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def receive(self) -> Arrival | None:
+    def receive(self) -> Received | None:
         """Return the next message, ``None`` while there is none; never blocks.
 
-        Raises ``Ended`` at the end, and ``Malformed`` for anything but a sound message.
+        Raises ``ChannelClosed`` at the end, and ``Malformed`` for anything but a sound message.
         """
         try:
             received, connections = self._read()
@@ -121,7 +121,7 @@ class Listener:
             return None
         try:
             return self._judge(received, connections)
-        except (Malformed, Ended):
+        except (Malformed, ChannelClosed):
             for connection in connections:
                 connection.close()
             raise
@@ -152,26 +152,26 @@ class Listener:
             raise Malformed("more was sent than a message may hold, or than there is room for")
         return received, connections
 
-    def _judge(self, received: bytes, connections: list[socket.socket]) -> Arrival:
+    def _judge(self, received: bytes, connections: list[socket.socket]) -> Received:
         if not received:
-            raise Ended
+            raise ChannelClosed
         message = decode(self._job, received)
         if not isinstance(message, LoginSucceeded) or self._only_tries:
             if connections:
                 raise Malformed("a descriptor came with a message that has none")
-            return Arrival(message)
+            return Received(message)
         if len(connections) != 1 or not _is_tcp(connections[0]):
             raise Malformed("a login succeeded without exactly one TCP connection")
         if not _stands(connections[0]):
             connections[0].close()
-            return Arrival(LoginFailed(message.job, _BROKE))
-        return Arrival(message, connections[0])
+            return Received(LoginFailed(message.job_id, _BROKE))
+        return Received(message, connections[0])
 
 
-def open_channel(job: Job, level: Level) -> tuple[Listener, Speaker]:
+def open_channel(job: Job, level: Level) -> tuple[ParentEnd, WorkerEnd]:
     """Make the two ends; raises ``OSError`` when descriptors run out."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Listener(job, ours), Speaker(job, theirs, level)
+    return ParentEnd(job, ours), WorkerEnd(job, theirs, level)
 
 
 def _sockets_in(ancillary: list[tuple[int, int, bytes]]) -> list[socket.socket]:

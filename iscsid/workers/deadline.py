@@ -9,7 +9,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from iscsid.workers.reasons import timed_out
+from iscsid.workers.connect_errors import timed_out
 
 
 @dataclass(frozen=True, slots=True)

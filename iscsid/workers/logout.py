@@ -9,11 +9,11 @@ import socket
 
 from iscsid.errors import IscsidError
 from iscsid.orders import Level
-from iscsid.protocol.logout import LogoutExchange
+from iscsid.protocol.logout_exchange import LogoutExchange
 from iscsid.protocol.parameters import LoginResult
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.transport import Line, Patience
+from iscsid.workers.transport import ExchangeDriver, Limits
 
 LOGOUT = 3.0
 """Seconds to wait for the Logout Response. Some targets close at once, some never answer."""
@@ -24,12 +24,12 @@ def log_out(connection: socket.socket, login: LoginResult, reporter: Reporter) -
     doing = "logging out"
     reporter.doing(doing)
     exchange = LogoutExchange(login)
-    patience = Patience(LOGOUT, Deadline.after(LOGOUT))
-    line = Line(connection, exchange, patience, doing, reporter)
+    patience = Limits(LOGOUT, Deadline.after(LOGOUT))
+    line = ExchangeDriver(connection, exchange, patience, doing, reporter)
     try:
         while not exchange.is_over:
             line.turn()
     except IscsidError as error:
         reporter.say(Level.INFO, error.what)
-    if exchange.complaint:
-        reporter.say(Level.INFO, exchange.complaint)
+    if exchange.diagnostic:
+        reporter.say(Level.INFO, exchange.diagnostic)

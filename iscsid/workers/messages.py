@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import (
     DiscoveryCompleted,
     DiscoveryFailed,
@@ -30,9 +30,9 @@ from iscsid.protocol.names import (
     parse_portal,
 )
 from iscsid.protocol.parameters import AgreedParameters, Digest, LoginPlan, LoginResult
-from iscsid.workers.shapes import (
+from iscsid.workers.codec import (
+    Codec,
     Malformed,
-    Shape,
     checked,
     choice,
     fields,
@@ -61,19 +61,19 @@ ASK_AGAIN = b"ask again"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """A line for the log."""
 
-    job: JobId
+    job_id: JobId
     level: Level
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class Progress:
     """What the worker is about to do; where it dies silent, the last of these says during what."""
 
-    job: JobId
+    job_id: JobId
     what: str
 
 
@@ -88,10 +88,10 @@ Report = (
 )
 """The facts that come from workers."""
 
-Message = Report | Said | Doing
+Message = Report | LogLine | Progress
 
 _LINE = text(1000)
-_FAILURE = record(Failure, decision=choice(Decision), what=_LINE, advice=_LINE)
+_FAILURE = record(Failure, retry=choice(Retry), what=_LINE, advice=_LINE)
 _PORTAL = checked(300, parse_portal, str)
 _TAG = number(0, 65535)
 _LENGTH = number(512, 2**24 - 1)
@@ -147,7 +147,7 @@ _RESULT = record(
     parameters=_PARAMETERS,
 )
 
-_SHAPES: dict[type[Any], Shape[Any]] = {
+_SHAPES: dict[type[Any], Codec[Any]] = {
     TargetDiscovered: fields(record=_RECORD),
     DiscoveryCompleted: fields(kept=flag(), notes=several(text(300), NOTES)),
     DiscoveryFailed: fields(failure=_FAILURE),
@@ -155,8 +155,8 @@ _SHAPES: dict[type[Any], Shape[Any]] = {
     LoginFailed: fields(failure=_FAILURE),
     ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING)),
     ScanFailed: fields(failure=_FAILURE),
-    Said: fields(level=choice(Level), text=_LINE),
-    Doing: fields(what=_LINE),
+    LogLine: fields(level=choice(Level), text=_LINE),
+    Progress: fields(what=_LINE),
 }
 
 _BY_NAME = {kind.__name__: kind for kind in _SHAPES}
@@ -180,9 +180,9 @@ def decode(job: Job, received: bytes) -> Message:
     if not isinstance(found, list) or len(found) != 2 or not isinstance(found[0], str):
         raise Malformed("no message")
     kind = _BY_NAME.get(found[0])
-    if kind not in (*_ALLOWED[type(job)], Said, Doing):
+    if kind not in (*_ALLOWED[type(job)], LogLine, Progress):
         raise Malformed(f"nothing a {job.title} may say: {found[0]!r:.40}")
-    message: Message = kind(job=job.job, **_SHAPES[kind].read(found[1]))
+    message: Message = kind(job_id=job.id, **_SHAPES[kind].read(found[1]))
     if isinstance(message, LoginSucceeded) and isinstance(job, LoginJob):
         _compare_with_plan(job.login, message.result)
     return message
@@ -192,18 +192,18 @@ def failed(job: Job, failure: Failure) -> Report:
     """Make the fact that says that this kind of job failed."""
     match job:
         case DiscoveryJob():
-            return DiscoveryFailed(job.job, failure)
+            return DiscoveryFailed(job.id, failure)
         case LoginJob():
-            return LoginFailed(job.job, failure)
+            return LoginFailed(job.id, failure)
         case ScanJob():
-            return ScanFailed(job.job, failure)
+            return ScanFailed(job.id, failure)
 
 
 def is_last_word(message: Message) -> bool:
     """Whether a worker has nothing more to report after this."""
     if isinstance(message, DiscoveryCompleted):
         return not message.kept
-    return not isinstance(message, TargetDiscovered | Said | Doing)
+    return not isinstance(message, TargetDiscovered | LogLine | Progress)
 
 
 def _compare_with_plan(plan: LoginPlan, result: LoginResult) -> None:

@@ -10,7 +10,7 @@ from iscsid.orders import Level
 from iscsid.workers.messages import Report
 
 
-class Heard(Enum):
+class ParentMessage(Enum):
     """What the daemon has said to a worker."""
 
     NOTHING = "nothing"
@@ -37,7 +37,7 @@ class Reporter(Protocol):
     def fileno(self) -> int:
         """The descriptor that becomes readable when there is something to ``hear``."""
 
-    def hear(self) -> Heard:
+    def hear(self) -> ParentMessage:
         """Take one word of the daemon's, without waiting."""
 
 

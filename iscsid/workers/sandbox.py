@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.system.prctl import Option, prctl
+from iscsid.process.prctl import Option, prctl
 
 MIBIBYTE = 1 << 20
 MEMORY = 128 * MIBIBYTE

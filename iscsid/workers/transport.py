@@ -18,8 +18,8 @@ from iscsid.errors import ConnectionFailed
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.protocol.trace import Trace
+from iscsid.workers.connect_errors import connection_failed, timed_out, together
 from iscsid.workers.deadline import Deadline
-from iscsid.workers.reasons import connection_failed, timed_out, together
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 
@@ -64,7 +64,7 @@ class StreamReset(ConnectionFailed):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Limits:
     """How long to wait for a connection, for each answer on it, and for all of it together."""
 
     timeout: float
@@ -73,7 +73,7 @@ class Patience:
 
 
 def connect(
-    portal: Portal, patience: Patience, reporter: Reporter, confine: Confine, *, window: int = 0
+    portal: Portal, patience: Limits, reporter: Reporter, confine: Confine, *, window: int = 0
 ) -> socket.socket:
     """Return a connection to ``portal``, all of whose addresses are tried in turn.
 
@@ -112,7 +112,7 @@ def ask_after_silence(connection: socket.socket, silence: int, reply: int) -> No
         connection.setsockopt(tcp, socket.TCP_KEEPCNT, questions)
 
 
-class Line:
+class ExchangeDriver:
     """A connection with an exchange at its near end.
 
     ``doing`` ("logging in") is for the messages, ``reporter`` gets the trace of the exchange as it
@@ -124,7 +124,7 @@ class Line:
         self,
         connection: socket.socket,
         exchange: Exchange,
-        patience: Patience,
+        patience: Limits,
         doing: str,
         reporter: Reporter,
     ) -> None:

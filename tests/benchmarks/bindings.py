@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from iscsid.initiator.bindings import Bindings
+from iscsid.bindings.allocation import Bindings
+from iscsid.bindings.file import BindingsFile
 from iscsid.protocol.names import IscsiName
-from iscsid.system.bindings_file import BindingsFile
 
 SIZES = (1_000, 8_000, 65_535)
 PROBES = 1_000

@@ -14,29 +14,29 @@ import iscsid.daemon  # noqa: F401  so that a child is as large as the daemon's
 from iscsid.facts import DiscoveryFailed, LoginFailed
 from iscsid.jobs import Job
 from iscsid.orders import Level
-from iscsid.system.protection import protect
-from iscsid.workers import child
-from tests.live.tgtd import LiveTgtd
-from tests.workers.jobs import TARGET, discovery_job, login_job, scan_job
-from tests.workers.lives import finishes
-from tests.workers.ring import Ring
+from iscsid.process.protection import protect
+from iscsid.workers import worker_main
+from tests.loopback.tgtd_loopback import LiveTgtd
+from tests.support.fake_jobs import finishes
+from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
+from tests.support.supervisor_harness import Ring
 
 LIVES = 100
 
 
-def used(who: int) -> tuple[float, float, int]:
-    usage = resource.getrusage(who)
+def used(log_prefix: int) -> tuple[float, float, int]:
+    usage = resource.getrusage(log_prefix)
     return usage.ru_utime, usage.ru_stime, usage.ru_minflt
 
 
-def measure(job: Job, perform: child.Perform) -> tuple[float, ...]:
+def measure(job: Job, perform: worker_main.Perform) -> tuple[float, ...]:
     """Return milliseconds of a child and of the daemon for it, and the child's page faults."""
     ring = Ring(perform, Level.INFO)
     children, daemon = used(resource.RUSAGE_CHILDREN), used(resource.RUSAGE_SELF)
     for _ in range(LIVES):
         facts = ring.run(job)
         assert not isinstance(facts[0], DiscoveryFailed | LoginFailed), facts[0]
-        ring.keeper.close_socket(job.job)
+        ring.keeper.close_socket(job.id)
         facts.clear()
     user, system, faults = (
         (after - before) / LIVES
@@ -52,10 +52,10 @@ def main() -> None:
     tgtd = LiveTgtd()
     try:
         tgtd.add_target(TARGET, {})
-        jobs: dict[str, tuple[Job, child.Perform]] = {
+        jobs: dict[str, tuple[Job, worker_main.Perform]] = {
             "does nothing": (scan_job(), finishes),
-            "discovers one target": (discovery_job(portal=tgtd.portal), child.perform),
-            "logs in": (login_job(portal=tgtd.portal), child.perform),
+            "discovers one target": (discovery_job(portal=tgtd.portal), worker_main.perform),
+            "logs in": (login_job(portal=tgtd.portal), worker_main.perform),
         }
         for name, (job, perform) in jobs.items():
             print(f"{name:24}", *(f"{figure:11.2f}" for figure in measure(job, perform)))

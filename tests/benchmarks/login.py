@@ -13,11 +13,11 @@ import pstats
 import time
 
 from iscsid.protocol.chap import RANDOM_OCTETS
-from iscsid.protocol.login import LoginExchange
+from iscsid.protocol.login_exchange import LoginExchange
 from iscsid.protocol.parameters import LoginPlan, LoginResult
-from tests.target.joined import RANDOM, log_in, make_plan
+from tests.target.chap_fixtures import MUTUAL, ONE_WAY, script
+from tests.target.pairing import RANDOM, log_in, make_plan
 from tests.target.profile import LIO
-from tests.target.proofs import MUTUAL, ONE_WAY, script
 from tests.target.script import Script
 
 LOGINS = 1000

@@ -12,11 +12,11 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 
 from iscsid import facts, orders
-from iscsid.binding import Binding
+from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings
 from iscsid.facts import Device, Fact, KernelSession
-from iscsid.initiator.owner import Initiator
+from iscsid.initiator.initiator import Initiator
 from iscsid.jobs import DiscoveryJob, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
@@ -80,8 +80,8 @@ class Life:
     def _work(self, job: DiscoveryJob | LoginJob | ScanJob) -> Iterable[Fact]:
         match job:
             case DiscoveryJob():
-                found = (facts.TargetDiscovered(job.job, record) for record in self._records)
-                return [*found, facts.DiscoveryCompleted(job.job), facts.WorkerEnded(job.job)]
+                found = (facts.TargetDiscovered(job.id, record) for record in self._records)
+                return [*found, facts.DiscoveryCompleted(job.id), facts.WorkerEnded(job.id)]
             case LoginJob():
                 result = LoginResult(
                     isid=job.login.isid,
@@ -91,10 +91,10 @@ class Life:
                     target_portal_group_tag=1,
                     parameters=PARAMETERS,
                 )
-                done = facts.LoginSucceeded(job.job, result, PORTAL)
-                return [done, facts.WorkerEnded(job.job)]
+                done = facts.LoginSucceeded(job.id, result, PORTAL)
+                return [done, facts.WorkerEnded(job.id)]
             case ScanJob():
-                return [facts.ScanFinished(job.job), facts.WorkerEnded(job.job)]
+                return [facts.ScanFinished(job.id), facts.WorkerEnded(job.id)]
 
     # --- what is measured -----------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class Life:
         self._due = []
         self._now += 60
         for sid in self.sids.values():
-            self.tell(facts.ConnectionBroke(sid, "the connection broke"))
+            self.tell(facts.ConnectionLost(sid, "the connection broke"))
         for timer in self._due:
             if timer.purpose is facts.TimerPurpose.RETRY_LOGIN:
                 self.tell(facts.TimerExpired(timer))
@@ -146,7 +146,7 @@ class Life:
                 sid=sid,
                 host_no=sid,
                 target_name=record.target_name,
-                marker=f"iscsid:{binding.bus}:{binding.target}:80aabbcc0000@{PORTAL}",
+                session_tag=f"iscsid:{binding.bus}:{binding.target}:80aabbcc0000@{PORTAL}",
                 state="LOGGED_IN",
                 target_state="SCANNED",
                 connection_state="up",

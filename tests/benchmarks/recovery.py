@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.machine import disks, faults, sessions
-from tests.machine.boot import Machine, what_is_missing
-from tests.machine.daemon import wait_until
-from tests.machine.places import CHECKOUT
-from tests.machine.recovery import Stage, staged, states
-from tests.machine.workload import Workload, writing
+from tests.vm import disks, faults, sessions
+from tests.vm.boot import Machine, what_is_missing
+from tests.vm.daemon import wait_until
+from tests.vm.paths import CHECKOUT
+from tests.vm.recovery import Stage, staged, states
+from tests.vm.workload import Workload, writing
 
 COUNT = 32
 OPEN_ISCSI = CHECKOUT / ".cache" / "open-iscsi"
@@ -48,7 +48,7 @@ ADDRESS = f"127.0.0.1:{faults.PORT}"
 class Measurement:
     """One daemon, and the writes that it keeps going."""
 
-    who: str
+    log_prefix: str
     pid: int
     storage: faults.Storage
     workload: Workload
@@ -77,7 +77,9 @@ class Measurement:
         # Children may still be ending, and are counted when they have.
         time.sleep(1)
         used = processor_time(self.pid) - before
-        print(f"{self.who}: {what}: {waited:.1f} s, {used:.1f} s of processor time", flush=True)
+        print(
+            f"{self.log_prefix}: {what}: {waited:.1f} s, {used:.1f} s of processor time", flush=True
+        )
 
 
 def processor_time(pid: int) -> float:

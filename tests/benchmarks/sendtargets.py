@@ -12,7 +12,7 @@ import time
 import tracemalloc
 
 from iscsid.protocol.codes import RESERVED_TAG
-from iscsid.protocol.discovery import DiscoveryExchange
+from iscsid.protocol.discovery_exchange import DiscoveryExchange
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Isid, LoginResult
 from iscsid.protocol.pdu import TextResponse

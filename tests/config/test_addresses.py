@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iscsid.config import addresses
 from iscsid.config.addresses import parse_network
-from iscsid.config.values import Misfit, Syntax
+from iscsid.config.values import InvalidValue, Syntax
 from iscsid.protocol.names import Portal, TargetAddress
 
 NETWORKS = [
@@ -62,7 +62,7 @@ def test_a_network_means(text: str, network: str) -> None:
 
 @pytest.mark.parametrize("text, why", NO_NETWORKS)
 def test_what_is_no_network_is_told_why(text: str, why: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse_network(text)
     assert caught.value.why == why
 
@@ -85,7 +85,7 @@ def test_a_network_contains_every_address_it_was_made_from(pair: tuple[Any, int]
 def test_any_text_is_a_network_or_a_misfit(text: str) -> None:
     try:
         parse_network(text)
-    except Misfit as misfit:
+    except InvalidValue as misfit:
         assert misfit.why
 
 
@@ -160,13 +160,13 @@ def test_a_place_means(syntax: Syntax[Any], text: str, value: object) -> None:
     ],
 )
 def test_what_is_no_place_is_told_why(syntax: Syntax[Any], text: str, why: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         syntax.parse(text)
     assert caught.value.why == why
 
 
 def test_a_name_that_is_none_is_told_in_the_words_of_the_names_module() -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         addresses.TARGET_NAME.parse("disk1")
     assert caught.value.why == (
         "'disk1' is no iSCSI name: it begins with none of iqn., eui. and naa."

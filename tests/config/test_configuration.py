@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from iscsid.config.complaints import Complaint
 from iscsid.config.configuration import Configuration
+from iscsid.config.diagnostics import Diagnostic
 from iscsid.config.settings import SessionSettings, StaticTarget
 from iscsid.protocol.names import IscsiName, Portal
 
@@ -29,6 +29,6 @@ def test_the_owner_s_question_is_passed_on_whole() -> None:
 
 
 def test_what_is_said_counts_in_comparisons_and_what_is_noted_does_not() -> None:
-    noted = Configuration(notes=(Complaint("f", 1, 1, "note"),), has_secrets=True)
+    noted = Configuration(notes=(Diagnostic("f", 1, 1, "note"),), has_secrets=True)
     assert noted == Configuration()
     assert Configuration(static_targets=(StaticTarget(NAME, ()),)) != Configuration()

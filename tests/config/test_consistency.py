@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid.config.complaints import ConfigurationErrors
+from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.parse import parse_configuration
 
 NAME = "iqn.2001-04.com.example:disk"
 ONE, TWO, THREE = "first-secret-1", "second-secret-2", "third-secret-3"
 
 
-def complaints(*lines: str) -> list[str]:
+def diagnostics(*lines: str) -> list[str]:
     try:
         parse_configuration("\n".join(lines), "f")
     except ConfigurationErrors as errors:
@@ -20,7 +20,7 @@ def complaints(*lines: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "first, second, complaint",
+    "first, second, diagnostic",
     [
         (
             "DiscoveryAddress=10.0.0.1",
@@ -43,13 +43,13 @@ def complaints(*lines: str) -> list[str]:
     ],
 )
 def test_two_entries_for_the_same_thing_are_refused(
-    first: str, second: str, complaint: str
+    first: str, second: str, diagnostic: str
 ) -> None:
-    assert complaints(first, second) == [complaint]
+    assert diagnostics(first, second) == [diagnostic]
 
 
 @pytest.mark.parametrize(
-    "lines, complaint",
+    "lines, diagnostic",
     [
         (
             ["FirstBurstLength=1M", "MaxBurstLength=512K"],
@@ -68,13 +68,13 @@ def test_two_entries_for_the_same_thing_are_refused(
         ),
     ],
 )
-def test_a_first_burst_longer_than_any_burst_is_refused(lines: list[str], complaint: str) -> None:
-    assert complaints(*lines) == [complaint]
+def test_a_first_burst_longer_than_any_burst_is_refused(lines: list[str], diagnostic: str) -> None:
+    assert diagnostics(*lines) == [diagnostic]
 
 
 def test_a_first_burst_that_nobody_set_follows_the_longest_burst() -> None:
-    assert complaints("MaxBurstLength=4096") == []
-    assert complaints(f"TargetName={NAME}", " MaxBurstLength=4096") == []
+    assert diagnostics("MaxBurstLength=4096") == []
+    assert diagnostics(f"TargetName={NAME}", " MaxBurstLength=4096") == []
 
 
 HALVES = [
@@ -97,11 +97,11 @@ def test_half_a_pair_of_credentials_is_refused(
 ) -> None:
     lines = [opener, f" {line}"] if opener else [line]
     place = f"{len(lines)}:{column + len(lines) - 1}"
-    assert complaints(*lines) == [f"f:{place}: {what}{where}; expected {missing}"]
+    assert diagnostics(*lines) == [f"f:{place}: {what}{where}; expected {missing}"]
 
 
 def test_a_global_half_that_several_entries_inherit_is_refused_once() -> None:
-    assert complaints("Username=a", "DiscoveryAddress=10.0.0.1", "DiscoveryAddress=10.0.0.2") == [
+    assert diagnostics("Username=a", "DiscoveryAddress=10.0.0.1", "DiscoveryAddress=10.0.0.2") == [
         "f:1:10: OutgoingUsername without OutgoingPassword for DiscoveryAddress 10.0.0.1:3260; "
         "expected OutgoingPassword",
     ]
@@ -109,7 +109,7 @@ def test_a_global_half_that_several_entries_inherit_is_refused_once() -> None:
 
 def test_a_global_name_may_be_completed_by_each_entry() -> None:
     assert (
-        complaints(
+        diagnostics(
             "Username=a",
             "DiscoveryAddress=10.0.0.1",
             f" Password={ONE}",
@@ -125,7 +125,7 @@ def test_a_global_name_may_be_completed_by_each_entry() -> None:
 def test_credentials_below_a_target_must_be_whole_by_themselves() -> None:
     """From which DiscoveryAddress the other half would come is not known."""
     whole = ["Username=a", f"Password={ONE}", "DiscoveryAddress=10.0.0.1"]
-    assert complaints(*whole, f"TargetName={NAME}", " Username=b") == [
+    assert diagnostics(*whole, f"TargetName={NAME}", " Username=b") == [
         f"f:5:11: OutgoingUsername without OutgoingPassword for TargetName {NAME}; "
         "expected OutgoingPassword"
     ]
@@ -137,22 +137,22 @@ BOTH = "expected OutgoingUsername and OutgoingPassword as well"
 
 
 def test_a_target_that_shall_prove_itself_alone_is_refused() -> None:
-    assert complaints(*INCOMING) == [f"f:1:18: {ONE_SIDED}; {BOTH}"]
+    assert diagnostics(*INCOMING) == [f"f:1:18: {ONE_SIDED}; {BOTH}"]
     below = [f" {line}" for line in INCOMING]
-    assert complaints("DiscoveryAddress=10.0.0.1", *below) == [
+    assert diagnostics("DiscoveryAddress=10.0.0.1", *below) == [
         f"f:2:19: {ONE_SIDED} for DiscoveryAddress 10.0.0.1:3260; {BOTH}"
     ]
-    assert complaints(f"TargetName={NAME}", *below) == [
+    assert diagnostics(f"TargetName={NAME}", *below) == [
         f"f:2:19: {ONE_SIDED} for TargetName {NAME}; {BOTH}"
     ]
 
 
 def test_mutual_authentication_is_accepted() -> None:
     outgoing = ["Username=a", f"Password={ONE}"]
-    assert complaints(*outgoing, *INCOMING, "DiscoveryAddress=10.0.0.1") == []
+    assert diagnostics(*outgoing, *INCOMING, "DiscoveryAddress=10.0.0.1") == []
     below = [f" {line}" for line in (*outgoing, *INCOMING)]
-    assert complaints("DiscoveryAddress=10.0.0.1", *below) == []
-    assert complaints(f"TargetName={NAME}", *below) == []
+    assert diagnostics("DiscoveryAddress=10.0.0.1", *below) == []
+    assert diagnostics(f"TargetName={NAME}", *below) == []
 
 
 @pytest.mark.parametrize(
@@ -194,17 +194,17 @@ def test_mutual_authentication_is_accepted() -> None:
 def test_a_secret_that_serves_both_directions_is_refused_wherever_it_stands(
     lines: list[str], line: int, column: int, of_line: int
 ) -> None:
-    (complaint,) = complaints(*lines)
-    assert complaint == (
+    (diagnostic,) = diagnostics(*lines)
+    assert diagnostic == (
         f"f:{line}:{column}: the IncomingPassword is the OutgoingPassword of line {of_line}; "
         "expected two different secrets"
     )
-    assert ONE not in complaint
+    assert ONE not in diagnostic
 
 
 def test_the_same_secret_may_serve_several_targets() -> None:
     entry = [" Username=a", f" Password={ONE}"]
-    assert complaints(f"TargetName={NAME}", *entry, f"TargetName={NAME}2", *entry) == []
+    assert diagnostics(f"TargetName={NAME}", *entry, f"TargetName={NAME}2", *entry) == []
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_a_broken_line_does_not_make_its_neighbour_half_a_pair(broken: str) -> N
         ["DiscoveryAddress=10.0.0.1", " Username=a", f" {broken}"],
         [f"TargetName={NAME}", f" {broken}", " Username=a"],
     ):
-        assert len(complaints(*lines)) == 1
+        assert len(diagnostics(*lines)) == 1
 
 
 def test_broken_lengths_are_not_compared() -> None:
-    assert len(complaints("FirstBurstLength=1M", "MaxBurstLength=1")) == 1
-    assert len(complaints("FirstBurstLength=99M", "MaxBurstLength=512")) == 1
+    assert len(diagnostics("FirstBurstLength=1M", "MaxBurstLength=1")) == 1
+    assert len(diagnostics("FirstBurstLength=99M", "MaxBurstLength=512")) == 1
 
 
 def test_a_target_that_nobody_can_report_is_noted() -> None:

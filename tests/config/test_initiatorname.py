@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.config.complaints import ConfigurationErrors
+from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.initiatorname import (
     InitiatorIdentity,
     missing_initiator_name,
@@ -19,7 +19,7 @@ FILE = "/etc/initiatorname.iscsi"
 COMMAND = f'echo "InitiatorName=$(iscsi-iname)" > {FILE}'
 
 
-def complaints(text: str | bytes) -> list[str]:
+def diagnostics(text: str | bytes) -> list[str]:
     with pytest.raises(ConfigurationErrors) as caught:
         parse_initiator_name(text, FILE)
     return list(caught.value.lines)
@@ -55,12 +55,12 @@ def test_an_alias_may_have_blanks_and_any_letters() -> None:
 @pytest.mark.parametrize("text", ["", "\n", "# InitiatorName=x\n", "InitiatorAlias=here\n"])
 def test_a_file_without_a_name_is_refused_with_the_command_that_makes_one(text: str) -> None:
     expected = f"{FILE}: an InitiatorName is required; expected one line: {COMMAND}"
-    assert complaints(text) == [expected]
+    assert diagnostics(text) == [expected]
     assert str(missing_initiator_name(FILE)) == expected
 
 
 @pytest.mark.parametrize(
-    "text, complaint",
+    "text, diagnostic",
     [
         ("InitiatorName=", f"{FILE}:1:15: no value after '='; expected Keyword=value"),
         (
@@ -95,17 +95,19 @@ def test_a_file_without_a_name_is_refused_with_the_command_that_makes_one(text: 
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str | bytes, complaint: str) -> None:
-    assert complaints(text) == [complaint]
+def test_what_is_wrong_is_told_with_its_place(text: str | bytes, diagnostic: str) -> None:
+    assert diagnostics(text) == [diagnostic]
 
 
 def test_a_name_with_a_blank_in_it_is_no_name() -> None:
-    (complaint,) = complaints(f"InitiatorName={NAME} and more")
-    assert complaint.startswith(f"{FILE}:1:15: InitiatorName: '{NAME} and more' is no iSCSI name: ")
+    (diagnostic,) = diagnostics(f"InitiatorName={NAME} and more")
+    assert diagnostic.startswith(
+        f"{FILE}:1:15: InitiatorName: '{NAME} and more' is no iSCSI name: "
+    )
 
 
 def test_all_complaints_come_at_once() -> None:
-    assert len(complaints("Foo\nInitiatorName=x\nBar=1\n")) == 3
+    assert len(diagnostics("Foo\nInitiatorName=x\nBar=1\n")) == 3
 
 
 @given(st.binary(max_size=200))
@@ -113,6 +115,6 @@ def test_any_octets_are_an_identity_or_complaints(octets: bytes) -> None:
     try:
         identity = parse_initiator_name(octets, FILE)
     except ConfigurationErrors as errors:
-        assert errors.complaints
+        assert errors.diagnostics
     else:
         assert identity.name

@@ -9,7 +9,7 @@ from typing import get_args, get_origin, get_type_hints
 import pytest
 
 from iscsid.config import obsolete
-from iscsid.config.complaints import ConfigurationErrors
+from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.entries import EntryKind
 from iscsid.config.grammar import PLACES, SCOPE_OF, Keyword, Scope
 from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS, KEYWORDS
@@ -233,10 +233,10 @@ def test_a_wrong_value_is_told_with_the_place_and_what_was_expected(field: str) 
     row, (_, wrong) = BY_FIELD[field], SAMPLES[field]
     with pytest.raises(ConfigurationErrors) as caught:
         parse_configuration(f"# first\n  {row.name} = {wrong}", "f")
-    (complaint,) = caught.value.complaints
-    assert (complaint.line, complaint.column) == (2, len(row.name) + 6)
-    assert complaint.word == wrong and complaint.what.startswith(f"{row.name}: ")
-    assert complaint.expected == row.syntax.expected
+    (diagnostic,) = caught.value.diagnostics
+    assert (diagnostic.line, diagnostic.column) == (2, len(row.name) + 6)
+    assert diagnostic.word == wrong and diagnostic.what.startswith(f"{row.name}: ")
+    assert diagnostic.expected == row.syntax.expected
 
 
 @pytest.mark.parametrize("name", obsolete.NO_LONGER)

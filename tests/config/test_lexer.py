@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid.config.complaints import Complaint
+from iscsid.config.diagnostics import Diagnostic
 from iscsid.config.lexer import Line, decode, lex
 
 
@@ -90,7 +90,7 @@ def test_what_quotes_and_special_characters_mean(written: str, meant: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text, complaint",
+    "text, diagnostic",
     [
         ("LoginTimeout 15", "f:1:1: no '=' after 'LoginTimeout'; expected Keyword=value"),
         ("  LoginTimeout", "f:1:3: no '=' after 'LoginTimeout'; expected Keyword=value"),
@@ -127,8 +127,8 @@ def test_what_quotes_and_special_characters_mean(written: str, meant: str) -> No
         ),
     ],
 )
-def test_a_broken_line_is_told_with_its_place(text: str, complaint: str) -> None:
-    assert flaw(text) == complaint
+def test_a_broken_line_is_told_with_its_place(text: str, diagnostic: str) -> None:
+    assert flaw(text) == diagnostic
 
 
 def test_a_broken_line_shows_nothing_of_what_may_be_a_secret() -> None:
@@ -160,17 +160,17 @@ def test_octets_that_are_no_utf_8_are_kept() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_named_with_the_command_that_converts_it(encoding: str) -> None:
-    complaint = decode("LoginTimeout=15\n".encode(encoding), "f")
-    assert str(complaint) == (
+    diagnostic = decode("LoginTimeout=15\n".encode(encoding), "f")
+    assert str(diagnostic) == (
         "f:1:1: the file is written in UTF-16; "
         "expected UTF-8; convert it: iconv -f UTF-16 -t UTF-8 f"
     )
 
 
 def test_a_binary_file_gets_one_complaint_at_its_first_nul() -> None:
-    complaint = decode(b"\x7fELF\x02\nab\0cd\n" + bytes(1000), "f")
-    assert isinstance(complaint, Complaint)
-    assert (complaint.line, complaint.column) == (2, 3)
-    assert str(complaint) == (
+    diagnostic = decode(b"\x7fELF\x02\nab\0cd\n" + bytes(1000), "f")
+    assert isinstance(diagnostic, Diagnostic)
+    assert (diagnostic.line, diagnostic.column) == (2, 3)
+    assert str(diagnostic) == (
         "f:2:3: a NUL octet: this is no text file; expected lines of text in UTF-8"
     )

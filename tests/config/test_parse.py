@@ -8,13 +8,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from iscsid.config.complaints import ConfigurationErrors
 from iscsid.config.configuration import Configuration
+from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.parse import parse_configuration
 from iscsid.config.settings import SessionSettings
 from iscsid.protocol.names import IscsiName, Portal
-from tests.config.writing import files, render, spellings
 from tests.fuzz import fuzz_configuration
+from tests.support.config_writing import files, render, spellings
 
 TARGET = IscsiName("iqn.1987-05.com.cisco:00.01c82dc85b33.fc8disk1")
 
@@ -156,7 +156,7 @@ def test_all_complaints_come_in_one_run_and_in_order() -> None:
     text = "Foo=1\nTargetName=x\n LUNs=y\nDiscoveryAddress=10.0.0.1\n Username=a\nBar\n"
     with pytest.raises(ConfigurationErrors) as caught:
         parse_configuration(text, "f")
-    assert [complaint.line for complaint in caught.value.complaints] == [1, 2, 3, 5, 6]
+    assert [diagnostic.line for diagnostic in caught.value.diagnostics] == [1, 2, 3, 5, 6]
 
 
 def test_no_secret_is_ever_shown() -> None:
@@ -178,7 +178,7 @@ def test_no_secret_is_ever_shown() -> None:
             try:
                 shown = repr(parse_configuration(text, "f"))
             except ConfigurationErrors as errors:
-                shown = f"{errors} {errors!r} {errors.failure()} {errors.complaints}"
+                shown = f"{errors} {errors!r} {errors.failure()} {errors.diagnostics}"
             assert "sesame" not in shown
 
 
@@ -220,9 +220,9 @@ def judge(octets: bytes) -> None:
         parse_configuration(octets, "f")
     except ConfigurationErrors as errors:
         lines = octets.split(b"\n")
-        for complaint in errors.complaints:
-            assert 1 <= complaint.line <= len(lines)
-            assert 1 <= complaint.column <= len(lines[complaint.line - 1]) + 1
+        for diagnostic in errors.diagnostics:
+            assert 1 <= diagnostic.line <= len(lines)
+            assert 1 <= diagnostic.column <= len(lines[diagnostic.line - 1]) + 1
 
 
 @given(st.binary(max_size=300))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from iscsid.config import values
 from iscsid.config.settings import DigestPolicy, MultipathPolicy
-from iscsid.config.values import Misfit, Syntax, parse_number
+from iscsid.config.values import InvalidValue, Syntax, parse_number
 from iscsid.protocol.parameters import ChapAlgorithm
 from iscsid.secret import Secret
 
@@ -134,7 +134,7 @@ def test_a_value_means(syntax: Syntax[Any], text: str, value: object) -> None:
 
 @pytest.mark.parametrize("syntax, text, why", BAD, ids=_label)
 def test_a_wrong_value_is_refused_and_told_why(syntax: Syntax[Any], text: str, why: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         syntax.parse(text)
     assert caught.value.why == why
 
@@ -184,7 +184,7 @@ def test_what_to_write_is_told_in_words(syntax: Syntax[Any], expected: str) -> N
 
 
 def test_a_word_that_is_nearly_right_brings_a_suggestion() -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         values.DIGEST.parse("prefer-of")
     assert caught.value.suggestion == "prefer-off"
 
@@ -193,7 +193,7 @@ def test_a_word_that_is_nearly_right_brings_a_suggestion() -> None:
 def test_a_number_is_what_plain_digits_say_and_nothing_else(text: str) -> None:
     try:
         number = parse_number(text, 0, 10**9)
-    except Misfit:
+    except InvalidValue:
         return
     assert text.isascii() and number in (int(text, 16 if "x" in text.lower() else 10),)
 
@@ -208,5 +208,5 @@ def test_any_text_is_a_value_or_a_misfit(text: str) -> None:
     for syntax in {id(syntax): syntax for syntax, *_ in GOOD}.values():
         try:
             syntax.parse(text)
-        except Misfit as misfit:
+        except InvalidValue as misfit:
             assert misfit.why.isprintable()

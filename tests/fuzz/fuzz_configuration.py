@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from iscsid.config.complaints import ConfigurationErrors  # noqa: E402
+from iscsid.config.diagnostics import ConfigurationErrors  # noqa: E402
 from iscsid.config.parse import parse_configuration  # noqa: E402
 from iscsid.protocol.names import IscsiName, Portal  # noqa: E402
-from tests.config.writing import render  # noqa: E402
+from tests.support.config_writing import render  # noqa: E402
 
 TARGET = IscsiName("iqn.2001-04.com.example:disk")
 
@@ -26,8 +26,8 @@ def test_one_input(data: bytes) -> None:
     try:
         configuration = parse_configuration(data, "fuzz")
     except ConfigurationErrors as errors:
-        assert errors.complaints
-        assert all(complaint.line >= 1 <= complaint.column for complaint in errors.complaints)
+        assert errors.diagnostics
+        assert all(diagnostic.line >= 1 <= diagnostic.column for diagnostic in errors.diagnostics)
         assert all(line.isprintable() for line in errors.lines)
         return
     for discovery in (None, *configuration.discoveries):

@@ -7,15 +7,15 @@ from dataclasses import replace
 from iscsid import facts, orders
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import TimerPurpose
 from iscsid.initiator.retry import STABLE_AFTER
 from iscsid.jobs import DiscoveryJob
 from iscsid.orders import StartWorker
-from tests.initiator.stage import DISK, PORTAL, Stage, record
+from tests.support.harness import DISK, PORTAL, Stage, record
 
-REFUSED = Failure(Decision.RETRY, "connection refused")
-FINAL = Failure(Decision.GIVE_UP, "not authorised")
+REFUSED = Failure(Retry.SOON, "connection refused")
+FINAL = Failure(Retry.NEVER, "not authorised")
 ASKED = DiscoverySettings(portal=PORTAL)
 
 
@@ -92,7 +92,7 @@ def test_a_target_that_keeps_no_discovery_session_is_asked_once() -> None:
     assert not retries(stage) and stage.said("does not keep discovery sessions")
     stage.reload(Configuration(discoveries=(ASKED,)))
     discovery = [j for j in stage.jobs if isinstance(j, DiscoveryJob)][-1]
-    assert discovery.job != job and not discovery.keep
+    assert discovery.id != job and not discovery.keep
 
 
 def test_several_sighups_while_it_is_asked_become_one_more_run() -> None:

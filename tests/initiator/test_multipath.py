@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from iscsid import facts, orders
-from iscsid.binding import Binding
+from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import KernelSession
-from iscsid.initiator.marker import parse_marker
+from iscsid.initiator.session_tag import parse_session_tag
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, TargetAddress
-from tests.initiator.stage import (
+from tests.support.harness import (
     DISK,
     PORTAL,
     SECOND,
@@ -42,9 +42,9 @@ def with_policy(policy: MultipathPolicy) -> Configuration:
 
 def path(number: int, policy: MultipathPolicy) -> KernelSession:
     """One of the two paths as the kernel runs it."""
-    marker = f"iscsid:{number}:0:80aabbcc0{number}00/{PATHS[policy][number]}@{PORTAL}"
+    session_tag = f"iscsid:{number}:0:80aabbcc0{number}00/{PATHS[policy][number]}@{PORTAL}"
     return replace(
-        kernel_session(number + 1, marker=marker),
+        kernel_session(number + 1, session_tag=session_tag),
         persistent_portal=(PORTAL, SECOND)[number],
         portal_group_tag=number + 1,
     )
@@ -63,9 +63,9 @@ def test_each_path_says_in_the_kernel_which_it_is(policy: MultipathPolicy) -> No
     assert [job.portal for job in logins] == [PORTAL, SECOND]
     (start,) = stage.logged_in(SECOND)
     assert isinstance(start, orders.StartSession)
-    marker = parse_marker(start.description.marker)
-    assert marker is not None
-    assert (marker.binding, marker.path) == (ONE, PATHS[policy][1])
+    session_tag = parse_session_tag(start.description.session_tag)
+    assert session_tag is not None
+    assert (session_tag.binding, session_tag.path) == (ONE, PATHS[policy][1])
 
 
 @each_policy
@@ -91,18 +91,18 @@ def test_a_path_that_another_address_reports_waits_for_what_that_says() -> None:
     stage.begin(both, path(0, policy), path(1, policy))
     first, second = discoveries(stage)
     only = DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1),))
-    answer = facts.TargetDiscovered(first.job, only), facts.DiscoveryCompleted(first.job)
-    assert stage.tell(*answer, facts.WorkerEnded(first.job)) == []
-    unreachable = Failure(Decision.RETRY, "connection refused")
-    stage.tell(facts.DiscoveryFailed(second.job, unreachable), facts.WorkerEnded(second.job))
+    answer = facts.TargetDiscovered(first.id, only), facts.DiscoveryCompleted(first.id)
+    assert stage.tell(*answer, facts.WorkerEnded(first.id)) == []
+    unreachable = Failure(Retry.SOON, "connection refused")
+    stage.tell(facts.DiscoveryFailed(second.id, unreachable), facts.WorkerEnded(second.id))
     stage.reload(both)
     again = discoveries(stage)[-2:]
     for asked in again:
-        done = facts.DiscoveryCompleted(asked.job), facts.WorkerEnded(asked.job)
-        reported = facts.TargetDiscovered(asked.job, only)
+        done = facts.DiscoveryCompleted(asked.id), facts.WorkerEnded(asked.id)
+        reported = facts.TargetDiscovered(asked.id, only)
         given = stage.tell(*([reported] if asked.portal == PORTAL else []), *done)
-        assert kinds(given) == ([] if asked is again[0] else ["CheckDisks"])
-    assert given == [orders.CheckDisks(2, may_open=True)], "nobody knows of it any more"
+        assert kinds(given) == ([] if asked is again[0] else ["CheckDiskUsers"])
+    assert given == [orders.CheckDiskUsers(2, may_open=True)], "nobody knows of it any more"
 
 
 @each_policy
@@ -114,7 +114,7 @@ def test_both_paths_keep_their_numbers_when_the_lines_go_while_they_are_up(
     stage.discovered(TARGET)
     stage.bindings = "# end of bindings\n"
     given = stage.reload(with_policy(policy))
-    assert not {"SendLogout", "LoginJob", "CheckDisks"} & set(kinds(given))
+    assert not {"SendLogout", "LoginJob", "CheckDiskUsers"} & set(kinds(given))
     first, second = PATHS[policy]
     assert lines(stage) == [["0", "0", DISK, first], ["1", "0", DISK, second]]
     assert not stage.said("no longer gives")
@@ -130,8 +130,8 @@ def test_a_session_that_becomes_one_of_several_paths_says_so_with_a_new_login() 
     stage.tell(facts.CmdSnLearned(1, 9))
     (resume,) = stage.logged_in()
     assert isinstance(resume, orders.ResumeSession) and resume.binding == ZERO
-    marker = parse_marker(resume.description.marker)
-    assert marker is not None and marker.path == str(PORTAL)
+    session_tag = parse_session_tag(resume.description.session_tag)
+    assert session_tag is not None and session_tag.path == str(PORTAL)
 
 
 def test_a_session_whose_number_goes_to_another_portals_path_moves_there() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from iscsid import facts
-from iscsid.binding import Binding
-from iscsid.errors import Decision, Failure
+from iscsid.bindings.binding import Binding
+from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact
 from iscsid.initiator.once import outcome
 from iscsid.jobs import JobId
 
 JOB = JobId(1)
-WHY = Failure(Decision.RETRY, "connection refused")
+WHY = Failure(Retry.SOON, "connection refused")
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import pytest
 
 from iscsid import facts, orders
 from iscsid.config.settings import SessionSettings
-from iscsid.errors import Decision
+from iscsid.errors import Retry
 from iscsid.facts import LoginSucceeded, TimerPurpose
-from iscsid.initiator.paths import Way
-from iscsid.initiator.portal_groups import Reached, compare_portal_group
+from iscsid.initiator.planning import PortalOption
+from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group
 from iscsid.jobs import JobId, LoginJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, Portal, TargetAddress
 from iscsid.protocol.parameters import Isid, LoginResult
-from tests.initiator.stage import (
+from tests.support.harness import (
     DISK,
     PORTAL,
     SECOND,
@@ -43,9 +43,9 @@ def login(tag: int | None, portal: Portal = PORTAL) -> LoginSucceeded:
         (None, 2, PORTAL, None, True),
         (1, None, PORTAL, None, True),
         (1, 2, SECOND, None, True),
-        (1, 2, PORTAL, Reached(PORTAL, 2), True),
-        (1, 2, PORTAL, Reached(SECOND, 2), False),
-        (1, 3, PORTAL, Reached(PORTAL, 2), False),
+        (1, 2, PORTAL, LoginEndpoint(PORTAL, 2), True),
+        (1, 2, PORTAL, LoginEndpoint(SECOND, 2), False),
+        (1, 3, PORTAL, LoginEndpoint(PORTAL, 2), False),
         (0, 0, PORTAL, None, True),
         (0, 1, PORTAL, None, False),
     ],
@@ -63,13 +63,17 @@ def login(tag: int | None, portal: Portal = PORTAL) -> LoginSucceeded:
     ],
 )
 def test_portal_groups_are_compared_where_both_are_known(
-    known: int | None, found: int | None, portal: Portal, before: Reached | None, is_the_same: bool
+    known: int | None,
+    found: int | None,
+    portal: Portal,
+    before: LoginEndpoint | None,
+    is_the_same: bool,
 ) -> None:
-    way = Way(PORTAL, known, SessionSettings())
-    failure = compare_portal_group(way, login(found, portal), before)
+    option = PortalOption(PORTAL, known, SessionSettings())
+    failure = compare_portal_group(option, login(found, portal), before)
     assert (failure is None) is is_the_same
     if failure is not None:
-        assert failure.decision is Decision.RETRY_SLOWLY
+        assert failure.retry is Retry.LATER
         assert f"was {known} and is {found}" in failure.what
 
 
@@ -83,13 +87,13 @@ def log_in(stage: Stage, tag: int, portal: Portal = PORTAL) -> list[Order]:
     said = login(tag, portal)
     result = replace(said.result, isid=job.login.isid, cmd_sn=job.login.cmd_sn)
     return stage.tell(
-        facts.LoginSucceeded(job.job, result, portal, said.moved_to), facts.WorkerEnded(job.job)
+        facts.LoginSucceeded(job.id, result, portal, said.moved_to), facts.WorkerEnded(job.id)
     )
 
 
 def lose(stage: Stage) -> None:
     stage.now += 100
-    stage.tell(facts.ConnectionBroke(1, "reset"))
+    stage.tell(facts.ConnectionLost(1, "reset"))
     stage.wait(TimerPurpose.RETRY_LOGIN)
     stage.tell(facts.CmdSnLearned(1, 9))
 

@@ -9,8 +9,8 @@ import pytest
 from iscsid.errors import ChapAlgorithmsRefused, LoginRejected
 from iscsid.protocol.parameters import ChapAlgorithm
 from iscsid.protocol.security import fallback_plan
-from tests.target.joined import failure_of, result_of
-from tests.target.proofs import BOB, ONE_WAY, script, with_algorithms
+from tests.target.chap_fixtures import BOB, ONE_WAY, script, with_algorithms
+from tests.target.pairing import failure_of, result_of
 from tests.target.script import Script, hang_up, say
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from iscsid.errors import MalformedPdu
-from iscsid.protocol.digests import check, crc32c, digest_length, seal
+from iscsid.protocol.digests import append_digest, check, crc32c, digest_length
 from iscsid.protocol.parameters import Digest
 
 READ_COMMAND = bytes.fromhex(
@@ -30,8 +30,8 @@ def test_the_checksums_are_the_standard_s_own(octets: bytes, digest: str) -> Non
 
 
 def test_a_digest_stands_behind_what_it_covers_or_is_not_there() -> None:
-    assert seal(b"data", Digest.NONE) == b"data"
-    assert seal(b"data", Digest.CRC32C) == b"data" + crc32c(b"data")
+    assert append_digest(b"data", Digest.NONE) == b"data"
+    assert append_digest(b"data", Digest.CRC32C) == b"data" + crc32c(b"data")
     assert (digest_length(Digest.NONE), digest_length(Digest.CRC32C)) == (0, 4)
 
 

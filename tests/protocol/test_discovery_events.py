@@ -10,13 +10,13 @@ from iscsid.protocol.codes import (
     AsyncEvent,
     RejectReason,
 )
-from iscsid.protocol.discovery import DiscoveryOutcome
 from iscsid.protocol.discovery_events import (
     ConnectionDropped,
     DiscoveryEvent,
     LogoutRequested,
     SomethingChanged,
 )
+from iscsid.protocol.discovery_exchange import DiscoveryOutcome
 from iscsid.protocol.pdu import (
     LogoutRequest,
     NopIn,
@@ -24,18 +24,18 @@ from iscsid.protocol.pdu import (
     Reject,
     TextRequest,
 )
-from tests import conversation
-from tests.conversation import ANSWER, LUN, Conversation
+from tests.support import scripted_discovery
+from tests.support.scripted_discovery import ANSWER, LUN, Conversation
 
 
 @pytest.fixture
 def asked() -> Conversation:
-    return conversation.asked()
+    return scripted_discovery.asked()
 
 
 @pytest.fixture
 def answered() -> Conversation:
-    return conversation.answered()
+    return scripted_discovery.answered()
 
 
 def test_a_ping_is_answered_with_its_tag_and_lun(answered: Conversation) -> None:

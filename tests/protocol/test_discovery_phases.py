@@ -14,24 +14,24 @@ from iscsid.protocol.codes import (
     Stage,
 )
 from iscsid.protocol.pdu import (
-    SPOKEN,
+    KNOWN_PDUS,
     AsyncMessage,
+    KnownPdu,
     LoginResponse,
     LogoutResponse,
     NopIn,
-    OtherPdu,
     Pdu,
+    RawPdu,
     Reject,
     Request,
-    SpokenPdu,
     TextResponse,
     decode,
 )
-from tests.conversation import ANSWER, ISID, Conversation, Numbers
-from tests.pdus import pdus
+from tests.support.pdus import pdus
+from tests.support.scripted_discovery import ANSWER, ISID, Conversation, Numbers
 
 
-def target_pdus() -> list[SpokenPdu]:
+def target_pdus() -> list[KnownPdu]:
     numbers = Numbers(stat_sn=0xFFFFFFFF, exp_cmd_sn=7, max_cmd_sn=7)
     return [
         TextResponse(final=True, initiator_task_tag=1, **numbers),
@@ -61,7 +61,7 @@ def in_phase(phase: str) -> Conversation:
 
 @pytest.mark.parametrize("phase", TAKEN)
 @pytest.mark.parametrize("pdu", target_pdus(), ids=lambda pdu: type(pdu).__name__)
-def test_only_what_may_come_in_a_phase_is_taken(phase: str, pdu: SpokenPdu) -> None:
+def test_only_what_may_come_in_a_phase_is_taken(phase: str, pdu: KnownPdu) -> None:
     conversation = in_phase(phase)
     if type(pdu) in TAKEN[phase]:
         conversation.say(pdu)
@@ -73,12 +73,12 @@ def test_only_what_may_come_in_a_phase_is_taken(phase: str, pdu: SpokenPdu) -> N
 @pytest.mark.parametrize("phase", TAKEN)
 @pytest.mark.parametrize("opcode", [0x01, 0x21, 0x25, 0x31, 0x3E])
 def test_a_pdu_of_no_business_here_is_named(phase: str, opcode: int) -> None:
-    pdu = OtherPdu(header=bytes([opcode]) + bytes(47))
+    pdu = RawPdu(header=bytes([opcode]) + bytes(47))
     with pytest.raises(ProtocolError, match=rf"a PDU \({pdu.opcode}\) came"):
         in_phase(phase).say(pdu)
 
 
-REQUESTS = [kind.opcode for kind in SPOKEN.values() if issubclass(kind, Request)]
+REQUESTS = [kind.opcode for kind in KNOWN_PDUS.values() if issubclass(kind, Request)]
 
 
 @pytest.mark.parametrize("opcode", REQUESTS)

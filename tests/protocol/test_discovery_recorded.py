@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from iscsid.protocol import serial
-from iscsid.protocol.discovery import DiscoveryExchange, DiscoveryOutcome
+from iscsid.protocol.discovery_exchange import DiscoveryExchange, DiscoveryOutcome
 from iscsid.protocol.names import IscsiName, TargetAddress, parse_target_address
 from iscsid.protocol.pdu import (
     LoginResponse,
     decode,
 )
-from tests import capture
-from tests.conversation import PORTAL, login
+from tests.support import capture
+from tests.support.scripted_discovery import PORTAL, login
 
 
 class Replay:

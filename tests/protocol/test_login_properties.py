@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from iscsid.errors import IscsidError
 from iscsid.protocol.codes import Stage
-from iscsid.protocol.login import LoginExchange
+from iscsid.protocol.login_exchange import LoginExchange
 from iscsid.protocol.parameters import Isid, LoginResult
 from iscsid.protocol.pdu import LoginResponse
-from tests.target.joined import ISID, RANDOM, carry, failure_of, log_in, make_plan
-from tests.target.legal import Encounter, encounters
 from tests.target.login import join_text, split_text
 from tests.target.negotiator import DEFAULTS, Negotiator, Pairs
+from tests.target.pairing import ISID, RANDOM, carry, failure_of, log_in, make_plan
 from tests.target.scripted import ScriptedTarget
+from tests.target.strategies import Encounter, encounters
 
 ATTRIBUTES = {
     "HeaderDigest": "header_digest",

@@ -8,9 +8,9 @@ import pytest
 
 from iscsid.protocol.parameters import Authentication, Credentials, LoginPlan, Offer
 from iscsid.secret import Secret
-from tests import tshark
-from tests.target.joined import ISID, log_in, make_plan
+from tests.support import tshark
 from tests.target.login import split_text
+from tests.target.pairing import ISID, log_in, make_plan
 from tests.target.profile import LIO, TGTD, Profile
 from tests.target.script import Script
 

@@ -49,7 +49,7 @@ def test_a_name_has_one_form(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, complaint",
+    "text, diagnostic",
     [
         ("", "begins with none of"),
         ("disk", "begins with none of"),
@@ -82,11 +82,11 @@ def test_a_name_has_one_form(text: str, name: str) -> None:
         ("iqn.2024-01.org:" + "\u3300" * 60, "normalised it has more than 223 octets"),
     ],
 )
-def test_what_is_no_name_is_refused_in_words(text: str, complaint: str) -> None:
+def test_what_is_no_name_is_refused_in_words(text: str, diagnostic: str) -> None:
     with pytest.raises(InvalidName) as error:
         parse_iscsi_name(text)
     message = str(error.value)
-    assert complaint in message
+    assert diagnostic in message
     assert message.isprintable() and len(message) < 350
 
 

@@ -10,7 +10,7 @@ from iscsid.errors import NegotiationError
 from iscsid.protocol.keys import KEYS, Key, Rule
 from iscsid.protocol.negotiation import OperationalNegotiation
 from iscsid.protocol.parameters import AgreedParameters, Digest, Offer
-from tests.target.joined import INITIATOR, TARGET, make_plan
+from tests.target.pairing import INITIATOR, TARGET, make_plan
 
 NUMERICAL = [key for key in KEYS.values() if key.rule in (Rule.MINIMUM, Rule.MAXIMUM) and key.ours]
 WIDE = Offer(max_burst_length=16777215, first_burst_length=16777215, max_outstanding_r2t=65535)

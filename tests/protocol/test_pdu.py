@@ -12,20 +12,20 @@ from iscsid.errors import MalformedPdu
 from iscsid.protocol.bhs import BHS_LENGTH, data_segment_length
 from iscsid.protocol.codes import Opcode, RejectReason, Stage
 from iscsid.protocol.pdu import (
+    KNOWN_PDUS,
     LAYOUTS,
-    SPOKEN,
+    KnownPdu,
     LoginResponse,
     NopIn,
-    OtherPdu,
     Pdu,
+    RawPdu,
     Reject,
-    SpokenPdu,
     TextRequest,
     TextResponse,
     decode,
 )
-from tests import capture
-from tests.pdus import EXAMPLES, pdus
+from tests.support import capture
+from tests.support.pdus import EXAMPLES, pdus
 
 IDENTIFIERS = [f"{type(pdu).__name__}-{number}" for number, (pdu, _) in enumerate(EXAMPLES)]
 
@@ -37,21 +37,21 @@ def decode_all(octets: bytes) -> Pdu:
 
 
 @pytest.mark.parametrize("pdu, octets", EXAMPLES, ids=IDENTIFIERS)
-def test_a_pdu_encodes_to_the_octets_of_the_standard(pdu: SpokenPdu, octets: str) -> None:
+def test_a_pdu_encodes_to_the_octets_of_the_standard(pdu: KnownPdu, octets: str) -> None:
     assert pdu.encode().hex(" ") == bytes.fromhex(octets).hex(" ")
 
 
 @pytest.mark.parametrize("pdu, octets", EXAMPLES, ids=IDENTIFIERS)
-def test_the_octets_of_the_standard_decode_to_the_pdu(pdu: SpokenPdu, octets: str) -> None:
+def test_the_octets_of_the_standard_decode_to_the_pdu(pdu: KnownPdu, octets: str) -> None:
     assert decode_all(bytes.fromhex(octets)) == pdu
 
 
 def test_every_kind_of_pdu_has_an_example() -> None:
-    assert {type(pdu) for pdu, _ in EXAMPLES} == set(SPOKEN.values())
+    assert {type(pdu) for pdu, _ in EXAMPLES} == set(KNOWN_PDUS.values())
 
 
-@pytest.mark.parametrize("kind", SPOKEN.values())
-def test_every_field_has_a_place_and_no_place_is_taken_twice(kind: type[SpokenPdu]) -> None:
+@pytest.mark.parametrize("kind", KNOWN_PDUS.values())
+def test_every_field_has_a_place_and_no_place_is_taken_twice(kind: type[KnownPdu]) -> None:
     assert {name for name, _ in LAYOUTS[kind]} == {field.name for field in fields(kind)} - {"data"}
     header = bytearray(BHS_LENGTH)
     header[0], header[1] = kind.opcode, kind.always
@@ -81,7 +81,7 @@ def test_any_header_decodes_to_something_that_encodes_alike(header: bytes, data:
     pdu = decode(header, data)
     assert pdu.opcode == header[0] & 0x3F
     assert str(pdu.opcode)
-    if isinstance(pdu, SpokenPdu):
+    if isinstance(pdu, KnownPdu):
         assert decode_all(pdu.encode()) == pdu
     else:
         assert pdu.encode()[: BHS_LENGTH + len(data)] == header + data
@@ -157,7 +157,7 @@ def test_data_of_another_length_than_announced_is_refused(data: bytes) -> None:
 def test_a_pdu_that_is_not_ours_keeps_header_and_data() -> None:
     header = bytes.fromhex("2180000000000003") + bytes(range(40))
     pdu = decode(header, b"abc")
-    assert pdu == OtherPdu(header=header, data=b"abc")
+    assert pdu == RawPdu(header=header, data=b"abc")
     assert pdu.opcode is Opcode.SCSI_RESPONSE
     assert pdu.encode() == header + b"abc\0"
 

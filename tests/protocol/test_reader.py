@@ -10,8 +10,8 @@ from iscsid.errors import MalformedPdu
 from iscsid.protocol.bhs import BHS_LENGTH, MAX_DATA_SEGMENT_LENGTH
 from iscsid.protocol.pdu import Pdu
 from iscsid.protocol.reader import PduReader
-from tests import capture
-from tests.pdus import EXAMPLES, pdus
+from tests.support import capture
+from tests.support.pdus import EXAMPLES, pdus
 
 STREAM = [bytes.fromhex(octets) for _, octets in EXAMPLES]
 

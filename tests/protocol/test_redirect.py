@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid.errors import Decision, LoginRejected
+from iscsid.errors import LoginRejected, Retry
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Redirection
 from iscsid.protocol.redirect import (
@@ -71,7 +71,7 @@ def test_an_address_of_no_use_ends_the_login_and_is_shown_safely(text: str) -> N
     with pytest.raises(LoginRejected) as raised:
         read_redirection(0x0101, (("TargetAddress", text),))
     assert raised.value.status == 0x0101
-    assert raised.value.decision is Decision.RETRY_SLOWLY
+    assert raised.value.retry is Retry.LATER
     assert str(raised.value).isprintable()
 
 
@@ -126,7 +126,7 @@ def test_a_circle_ends_the_login_and_is_shown(chain: list[Portal], permanent: bo
     with pytest.raises(LoginRejected, match="circle") as raised:
         trail.follow(Redirection((chain[-1],), permanent))
     assert f"-> {chain[-1]}" in raised.value.what
-    assert raised.value.decision is Decision.RETRY_SLOWLY
+    assert raised.value.retry is Retry.LATER
 
 
 def test_an_endless_chain_ends_the_login() -> None:

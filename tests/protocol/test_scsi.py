@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.protocol.codes import RESERVED_TAG, Opcode
-from iscsid.protocol.pdu import NopOut, OtherPdu, SpokenPdu, decode, layout
+from iscsid.protocol.pdu import KnownPdu, NopOut, RawPdu, decode, layout
 from iscsid.protocol.scsi import (
     SCSI_PDUS,
     ScsiCommand,
@@ -26,11 +26,11 @@ from iscsid.protocol.scsi import (
     scsi_pdu,
     standard_inquiry,
 )
-from tests.protocol.identities import ISTGT_ANSWER, TGTD_ANSWER
+from tests.support.lun_fixtures import ISTGT_ANSWER, TGTD_ANSWER
 
 LUN = bytes.fromhex("4101000000000000")
 
-EXAMPLES: list[tuple[SpokenPdu, str]] = [
+EXAMPLES: list[tuple[KnownPdu, str]] = [
     (
         ScsiCommand(
             immediate=False,
@@ -88,20 +88,20 @@ each_example = pytest.mark.parametrize(
 
 
 @each_example
-def test_every_field_has_its_place_both_ways(pdu: SpokenPdu, octets: str) -> None:
+def test_every_field_has_its_place_both_ways(pdu: KnownPdu, octets: str) -> None:
     expected = bytes.fromhex(octets)
     assert pdu.encode() == expected
     assert scsi_pdu(decode(expected[:48], expected[48 : 48 + len(pdu.data)])) == pdu
 
 
 @pytest.mark.parametrize("kind", SCSI_PDUS.values())
-def test_every_field_has_exactly_one_place(kind: type[SpokenPdu]) -> None:
+def test_every_field_has_exactly_one_place(kind: type[KnownPdu]) -> None:
     assert {name for name, _ in layout(kind)} == {field.name for field in fields(kind)} - {"data"}
 
 
 def test_what_is_no_scsi_is_left_as_it_is() -> None:
     ping = NopOut(initiator_task_tag=1, cmd_sn=2, exp_stat_sn=3)
-    other = OtherPdu(header=bytes([Opcode.READY_TO_TRANSFER]) + bytes(47))
+    other = RawPdu(header=bytes([Opcode.READY_TO_TRANSFER]) + bytes(47))
     assert scsi_pdu(ping) is ping and scsi_pdu(other) is other
 
 

@@ -12,19 +12,28 @@ from iscsid.errors import (
     AuthenticationFailed,
     ChapAlgorithmsRefused,
     ConnectionFailed,
-    Decision,
     IscsidError,
     NegotiationError,
     ProtocolError,
+    Retry,
 )
 from iscsid.protocol.chap import RANDOM_OCTETS
 from iscsid.protocol.codes import Stage
+from iscsid.protocol.login_status import authentication_required
 from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials, LoginPlan
-from iscsid.protocol.status import authentication_required
-from tests.target.joined import failure_of, log_in, make_plan, result_of
+from tests.target.chap_fixtures import (
+    ALICE,
+    BOB,
+    MUTUAL,
+    ONE_WAY,
+    OURS,
+    THEIRS,
+    script,
+    with_algorithms,
+)
 from tests.target.negotiator import Pairs
+from tests.target.pairing import failure_of, log_in, make_plan, result_of
 from tests.target.profile import LIO, PROFILES, TGTD, Profile
-from tests.target.proofs import ALICE, BOB, MUTUAL, ONE_WAY, OURS, THEIRS, script, with_algorithms
 from tests.target.script import Script, change, hang_up, put, say
 
 ALL_ALGORITHMS = (
@@ -119,8 +128,8 @@ def test_authentication_required_is_one_message_whatever_the_target_does(
 
 def test_silence_is_read_as_a_refusal_but_not_believed_for_long() -> None:
     """A target that goes down closes its connections too."""
-    assert failure_of(script(LIO)).decision is Decision.RETRY
-    assert failure_of(script(TGTD)).decision is Decision.RETRY_SLOWLY
+    assert failure_of(script(LIO)).retry is Retry.SOON
+    assert failure_of(script(TGTD)).retry is Retry.LATER
 
 
 def test_a_target_that_chooses_chap_unasked_requires_it() -> None:
@@ -207,7 +216,7 @@ def test_our_wrong_credentials_are_an_authentication_failure(
     plan = make_plan(authentication=Authentication(credentials))
     error = failure_of(script(profile), plan)
     assert isinstance(error, AuthenticationFailed)
-    assert error.decision is Decision.RETRY_SLOWLY
+    assert error.retry is Retry.LATER
     assert "0201" in error.what and "password" in str(error)
 
 

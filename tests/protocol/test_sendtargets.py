@@ -15,7 +15,7 @@ from iscsid.protocol.sendtargets import (
     MAX_EMPTY_PIECES,
     SendTargetsAnswer,
 )
-from tests.answers import PORTAL, read, text
+from tests.support.sendtargets_helpers import PORTAL, read, text
 
 A, B, C = (IscsiName(f"iqn.2024-01.org.example:{letter}") for letter in "abc")
 

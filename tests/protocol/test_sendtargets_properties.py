@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, TargetAddress
-from tests.answers import read, text
+from tests.support.sendtargets_helpers import read, text
 
 NAMES = st.sampled_from([f"iqn.2024-01.org.example:{letter}" for letter in "abcdef"])
 HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2:3261", "[::1]", "[2001:db8::1]:3261", "host"])

@@ -8,7 +8,7 @@ from iscsid.errors import NegotiationError, ProtocolError
 from iscsid.protocol.keys import KEYS, Rule
 from iscsid.protocol.negotiation import MAX_UNKNOWN_KEYS, OperationalNegotiation
 from iscsid.protocol.parameters import Offer
-from tests.target.joined import make_plan
+from tests.target.pairing import make_plan
 
 
 def negotiation(offer: Offer | None = None, *, discovery: bool = False) -> OperationalNegotiation:

@@ -66,7 +66,7 @@ def test_a_value_that_is_not_utf8_comes_out_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, complaint",
+    "text, diagnostic",
     [
         (b"A=1", "does not end in NUL, after the key A"),
         (b"A=1\0B=", "does not end in NUL, after the key B"),
@@ -89,8 +89,8 @@ def test_a_value_that_is_not_utf8_comes_out_escaped() -> None:
         (b"A=" + "ö".encode() * 128 + b"\0", "has 256 octets"),
     ],
 )
-def test_text_against_the_grammar_is_refused(text: bytes, complaint: str) -> None:
-    with pytest.raises(ProtocolError, match=re.escape(complaint)) as error:
+def test_text_against_the_grammar_is_refused(text: bytes, diagnostic: str) -> None:
+    with pytest.raises(ProtocolError, match=re.escape(diagnostic)) as error:
         parse_pairs(text)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 300

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from iscsid.protocol.login import LoginExchange
+from iscsid.protocol.login_exchange import LoginExchange
 from iscsid.protocol.trace import MAX_ENTRIES, MAX_LINES_OF_PAIRS, Trace
-from tests.target.joined import RANDOM, carry, log_in, make_plan
-from tests.target.proofs import MUTUAL, OURS, THEIRS, script
+from tests.target.chap_fixtures import MUTUAL, OURS, THEIRS, script
+from tests.target.pairing import RANDOM, carry, log_in, make_plan
 from tests.target.script import Script, add, say
 from tests.target.scripted import ScriptedTarget
 

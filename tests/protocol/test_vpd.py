@@ -14,7 +14,7 @@ from iscsid.protocol.vpd import (
     is_identity,
     page_length,
 )
-from tests.protocol.identities import (
+from tests.support.lun_fixtures import (
     EUI,
     ISTGT_NO_SUCH_LUN,
     ISTGT_PAGE,

@@ -8,22 +8,22 @@ import pytest
 
 from iscsid.protocol.bhs import padding
 from iscsid.protocol.pdu import (
+    KNOWN_PDUS,
     LAYOUTS,
-    SPOKEN,
     AsyncMessage,
+    KnownPdu,
     LoginRequest,
     LoginResponse,
     NopIn,
     NopOut,
     Reject,
     Request,
-    SpokenPdu,
     TextRequest,
     TextResponse,
 )
 from iscsid.protocol.text import parse_pairs
-from tests import capture, tshark
-from tests.pdus import EXAMPLES
+from tests.support import capture, tshark
+from tests.support.pdus import EXAMPLES
 
 WITNESSED = {
     "immediate": "iscsi.I",
@@ -57,12 +57,12 @@ WITNESSED = {
 }
 """Which of tshark's fields says what a field of ours says."""
 
-OTHER_WORDS: dict[tuple[type[SpokenPdu], str], str] = {
+OTHER_WORDS: dict[tuple[type[KnownPdu], str], str] = {
     (TextRequest, "continue_"): "iscsi.text.C",
     (TextResponse, "continue_"): "iscsi.text.C",
 }
 
-NOT_SHOWN: dict[type[SpokenPdu], set[str]] = {
+NOT_SHOWN: dict[type[KnownPdu], set[str]] = {
     LoginRequest: {"immediate"},
     TextRequest: {"lun"},
     TextResponse: {"lun"},
@@ -74,7 +74,7 @@ NOT_SHOWN: dict[type[SpokenPdu], set[str]] = {
 """What tshark has no field for; of a Reject it shows the tags of the header inside."""
 
 
-def attributes(pdu: SpokenPdu) -> set[str]:
+def attributes(pdu: KnownPdu) -> set[str]:
     """Return the names of the fields that tshark can speak of."""
     names = {name for name, _ in LAYOUTS[type(pdu)]} - NOT_SHOWN.get(type(pdu), set())
     if isinstance(pdu, LoginResponse):
@@ -107,7 +107,7 @@ def test_tshark_sees_every_field_of_every_pdu(tmp_path: Path) -> None:
 def test_tshark_sees_whole_pdus_in_what_was_sent_to_real_targets(name: str, tmp_path: Path) -> None:
     tshark.require()
     sent = [each.octets for each in capture.read(name) if each.is_sent]
-    ours = [octets for octets in sent if octets[0] & 0x3F in SPOKEN]
+    ours = [octets for octets in sent if octets[0] & 0x3F in KNOWN_PDUS]
     for octets, seen in zip(ours, tshark.dissect([(True, o) for o in ours], tmp_path), strict=True):
         assert seen["frame.protocols"] == ["raw:ip:tcp:iscsi"]
         assert int(seen["iscsi.opcode"][0], 0) == octets[0] & 0x3F

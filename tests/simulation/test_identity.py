@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from iscsid import facts, orders
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact
 from iscsid.jobs import Job, JobId, LoginJob
 from iscsid.orders import Order
 from iscsid.protocol.names import IscsiName
 from tests.simulation.world import World
 
-EXCHANGED = Failure(Decision.RETRY_SLOWLY, "LUN 1: another logical unit than before")
+EXCHANGED = Failure(Retry.LATER, "LUN 1: another logical unit than before")
 
 
 class Exchanging(World):
@@ -33,13 +33,13 @@ class Exchanging(World):
 
     def carry_out(self, order: Order) -> list[Fact]:
         if isinstance(order, orders.ResumeSession):
-            assert self.reached[order.job] == self.known[order.sid], "commands for another disk"
+            assert self.reached[order.job_id] == self.known[order.sid], "commands for another disk"
         return [self._with_identity(order, fact) for fact in super().carry_out(order)]
 
     def _with_identity(self, order: Order, fact: Fact) -> Fact:
         match fact:
             case facts.SessionStarted(_, sid) if isinstance(order, orders.StartSession):
-                self.known[sid] = self.reached[order.job]
+                self.known[sid] = self.reached[order.job_id]
             case facts.CmdSnLearned(sid):
                 page = self.known[sid].to_bytes(4, "big")
                 return replace(fact, identities=((1, page),))
@@ -52,9 +52,9 @@ class Exchanging(World):
             assert name is not None
             disk = self.disks[name]
             if job.identities not in ((), ((1, disk.to_bytes(4, "big")),)):
-                self.sockets.discard(job.job)
-                return [facts.LoginFailed(job.job, EXCHANGED)]
-            self.reached[job.job] = disk
+                self.sockets.discard(job.id)
+                return [facts.LoginFailed(job.id, EXCHANGED)]
+            self.reached[job.id] = disk
         return said
 
     def exchange(self) -> None:

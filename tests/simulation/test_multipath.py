@@ -7,7 +7,7 @@ import pytest
 from iscsid import facts
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, MultipathPolicy, SessionSettings
-from iscsid.initiator.marker import Marker, parse_marker
+from iscsid.initiator.session_tag import SessionTag, parse_session_tag
 from iscsid.protocol.names import IscsiName, Portal
 from tests.simulation.test_killed import live_and_die, mend
 from tests.simulation.world import HOST, World, target
@@ -36,11 +36,15 @@ class TwoPaths(World):
         kept = [line for line in self.bindings.splitlines() if self.random.random() < 0.5]
         self.bindings = "".join(f"{line}\n" for line in kept)
 
-    def markers(self, name: IscsiName) -> list[Marker]:
+    def markers(self, name: IscsiName) -> list[SessionTag]:
         """Return what the kernel's sessions with a target say of themselves."""
         found = self.kernel.sessions.values()
-        texts = [each.description.marker for each in found if each.description.target_name == name]
-        return [marker for marker in map(parse_marker, texts) if marker is not None]
+        texts = [
+            each.description.session_tag for each in found if each.description.target_name == name
+        ]
+        return [
+            session_tag for session_tag in map(parse_session_tag, texts) if session_tag is not None
+        ]
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -55,9 +59,11 @@ def test_each_path_has_one_session_and_one_number_whatever_becomes_of_the_file(s
     numbers = set()
     for name in TARGETS:
         markers = world.markers(name)
-        assert {marker.path for marker in markers} == {str(array.portal) for array in world.all}
-        assert len({marker.binding.target for marker in markers}) == 1, markers
-        numbers |= {marker.binding for marker in markers}
+        assert {session_tag.path for session_tag in markers} == {
+            str(array.portal) for array in world.all
+        }
+        assert len({session_tag.binding.target for session_tag in markers}) == 1, markers
+        numbers |= {session_tag.binding for session_tag in markers}
     assert len(numbers) == 2 * len(TARGETS)
     told = [line.split() for line in world.bindings.splitlines() if not line.startswith("#")]
     assert len(told) == len(numbers)

@@ -16,14 +16,14 @@ from random import Random
 from iscsid import facts, orders
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact, Timer
-from iscsid.initiator.owner import Initiator
+from iscsid.initiator.initiator import Initiator
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import AgreedParameters, LoginResult
-from tests.simulation.kernel import Kernel
+from tests.simulation.simulated_kernel import Kernel
 
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
@@ -125,8 +125,8 @@ class World:
                 self.kernel.start_half(order)
             case orders.ResumeSession(_, sid) | orders.LearnCmdSn(sid):
                 self.kernel.resume_half(sid)
-            case orders.SendLogout(sid, marker):
-                self.kernel.send_logout(sid, marker)
+            case orders.SendLogout(sid, session_tag):
+                self.kernel.send_logout(sid, session_tag)
             case orders.DestroySession(sid):
                 self.kernel.destroy_half(sid)
         self.log.append(f"{self.now:.1f} killed during {order}")
@@ -168,22 +168,22 @@ class World:
             case orders.CloseSocket(job_id):
                 self.sockets.discard(job_id)
             case orders.StartSession():
-                self._take(order.job)
+                self._take(order.job_id)
                 return [self.kernel.start(order)]
             case orders.ResumeSession():
-                self._take(order.job)
+                self._take(order.job_id)
                 return [self.kernel.resume(order)]
             case orders.LearnCmdSn(sid):
                 return [self.kernel.learn_cmd_sn(sid)]
-            case orders.CheckDisks(sid):
+            case orders.CheckDiskUsers(sid):
                 return [self.kernel.check_disks(sid)]
-            case orders.CheckUnits(sid, luns):
-                return [facts.UnitsChecked(sid, tuple((lun, uses_of(lun)) for lun in luns))]
+            case orders.CheckLunUsers(sid, luns):
+                return [facts.LunUsersChecked(sid, tuple((lun, uses_of(lun)) for lun in luns))]
             case orders.UnbindSession(sid):
                 self.later(0.5, facts.SessionUnbound(sid))
                 return _some(self.kernel.unbind(sid))
-            case orders.SendLogout(sid, marker):
-                refusal = self.kernel.send_logout(sid, marker)
+            case orders.SendLogout(sid, session_tag):
+                refusal = self.kernel.send_logout(sid, session_tag)
                 if refusal is None and self.random.random() < 0.8:
                     self.later(0.2, facts.PduReceived(sid, LOGOUT_RESPONSE, b""))
                 return _some(refusal)
@@ -204,22 +204,24 @@ class World:
             case orders.CancelTimer(timer):
                 self.timers.pop(timer, None)
             case orders.Log():
-                self.log.append(f"{self.now:.1f} {order.level.value} {order.who}: {order.text}")
+                self.log.append(
+                    f"{self.now:.1f} {order.level.value} {order.log_prefix}: {order.text}"
+                )
             case orders.Leave(status):
                 self.left = status
         return []
 
     def _start(self, job: Job) -> list[Fact]:
-        assert job.job not in self.running
-        self.running[job.job] = job
+        assert job.id not in self.running
+        self.running[job.id] = job
         if isinstance(job, LoginJob):
             assert job.login.target_name is not None
             self.attempts.append((self.now, job.login.target_name))
         delay = self.random.uniform(0.01, 3.0)
         if self.random.random() < self.clumsiness:
-            self._end(job.job, delay, Failure(Decision.RETRY, "killed by SIGKILL"))
+            self._end(job.id, delay, Failure(Retry.SOON, "killed by SIGKILL"))
         else:
-            self.later(delay, _Done(job.job))  # type: ignore[arg-type]
+            self.later(delay, _Done(job.id))  # type: ignore[arg-type]
         return []
 
     def _end(self, job: JobId, delay: float, how: Failure | None = None) -> None:
@@ -240,7 +242,7 @@ class World:
                 if not (isinstance(job, DiscoveryJob) and self._stays(job)):
                     self._end(fact.job, 0.01)
             return
-        if isinstance(fact, facts.WorkerEnded) and self.running.pop(fact.job, None) is None:
+        if isinstance(fact, facts.WorkerEnded) and self.running.pop(fact.job_id, None) is None:
             return
         self.tell(fact)
 
@@ -251,25 +253,25 @@ class World:
     def _outcome(self, job: Job) -> list[Fact]:
         if isinstance(job, ScanJob):
             self.kernel.scan(job.sid)
-            return [facts.ScanFinished(job.job, self._missing(job))]
+            return [facts.ScanFinished(job.id, self._missing(job))]
         array = self._array(job.portal)
         if array is None or not array.is_healthy:
-            failure = Failure(Decision.RETRY, "connection refused")
+            failure = Failure(Retry.SOON, "connection refused")
             if isinstance(job, DiscoveryJob):
-                return [facts.DiscoveryFailed(job.job, failure)]
-            return [facts.LoginFailed(job.job, failure)]
+                return [facts.DiscoveryFailed(job.id, failure)]
+            return [facts.LoginFailed(job.id, failure)]
         if isinstance(job, DiscoveryJob):
             records = [
                 facts.TargetDiscovered(
-                    job.job, DiscoveryRecord(name, (TargetAddress(array.portal, 1),))
+                    job.id, DiscoveryRecord(name, (TargetAddress(array.portal, 1),))
                 )
                 for name in sorted(array.targets)
             ]
-            return [*records, facts.DiscoveryCompleted(job.job, kept=self._stays(job))]
+            return [*records, facts.DiscoveryCompleted(job.id, kept=self._stays(job))]
         if job.login.target_name not in array.targets:
-            failure = Failure(Decision.RETRY_SLOWLY, "no such target")
-            return [facts.LoginFailed(job.job, failure)]
-        self.sockets.add(job.job)
+            failure = Failure(Retry.LATER, "no such target")
+            return [facts.LoginFailed(job.id, failure)]
+        self.sockets.add(job.id)
         result = LoginResult(
             isid=job.login.isid,
             tsih=1,
@@ -278,7 +280,7 @@ class World:
             target_portal_group_tag=1,
             parameters=AgreedParameters(default_time2wait=0),
         )
-        return [facts.LoginSucceeded(job.job, result, job.portal)]
+        return [facts.LoginSucceeded(job.id, result, job.portal)]
 
     def _missing(self, job: ScanJob) -> tuple[int, ...]:
         """Return the LUNs that the target has no more; a clumsy one forgets some now and then."""
@@ -297,7 +299,7 @@ class World:
         if running.is_up:
             running.is_up, running.is_stopped = False, False
             if is_told:
-                self.tell(facts.ConnectionBroke(sid, "the target closed the connection"))
+                self.tell(facts.ConnectionLost(sid, "the target closed the connection"))
 
     def ask_for_logout(self, sid: int) -> None:
         """Let the target ask for a logout; from a session that is down nobody hears."""
@@ -309,7 +311,7 @@ class World:
         running = self.kernel.sessions[sid]
         running.is_terminated, running.is_stopped = True, False
         running.is_up = False
-        self.tell(facts.ConnectionBroke(sid, "the connection failed"))
+        self.tell(facts.ConnectionLost(sid, "the connection failed"))
 
     def wanted(self) -> set[IscsiName]:
         names = (a.targets for a in self.all if a.portal in self.configured)

@@ -27,14 +27,14 @@ class TargetListing:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._rest = b""
-        self.complaints: list[str] = []
+        self.diagnostics: list[str] = []
 
     def receive(self, request: TextRequest, numbers: Numbers, limit: int) -> TextResponse:
         """Answer a request with at most ``limit`` octets of text."""
         if request.target_transfer_tag == RESERVED_TAG:
             self._rest = self._answer(dict(split_text(request.data)))
         elif request.data or request.target_transfer_tag not in TRANSFER_TAG.values():
-            self.complaints.append("a continuation was not asked for with an empty request")
+            self.diagnostics.append("a continuation was not asked for with an empty request")
         size = self._script.piece_of_listing or limit
         style = self._script.profile.continuation
         if style is Continuation.ONE_LONG_PDU:

@@ -1,7 +1,7 @@
-"""The login phase as a target leads it: the mirror of ``iscsid.protocol.login``.
+"""The login phase as a target leads it: the mirror of ``iscsid.protocol.login_exchange``.
 
 Takes one Login Request, gives the Login Response to it. It plays a correct target, unless its
-script says otherwise; what it finds wrong with a request goes into ``complaints``.
+script says otherwise; what it finds wrong with a request goes into ``diagnostics``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TargetLogin:
         self._script = script
         self.negotiator = Negotiator(script.values, script.profile.leaves_out)
         self.chap = TargetChap(script)
-        self.complaints: list[str] = []
+        self.diagnostics: list[str] = []
         self.is_through = False
         self.stat_sn = script.profile.first_stat_sn
         self._number = 0
@@ -94,7 +94,7 @@ class TargetLogin:
 
     def _next_piece(self, request: LoginRequest) -> LoginResponse:
         if request.data or request.transit or request.continue_:
-            self.complaints.append("a piece with C=1 was not acknowledged with an empty request")
+            self.diagnostics.append("a piece with C=1 was not acknowledged with an empty request")
         return self._respond_with_piece(request)
 
     def _respond_with_piece(self, request: LoginRequest) -> LoginResponse:
@@ -199,7 +199,7 @@ class TargetLogin:
             raise Refused(0x0201)
         answers = self.negotiator.receive(pairs)
         if self._script.profile.wants_every_answer and self.negotiator.offered:
-            self.complaints += [f"no answer to {name}" for name in self.negotiator.offered]
+            self.diagnostics += [f"no answer to {name}" for name in self.negotiator.offered]
             raise Refused(0x0200)
         if not self._has_declared:
             self._has_declared = True

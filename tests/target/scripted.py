@@ -16,8 +16,8 @@ from iscsid.protocol.pdu import (
     LogoutResponse,
     NopIn,
     NopOut,
-    OtherPdu,
     Pdu,
+    RawPdu,
     Request,
     TextRequest,
 )
@@ -29,7 +29,7 @@ from tests.target.script import Script
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ParentMessage:
     """One PDU of the initiator's: as it came, and decoded."""
 
     octets: bytes
@@ -42,7 +42,7 @@ class ScriptedTarget:
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
         self.login = TargetLogin(self.script)
-        self.heard: list[Heard] = []
+        self.heard: list[ParentMessage] = []
         self.said: list[bytes] = []
         self.is_closed = False
         self._listing = TargetListing(self.script)
@@ -56,9 +56,9 @@ class ScriptedTarget:
         return [each.octets for each in self.heard if isinstance(each.pdu, LoginRequest)]
 
     @property
-    def complaints(self) -> list[str]:
+    def diagnostics(self) -> list[str]:
         """What was wrong with what the initiator sent, in words."""
-        return self.login.complaints + self._listing.complaints
+        return self.login.diagnostics + self._listing.diagnostics
 
     def data_to_send(self) -> bytes:
         data, self._to_send = self._to_send, b""
@@ -72,7 +72,7 @@ class ScriptedTarget:
             self._octets += piece
             pdu = self._reader.next_pdu()
             if pdu is not None:
-                self.heard.append(Heard(self._octets, pdu))
+                self.heard.append(ParentMessage(self._octets, pdu))
                 self._octets = b""
                 self._receive(pdu)
 
@@ -91,18 +91,18 @@ class ScriptedTarget:
             self._exp_cmd_sn = pdu.cmd_sn
             return self.login.receive(pdu)
         if not self.login.is_through:
-            self.login.complaints.append(f"a PDU ({pdu.opcode}) came before the login was through")
+            self.login.diagnostics.append(f"a PDU ({pdu.opcode}) came before the login was through")
             raise Silence
         if isinstance(pdu, Request):
             self._count(pdu.cmd_sn, immediate=pdu.immediate)
             return self._answer_request(pdu)
-        if isinstance(pdu, OtherPdu) and pdu.opcode == Opcode.SCSI_COMMAND:
+        if isinstance(pdu, RawPdu) and pdu.opcode == Opcode.SCSI_COMMAND:
             cmd_sn = int.from_bytes(pdu.header[24:28], "big")
             self._count(cmd_sn, immediate=bool(pdu.header[0] & 0x40))
             numbers = self._numbers()
             luns = {lun: self.script.serials.get(lun, scsi.serial(lun)) for lun in self.script.luns}
             return scsi.answer(pdu.header, luns, numbers["stat_sn"], numbers["exp_cmd_sn"])
-        self.login.complaints.append(f"nobody here understands a PDU ({pdu.opcode})")
+        self.login.diagnostics.append(f"nobody here understands a PDU ({pdu.opcode})")
         raise Silence
 
     def _answer_request(self, pdu: Request) -> Pdu:
@@ -126,7 +126,7 @@ class ScriptedTarget:
     def _count(self, cmd_sn: int, *, immediate: bool) -> None:
         if cmd_sn != self._exp_cmd_sn:
             wanted = self._exp_cmd_sn
-            self.login.complaints.append(f"CmdSN {cmd_sn} came where {wanted} was expected")
+            self.login.diagnostics.append(f"CmdSN {cmd_sn} came where {wanted} was expected")
         if not immediate:
             self._exp_cmd_sn = (cmd_sn + 1) % 2**32
 

@@ -9,7 +9,7 @@ import pytest
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.secret import Secret
 from tests.target.assertions import ASSERTIONS, check_login
-from tests.target.joined import log_in, make_plan
+from tests.target.pairing import log_in, make_plan
 from tests.target.script import Script
 
 Requests = list[bytearray]

@@ -15,16 +15,16 @@ from iscsid.facts import LoginFailed, LoginSucceeded, ScanFinished
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginResult
-from iscsid.workers.channel import Arrival, Ended, Listener, Speaker
-from iscsid.workers.messages import LONGEST, Doing, Said, encode
-from iscsid.workers.reporter import Heard
-from iscsid.workers.shapes import Malformed
-from tests.workers.jobs import ISID, discovery_job, login_job
-from tests.workers.ring import open_descriptors
+from iscsid.workers.channel import ChannelClosed, ParentEnd, Received, WorkerEnd
+from iscsid.workers.codec import Malformed
+from iscsid.workers.messages import LONGEST, LogLine, Progress, encode
+from iscsid.workers.reporter import ParentMessage
+from tests.support.jobs import ISID, discovery_job, login_job
+from tests.support.supervisor_harness import open_descriptors
 
 JOB = login_job()
 SUCCESS = LoginSucceeded(
-    JOB.job, LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1), Portal("127.0.0.1")
+    JOB.id, LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1), Portal("127.0.0.1")
 )
 
 
@@ -36,13 +36,13 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def listener(ends: tuple[socket.socket, socket.socket]) -> Listener:
-    return Listener(JOB, ends[0])
+def listener(ends: tuple[socket.socket, socket.socket]) -> ParentEnd:
+    return ParentEnd(JOB, ends[0])
 
 
 @pytest.fixture
-def speaker(ends: tuple[socket.socket, socket.socket]) -> Speaker:
-    return Speaker(JOB, ends[1], Level.INFO)
+def speaker(ends: tuple[socket.socket, socket.socket]) -> WorkerEnd:
+    return WorkerEnd(JOB, ends[1], Level.INFO)
 
 
 @pytest.fixture
@@ -55,45 +55,45 @@ def connection() -> Iterator[socket.socket]:
 # --- messages -----------------------------------------------------------------------------------
 
 
-def test_messages_arrive_whole_and_in_order(listener: Listener, speaker: Speaker) -> None:
+def test_messages_arrive_whole_and_in_order(listener: ParentEnd, speaker: WorkerEnd) -> None:
     speaker.doing("first")
     speaker.say(Level.WARNING, "second\nof two lines")
-    assert listener.receive() == Arrival(Doing(JOB.job, "first"))
-    assert listener.receive() == Arrival(Said(JOB.job, Level.WARNING, "second\nof two lines"))
+    assert listener.receive() == Received(Progress(JOB.id, "first"))
+    assert listener.receive() == Received(LogLine(JOB.id, Level.WARNING, "second\nof two lines"))
     assert listener.receive() is None
 
 
-def test_lines_nobody_wants_are_not_sent(listener: Listener, speaker: Speaker) -> None:
+def test_lines_nobody_wants_are_not_sent(listener: ParentEnd, speaker: WorkerEnd) -> None:
     speaker.say(Level.DEBUG, "> login request")
     assert not speaker.wants(Level.DEBUG)
     assert listener.receive() is None
 
 
 def test_what_was_said_before_the_end_is_heard_before_the_end(
-    listener: Listener, speaker: Speaker
+    listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     speaker.doing("leaving")
     speaker.close()
-    assert listener.receive() == Arrival(Doing(JOB.job, "leaving"))
-    with pytest.raises(Ended):
+    assert listener.receive() == Received(Progress(JOB.id, "leaving"))
+    with pytest.raises(ChannelClosed):
         listener.receive()
 
 
 def test_a_worker_that_leaves_without_listening_is_still_heard(
-    listener: Listener, speaker: Speaker
+    listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     """The kernel reports an error first where something of ours was left unread."""
     speaker.doing("leaving")
     listener.ask_again()
     speaker.close()
-    assert listener.receive() == Arrival(Doing(JOB.job, "leaving"))
-    with pytest.raises(Ended):
+    assert listener.receive() == Received(Progress(JOB.id, "leaving"))
+    with pytest.raises(ChannelClosed):
         listener.receive()
 
 
 @pytest.mark.parametrize("octets", [b"{}", b"\xff", b"x" * (LONGEST + 1), b"x" * 190_000])
 def test_nonsense_and_oversize_are_refused(
-    listener: Listener, ends: tuple[socket.socket, socket.socket], octets: bytes
+    listener: ParentEnd, ends: tuple[socket.socket, socket.socket], octets: bytes
 ) -> None:
     ends[1].send(octets)
     with pytest.raises(Malformed):
@@ -104,7 +104,7 @@ def test_nonsense_and_oversize_are_refused(
 
 
 def test_a_socket_comes_with_a_login_and_is_not_inherited(
-    listener: Listener, speaker: Speaker, connection: socket.socket
+    listener: ParentEnd, speaker: WorkerEnd, connection: socket.socket
 ) -> None:
     speaker.report(SUCCESS, connection)
     arrival = listener.receive()
@@ -116,14 +116,14 @@ def test_a_socket_comes_with_a_login_and_is_not_inherited(
         assert fcntl.fcntl(received, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
 
 
-def test_a_login_without_a_socket_is_refused(listener: Listener, speaker: Speaker) -> None:
+def test_a_login_without_a_socket_is_refused(listener: ParentEnd, speaker: WorkerEnd) -> None:
     speaker.report(SUCCESS)
     with pytest.raises(Malformed, match="without exactly one TCP connection"):
         listener.receive()
 
 
 def test_a_connection_that_broke_on_the_way_is_a_failed_login(
-    listener: Listener, speaker: Speaker
+    listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     before = open_descriptors()
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as unconnected:
@@ -151,8 +151,8 @@ def _local() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("make", [_datagrams, _local])
 def test_a_socket_that_is_no_tcp_connection_is_refused_and_closed(
-    listener: Listener,
-    speaker: Speaker,
+    listener: ParentEnd,
+    speaker: WorkerEnd,
     make: Callable[[], AbstractContextManager[socket.socket]],
 ) -> None:
     with make() as wrong:
@@ -164,7 +164,7 @@ def test_a_socket_that_is_no_tcp_connection_is_refused_and_closed(
 
 
 def test_a_descriptor_that_is_no_socket_is_refused_and_closed(
-    listener: Listener, ends: tuple[socket.socket, socket.socket]
+    listener: ParentEnd, ends: tuple[socket.socket, socket.socket]
 ) -> None:
     with open(os.devnull) as null:
         before = open_descriptors()
@@ -176,7 +176,7 @@ def test_a_descriptor_that_is_no_socket_is_refused_and_closed(
 
 @pytest.mark.parametrize("number", [2, 4, 30])
 def test_more_descriptors_than_one_are_refused_and_all_closed(
-    listener: Listener,
+    listener: ParentEnd,
     ends: tuple[socket.socket, socket.socket],
     connection: socket.socket,
     number: int,
@@ -188,9 +188,11 @@ def test_more_descriptors_than_one_are_refused_and_all_closed(
     assert open_descriptors() == before
 
 
-@pytest.mark.parametrize("octets", [encode(Doing(JOB.job, "x")), b"nonsense", b"x" * (LONGEST + 1)])
+@pytest.mark.parametrize(
+    "octets", [encode(Progress(JOB.id, "x")), b"nonsense", b"x" * (LONGEST + 1)]
+)
 def test_a_descriptor_beside_another_message_is_refused_and_closed(
-    listener: Listener,
+    listener: ParentEnd,
     ends: tuple[socket.socket, socket.socket],
     connection: socket.socket,
     octets: bytes,
@@ -205,42 +207,42 @@ def test_a_descriptor_beside_another_message_is_refused_and_closed(
 # --- the other way ------------------------------------------------------------------------------
 
 
-def test_the_daemon_can_ask_again(listener: Listener, speaker: Speaker) -> None:
-    assert speaker.hear() is Heard.NOTHING
+def test_the_daemon_can_ask_again(listener: ParentEnd, speaker: WorkerEnd) -> None:
+    assert speaker.hear() is ParentMessage.NOTHING
     listener.ask_again()
-    assert speaker.hear() is Heard.ASK_AGAIN
-    assert speaker.hear() is Heard.NOTHING
+    assert speaker.hear() is ParentMessage.ASK_AGAIN
+    assert speaker.hear() is ParentMessage.NOTHING
 
 
 def test_asking_a_worker_that_does_not_listen_never_blocks(
-    listener: Listener, speaker: Speaker
+    listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     for _ in range(5000):
         listener.ask_again()
-    assert speaker.hear() is Heard.ASK_AGAIN
+    assert speaker.hear() is ParentMessage.ASK_AGAIN
 
 
-def test_asking_a_worker_that_is_gone_is_no_error(listener: Listener, speaker: Speaker) -> None:
+def test_asking_a_worker_that_is_gone_is_no_error(listener: ParentEnd, speaker: WorkerEnd) -> None:
     speaker.close()
     listener.ask_again()
 
 
-def test_a_worker_hears_that_the_daemon_is_gone(listener: Listener, speaker: Speaker) -> None:
+def test_a_worker_hears_that_the_daemon_is_gone(listener: ParentEnd, speaker: WorkerEnd) -> None:
     listener.close()
-    assert speaker.hear() is Heard.GOODBYE
+    assert speaker.hear() is ParentMessage.GOODBYE
 
 
 def test_a_worker_hears_that_the_daemon_left_with_its_words_unread(
-    listener: Listener, speaker: Speaker
+    listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     speaker.doing("nothing")
     listener.close()
-    assert speaker.hear() is Heard.GOODBYE
+    assert speaker.hear() is ParentMessage.GOODBYE
 
 
 def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.socket]) -> None:
-    listener = Listener(discovery_job(), ends[0])
-    Speaker(JOB, ends[1], Level.INFO).report(ScanFinished(JOB.job))
+    listener = ParentEnd(discovery_job(), ends[0])
+    WorkerEnd(JOB, ends[1], Level.INFO).report(ScanFinished(JOB.id))
     with pytest.raises(Malformed):
         listener.receive()
 
@@ -248,7 +250,7 @@ def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.sock
 def test_a_login_that_is_only_tried_brings_no_descriptor(
     ends: tuple[socket.socket, socket.socket], connection: socket.socket
 ) -> None:
-    listener = Listener(replace(JOB, only_try=True), ends[0])
+    listener = ParentEnd(replace(JOB, only_try=True), ends[0])
     ends[1].send(encode(SUCCESS))
     arrival = listener.receive()
     assert arrival is not None and (arrival.message, arrival.connection) == (SUCCESS, None)

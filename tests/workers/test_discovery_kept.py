@@ -15,14 +15,14 @@ from iscsid.jobs import DiscoveryJob
 from iscsid.protocol.bhs import BHS_LENGTH
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
-from iscsid.workers import discovery
+from iscsid.workers import discovery_worker
+from tests.support.attempt_harness import ONE
+from tests.support.discovery_fixtures import LISTED, completions, heard, names_in
+from tests.support.jobs import discovery_job
+from tests.support.scripted_portal import Station, station
+from tests.support.supervisor_harness import Ring, until
 from tests.target.profile import TGTD
 from tests.target.scripted import ScriptedTarget
-from tests.workers.attempts import ONE
-from tests.workers.jobs import discovery_job
-from tests.workers.listings import LISTED, completions, heard, names_in
-from tests.workers.portals import Station, station
-from tests.workers.ring import Ring, until
 
 
 def keep(there: Station, job: DiscoveryJob | None = None) -> Ring:
@@ -99,7 +99,7 @@ def test_a_ping_in_pieces_is_answered() -> None:
 def test_when_the_target_says_that_something_changed_it_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(discovery, "BURST", 0.05)
+    monkeypatch.setattr(discovery_worker, "BURST", 0.05)
     with station(lambda: ScriptedTarget(LISTED)) as there:
         ring = keep(there)
         before = names_in(ring)
@@ -111,7 +111,7 @@ def test_when_the_target_says_that_something_changed_it_is_asked_again(
 
 
 def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "BURST", 0.3)
+    monkeypatch.setattr(discovery_worker, "BURST", 0.3)
     with station(lambda: ScriptedTarget(LISTED)) as there:
         ring = keep(there)
         for _ in range(20):

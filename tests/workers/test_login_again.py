@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from iscsid.errors import Decision
+from iscsid.errors import Retry
 from iscsid.protocol.parameters import ChapAlgorithm
+from tests.support.attempt_harness import ONE, failure_of, run, success_of
+from tests.support.jobs import ALICE, login_job
+from tests.support.scripted_portal import Station, scripted
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
-from tests.workers.attempts import ONE, failure_of, run, success_of
-from tests.workers.jobs import ALICE, login_job
-from tests.workers.portals import Station, scripted
 
 
 @pytest.mark.parametrize(("status", "is_remembered"), [(0x0101, False), (0x0102, True)])
@@ -84,4 +84,4 @@ def test_a_wrong_password_is_one_failed_attempt_on_one_connection() -> None:
         assert len(there.links) == 1
     failure = failure_of(ring)
     assert "authentication failure" in failure.what
-    assert failure.decision is Decision.RETRY_SLOWLY
+    assert failure.retry is Retry.LATER

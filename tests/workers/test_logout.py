@@ -13,11 +13,11 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Digest, Offer
 from iscsid.protocol.pdu import LogoutRequest, Pdu
 from iscsid.workers import logout
+from tests.support.attempt_harness import ONE, run, success_of
+from tests.support.jobs import login_job
+from tests.support.scripted_portal import scripted, station
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
-from tests.workers.attempts import ONE, run, success_of
-from tests.workers.jobs import login_job
-from tests.workers.portals import scripted, station
 
 
 class SaysNothingMore(ScriptedTarget):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.errors import Decision, Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import (
     DiscoveryCompleted,
     DiscoveryFailed,
@@ -29,24 +29,24 @@ from iscsid.protocol.parameters import (
     LoginResult,
 )
 from iscsid.secret import Secret
+from iscsid.workers.codec import Malformed
 from iscsid.workers.messages import (
     ADDRESSES,
     LONGEST,
     NOTES,
-    Doing,
+    LogLine,
     Message,
-    Said,
+    Progress,
     decode,
     encode,
     failed,
     is_last_word,
 )
-from iscsid.workers.shapes import Malformed
-from tests.workers.jobs import ISID, TARGET, discovery_job, login_job, scan_job
+from tests.support.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
 LOGIN, DISCOVERY, SCAN = login_job(), discovery_job(), scan_job()
-J = LOGIN.job
-FAILURE = Failure(Decision.RETRY_SLOWLY, "connection refused", "start the target")
+J = LOGIN.id
+FAILURE = Failure(Retry.LATER, "connection refused", "start the target")
 RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=2**32 - 1)
 PORTAL = Portal("192.0.2.1")
 RECORD = DiscoveryRecord(
@@ -65,8 +65,8 @@ SOUND: list[tuple[Job, Message]] = [
     (LOGIN, LoginFailed(J, FAILURE)),
     (SCAN, ScanFinished(J)),
     (SCAN, ScanFailed(J, FAILURE)),
-    (LOGIN, Said(J, Level.DEBUG, "> login request\n")),
-    (SCAN, Doing(J, "looking for LUN 3")),
+    (LOGIN, LogLine(J, Level.DEBUG, "> login request\n")),
+    (SCAN, Progress(J, "looking for LUN 3")),
 ]
 
 
@@ -81,8 +81,8 @@ def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: Message
 
 @pytest.mark.parametrize(("job", "message"), SOUND)
 def test_a_worker_cannot_speak_of_another_job(job: Job, message: Message) -> None:
-    other = type(message)(**{**fields_of(message), "job": 99})
-    assert decode(job, encode(other)).job == job.job
+    other = type(message)(**{**fields_of(message), "job_id": 99})
+    assert decode(job, encode(other)).job_id == job.id
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_worker_cannot_speak_of_another_job(job: Job, message: Message) -> Non
         (job, message)
         for _, message in SOUND
         for job in (LOGIN, DISCOVERY, SCAN)
-        if not isinstance(message, Said | Doing)
+        if not isinstance(message, LogLine | Progress)
         and (job, type(message)) not in {(each, type(sound)) for each, sound in SOUND}
     ],
 )
@@ -110,7 +110,7 @@ def test_only_the_end_of_a_job_is_a_last_word() -> None:
     ("job", "kind"), [(LOGIN, LoginFailed), (DISCOVERY, DiscoveryFailed), (SCAN, ScanFailed)]
 )
 def test_each_kind_of_job_has_its_own_failure(job: Job, kind: type) -> None:
-    assert failed(job, FAILURE) == kind(job.job, FAILURE)
+    assert failed(job, FAILURE) == kind(job.id, FAILURE)
 
 
 def test_no_secret_is_in_a_message_about_a_login_with_secrets() -> None:
@@ -118,14 +118,14 @@ def test_no_secret_is_in_a_message_about_a_login_with_secrets() -> None:
         Credentials("alice", Secret("secret-alice-123")), Credentials("t", Secret("secret-456-789"))
     )
     job = login_job(authentication=authentication)
-    assert b"secret" not in encode(LoginSucceeded(job.job, RESULT, PORTAL))
+    assert b"secret" not in encode(LoginSucceeded(job.id, RESULT, PORTAL))
 
 
 # --- cut to size --------------------------------------------------------------------------------
 
 
 def test_a_long_text_is_cut_where_it_is_said() -> None:
-    message = decode(LOGIN, encode(LoginFailed(J, Failure(Decision.RETRY, "x" * 5000))))
+    message = decode(LOGIN, encode(LoginFailed(J, Failure(Retry.SOON, "x" * 5000))))
     assert isinstance(message, LoginFailed)
     assert message.failure.what == "x" * 1000
 
@@ -145,7 +145,7 @@ def test_the_largest_messages_fit() -> None:
     largest: list[tuple[Job, Message]] = [
         (DISCOVERY, TargetDiscovered(J, DiscoveryRecord(TARGET, addresses))),
         (DISCOVERY, DiscoveryCompleted(J, notes=(widest,) * (NOTES + 1))),
-        (LOGIN, LoginFailed(J, Failure(Decision.RETRY, widest, widest))),
+        (LOGIN, LoginFailed(J, Failure(Retry.SOON, widest, widest))),
     ]
     for job, message in largest:
         octets = encode(message)
@@ -154,8 +154,8 @@ def test_the_largest_messages_fit() -> None:
 
 
 def test_half_a_character_in_a_text_does_no_harm() -> None:
-    said = decode(LOGIN, encode(Said(J, Level.INFO, "disk \udcff")))
-    assert said == Said(J, Level.INFO, "disk \\udcff")
+    said = decode(LOGIN, encode(LogLine(J, Level.INFO, "disk \udcff")))
+    assert said == LogLine(J, Level.INFO, "disk \\udcff")
 
 
 lengths = st.integers(512, 2**24 - 1)

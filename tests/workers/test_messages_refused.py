@@ -15,13 +15,13 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import (
     LoginResult,
 )
+from iscsid.workers.codec import Malformed
 from iscsid.workers.messages import (
     ADDRESSES,
     decode,
     encode,
 )
-from iscsid.workers.shapes import Malformed
-from tests.workers.jobs import ISID, TARGET, discovery_job, login_job, scan_job
+from tests.support.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
 LOGIN, DISCOVERY, SCAN = login_job(), discovery_job(), scan_job()
 RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=2**32 - 1)
@@ -29,7 +29,7 @@ RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=2**32 - 1)
 
 def _login(**changes: object) -> bytes:
     """A login's success, with some of its values exchanged; ``...`` takes one out."""
-    found = json.loads(encode(LoginSucceeded(LOGIN.job, RESULT, Portal("192.0.2.1"))))
+    found = json.loads(encode(LoginSucceeded(LOGIN.id, RESULT, Portal("192.0.2.1"))))
     for path, value in changes.items():
         place = found[1]
         *outer, last = path.split("__")
@@ -83,27 +83,34 @@ def test_a_result_the_login_cannot_have_is_refused(octets: bytes) -> None:
         decode(LOGIN, octets)
 
 
-KINDS = ["TargetDiscovered", "DiscoveryCompleted", "LoginSucceeded", "ScanFailed", "Said", "Doing"]
+KINDS = [
+    "TargetDiscovered",
+    "DiscoveryCompleted",
+    "LoginSucceeded",
+    "ScanFailed",
+    "LogLine",
+    "Progress",
+]
 
 REFUSED: dict[str, bytes] = {
     "nothing": b"",
     "no_json": b"hello",
-    "no_utf8": b'["Doing",{"what":"\xff"}]',
-    "no_array": b'{"Doing":{"what":"x"}}',
+    "no_utf8": b'["Progress",{"what":"\xff"}]',
+    "no_array": b'{"Progress":{"what":"x"}}',
     "no_kind": b'[{"what":"x"}]',
     "unknown_kind": b'["Leave",{"status":0}]',
     "kind_is_a_number": b'[1,{"what":"x"}]',
-    "too_many": b'["Doing",{"what":"x"},1]',
-    "fields_are_a_list": b'["Doing",["what"]]',
-    "repeated_field": b'["Doing",{"what":"x","what":"y"}]',
-    "job_named": b'["Doing",{"what":"x","job":7}]',
-    "not_a_number": b'["Doing",{"what":NaN}]',
-    "endless_number": b'["Doing",{"what":' + b"9" * 5000 + b"}]",
+    "too_many": b'["Progress",{"what":"x"},1]',
+    "fields_are_a_list": b'["Progress",["what"]]',
+    "repeated_field": b'["Progress",{"what":"x","what":"y"}]',
+    "job_named": b'["Progress",{"what":"x","job":7}]',
+    "not_a_number": b'["Progress",{"what":NaN}]',
+    "endless_number": b'["Progress",{"what":' + b"9" * 5000 + b"}]",
     "deep": b"[" * 100_000 + b"]" * 100_000,
-    "unknown_level": b'["Said",{"level":"LOUD","text":"x"}]',
-    "level_of_another_kind": b'["Said",{"level":3,"text":"x"}]',
-    "text_too_long": b'["Doing",{"what":"' + b"x" * 1001 + b'"}]',
-    "cut_off": b'["Doing",{"what":"x"',
+    "unknown_level": b'["LogLine",{"level":"LOUD","text":"x"}]',
+    "level_of_another_kind": b'["LogLine",{"level":3,"text":"x"}]',
+    "text_too_long": b'["Progress",{"what":"' + b"x" * 1001 + b'"}]',
+    "cut_off": b'["Progress",{"what":"x"',
 }
 
 

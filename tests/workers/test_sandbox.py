@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.system.prctl import Option, prctl
+from iscsid.process.prctl import Option, prctl
 from iscsid.workers.sandbox import (
     DESCRIPTORS,
     MEMORY,
@@ -22,7 +22,7 @@ from iscsid.workers.sandbox import (
     find_unprivileged_identity,
     give_up_protection,
 )
-from tests.workers.ring import forked, status_of, until
+from tests.support.supervisor_harness import forked, status_of, until
 
 NOBODY = Identity(65534, 65534)
 

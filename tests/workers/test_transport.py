@@ -8,16 +8,16 @@ import time
 
 import pytest
 
-from iscsid.errors import ConnectionFailed, Decision
+from iscsid.errors import ConnectionFailed, Retry
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.workers import transport
 from iscsid.workers.deadline import Deadline
-from iscsid.workers.notebook import Notebook
-from iscsid.workers.transport import Patience, ask_after_silence, connect
-from tests.workers.jobs import login_job
+from iscsid.workers.inline_reporter import InlineReporter
+from iscsid.workers.transport import Limits, ask_after_silence, connect
+from tests.support.jobs import login_job
 
-RELAXED = Patience(20, Deadline.after(0))
+RELAXED = Limits(20, Deadline.after(0))
 HURRIED = 0.2
 
 
@@ -32,13 +32,13 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def notebook(lines: list[str]) -> Notebook:
-    return Notebook(login_job(), lambda _job, _level, text: lines.append(text), Level.DEBUG)
+def notebook(lines: list[str]) -> InlineReporter:
+    return InlineReporter(login_job(), lambda _job, _level, text: lines.append(text), Level.DEBUG)
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1")])
 def test_a_listening_portal_is_connected_to(
-    host: str, bind: str, notebook: Notebook, lines: list[str]
+    host: str, bind: str, notebook: InlineReporter, lines: list[str]
 ) -> None:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.create_server((bind, 0), family=family) as listener:
@@ -50,7 +50,7 @@ def test_a_listening_portal_is_connected_to(
     assert lines == [f"connecting to {Portal(host, port)}"]
 
 
-def test_the_buffers_have_the_size_that_was_asked_for(notebook: Notebook) -> None:
+def test_the_buffers_have_the_size_that_was_asked_for(notebook: InlineReporter) -> None:
     """The kernel counts its own housekeeping in, and so tells twice the size (socket(7))."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
@@ -85,7 +85,7 @@ def test_tcp_asks_after_silence_for_as_long_as_a_reply_may_take(
     assert found[: len(expected)] == expected
 
 
-def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: Notebook) -> None:
+def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: InlineReporter) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
         with connect(portal, RELAXED, notebook, remain) as connection, socket.socket() as other:
@@ -94,16 +94,16 @@ def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: Notebook) -> N
             assert size == other.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
-def test_a_closed_port_is_refused_in_words(notebook: Notebook) -> None:
+def test_a_closed_port_is_refused_in_words(notebook: InlineReporter) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
     with pytest.raises(ConnectionFailed) as caught:
         connect(portal, RELAXED, notebook, remain)
     assert caught.value.what == f"connecting to {portal}: connection refused"
-    assert caught.value.decision is Decision.RETRY
+    assert caught.value.retry is Retry.SOON
 
 
-def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: Notebook) -> None:
+def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: InlineReporter) -> None:
     """A listener whose queue is full lets connection attempts hang, as a dead host does."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -111,12 +111,12 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: Notebook) -
         portal = Portal(*listener.getsockname())
         with socket.create_connection(listener.getsockname()):
             with pytest.raises(ConnectionFailed) as caught:
-                connect(portal, Patience(HURRIED, Deadline.after(20)), notebook, remain)
+                connect(portal, Limits(HURRIED, Deadline.after(20)), notebook, remain)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
 
 
 def test_when_tcp_itself_gives_up_the_limit_is_not_ours(
-    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def give_up(*_: object) -> None:
         raise OSError(errno.ETIMEDOUT, "")
@@ -127,10 +127,10 @@ def test_when_tcp_itself_gives_up_the_limit_is_not_ours(
     assert caught.value.what == "connecting to 127.0.0.1:1: no answer in time"
 
 
-def test_all_of_the_attempt_has_a_limit_too(notebook: Notebook) -> None:
+def test_all_of_the_attempt_has_a_limit_too(notebook: InlineReporter) -> None:
     spent = Deadline(time.monotonic() - 1, "the 60 s for all of the login")
     with pytest.raises(ConnectionFailed, match="no answer within the 60 s for all of the login"):
-        connect(Portal("127.0.0.1", 1), Patience(20, spent), notebook, remain)
+        connect(Portal("127.0.0.1", 1), Limits(20, spent), notebook, remain)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_addresses_of_a_name_are_tried_in_turn(
-    two_addresses: None, notebook: Notebook, lines: list[str]
+    two_addresses: None, notebook: InlineReporter, lines: list[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("array.example", listener.getsockname()[1])
@@ -163,7 +163,7 @@ def test_all_addresses_of_a_name_are_tried_in_turn(
 
 
 def test_when_none_of_them_answers_each_is_told_once(
-    two_addresses: None, notebook: Notebook
+    two_addresses: None, notebook: InlineReporter
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:
         connect(Portal("array.example", 1), RELAXED, notebook, remain)
@@ -173,7 +173,7 @@ def test_when_none_of_them_answers_each_is_told_once(
     )
 
 
-def test_a_name_of_this_machine_is_resolved(notebook: Notebook, lines: list[str]) -> None:
+def test_a_name_of_this_machine_is_resolved(notebook: InlineReporter, lines: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("localhost", listener.getsockname()[1])
         connect(portal, RELAXED, notebook, remain).close()
@@ -188,7 +188,7 @@ def test_a_name_of_this_machine_is_resolved(notebook: Notebook, lines: list[str]
     ],
 )
 def test_a_name_that_does_not_resolve_says_why(
-    code: int, words: str, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    code: int, words: str, notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def getaddrinfo(*_: object, **options: int) -> object:
         numeric = options["flags"] & socket.AI_NUMERICHOST
@@ -201,20 +201,22 @@ def test_a_name_that_does_not_resolve_says_why(
 
 
 def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
-    notebook: Notebook,
+    notebook: InlineReporter,
 ) -> None:
     with pytest.raises(ConnectionFailed, match="the interface named in the address does not exist"):
         connect(Portal("fe80::1%nosuch0"), RELAXED, notebook, remain)
 
 
-def test_a_link_local_address_without_interface_says_how_to_write_it(notebook: Notebook) -> None:
+def test_a_link_local_address_without_interface_says_how_to_write_it(
+    notebook: InlineReporter,
+) -> None:
     with pytest.raises(ConnectionFailed) as caught:
         connect(Portal("fe80::1"), RELAXED, notebook, remain)
     assert "fe80::1%eth0" in caught.value.advice or "route" in caught.value.advice
 
 
 def test_the_most_addresses_of_a_name_are_bounded(
-    notebook: Notebook, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+    notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     resolve = socket.getaddrinfo
 

@@ -1,0 +1,66 @@
+"""The bindings file as a hand: read it, replace it, and notice when a person has changed it.
+
+What the lines mean is the business of ``initiator.bindings``. Touches that one file, and what
+lies beside it: a lock, the new file until it is whole, and copies of damaged ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from iscsid.facts import BindingsNotRead, BindingsNotSaved, BindingsRead, BindingsSaved
+from iscsid.process import files
+from iscsid.process.files import Replacement, Stamp
+
+LONGEST = 32 << 20
+"""Octets: all numbers given, to the longest names. What is behind is taken as lost."""
+
+
+class BindingsFile:
+    """One bindings file. No method raises: what goes wrong is a fact."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._stamp: Stamp | None = None
+        """Of the file as we last read or wrote it."""
+
+    def read(self) -> BindingsRead | BindingsNotRead:
+        """Read the file as it is now."""
+        try:
+            contents = files.read(self._path, LONGEST)
+        except OSError as error:
+            return BindingsNotRead(_reason(self._path, "cannot be read", error))
+        self._stamp = contents.stamp
+        risk = files.risk_of(self._path)
+        text = contents.octets.decode("utf-8", "surrogateescape")
+        return BindingsRead(text, (f"the bindings are not safe: {risk}",) if risk else ())
+
+    def save(
+        self, text: str, keep_copy: bool = False
+    ) -> BindingsSaved | BindingsNotSaved | BindingsRead | BindingsNotRead:
+        """Replace the file, unless it is not the one that we know: then read it again.
+
+        A person may have edited it, and what is to be written has to be worked out anew.
+        ``keep_copy`` leaves what is there now under another name.
+        """
+        try:
+            with Replacement.of(self._path) as replacement:
+                if replacement.stamp() != self._stamp:
+                    return self.read()
+                if keep_copy and self._stamp is not None:
+                    replacement.keep_copy("damaged")
+                    self._stamp = replacement.stamp()
+                self._stamp = replacement.write(text.encode("utf-8", "surrogateescape"))
+        except BlockingIOError:
+            return BindingsNotSaved(f"{self._path}: another process is writing it")
+        except OSError as error:
+            return BindingsNotSaved(_reason(self._path, "cannot be replaced", error))
+        return BindingsSaved()
+
+
+def _reason(path: str, what: str, error: OSError) -> str:
+    why = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    where = error.filename
+    if where is None or os.fspath(where) in (path, os.path.basename(path)):
+        return f"{path} {what}: {why}"
+    return f"{path} {what}: {why} ({os.fsdecode(where)})"

@@ -1,0 +1,1 @@
+"""The commands: options, --check, --wait, iscsi-ls, iscsi-iname."""

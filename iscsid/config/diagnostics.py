@@ -1,0 +1,80 @@
+"""What is wrong in a file, said so that a person can mend it.
+
+A complaint names the file, the line, the column, the word that stands there, what was expected,
+and the known word that comes nearest. All complaints of a file are collected before anybody is
+told. No complaint ever holds a secret. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from iscsid.errors import IscsidError, Retry
+from iscsid.protocol.printable import printable
+
+LONGEST_GUESS = 40
+"""Longer words are not compared with known ones: nobody mistypes that much."""
+
+LONGEST_LINE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing that is wrong, or, as a note, one thing worth knowing.
+
+    ``line`` and ``column`` count from 1, a tab as one column; a complaint about the whole file has
+    line 0.
+    """
+
+    filename: str
+    line: int
+    column: int
+    what: str
+    word: str = ""
+    """The word it is about, as it stands in the file; empty where it is, or may be, a secret."""
+    expected: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.filename}:{self.line}:{self.column}" if self.line else self.filename
+        text = f"{place}: {self.what}"
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.nearest:
+            text += f"; did you mean {self.nearest}?"
+        return printable(text, LONGEST_LINE)
+
+
+class ConfigurationErrors(IscsidError):
+    """A file cannot be used; every reason is a complaint, in the order of the lines."""
+
+    retry = Retry.NEVER
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], *, has_secrets: bool = False) -> None:
+        self.diagnostics = tuple(
+            sorted(diagnostics, key=lambda diagnostic: (diagnostic.line, diagnostic.column))
+        )
+        self.has_secrets = has_secrets
+        """Whether the file holds a password, so that its permissions can be judged as well."""
+        super().__init__("\n".join(self.lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """One line for the log per complaint."""
+        return tuple(map(str, self.diagnostics))
+
+
+def quoted(word: str) -> str:
+    """Return ``word`` for use in a complaint: escaped, bounded, between quotation marks."""
+    return f"'{printable(word, 64)}'"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that looks most like ``word``, or nothing. Ignores case."""
+    if len(word) > LONGEST_GUESS:
+        return ""
+    by_lower_case = {each.lower(): each for each in known}
+    matches = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.7)
+    return by_lower_case[matches[0]] if matches else ""

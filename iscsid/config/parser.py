@@ -1,0 +1,225 @@
+"""Which entry a line belongs to: from lines to entries and globals, by indentation.
+
+The rules are Linux-iSCSI's. An entry lasts as long as lines are indented farther than the line
+that opened it; any other setting is a global, and holds for the entries below it. Every line is
+judged, whatever was wrong before. What lines mean together is judged in ``consistency``. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from iscsid.config import obsolete
+from iscsid.config.addresses import TARGET_ADDRESS
+from iscsid.config.diagnostics import Diagnostic, nearest, quoted
+from iscsid.config.entries import INVALID, Entry, EntryKind, ParsedFile, Setting
+from iscsid.config.grammar import PLACES, SCOPE_OF, Keyword, Scope
+from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS
+from iscsid.config.lexer import Line
+from iscsid.config.values import InvalidValue, Syntax
+from iscsid.protocol.names import TargetAddress
+
+
+@dataclass(slots=True)
+class _OpenEntry:
+    """The entry that lines are being added to."""
+
+    opened_by: Line
+    kind: EntryKind | None = None
+    """``None``: an entry nobody knows, or without effect. Its lines are read and dropped."""
+    inherited: dict[str, Setting] = field(default_factory=dict)
+    subject: Any = INVALID
+    own: dict[str, Setting] = field(default_factory=dict)
+    addresses: dict[TargetAddress, int] = field(default_factory=dict)
+    """With the lines they stand on."""
+    judges_values: bool = True
+
+    def close(self) -> Entry | None:
+        if self.kind is None or self.subject is INVALID:
+            return None
+        line = self.opened_by
+        is_spelt_otherwise = self.kind is EntryKind.TARGET and line.value != self.subject
+        return Entry(
+            kind=self.kind,
+            subject=self.subject,
+            own=self.own,
+            inherited=self.inherited,
+            addresses=tuple(self.addresses),
+            spelling=line.value if is_spelt_otherwise else "",
+            line=line.number,
+            column=line.value_column,
+        )
+
+
+class Parser:
+    """Reads the lines of one file in their order."""
+
+    def __init__(self, filename: str) -> None:
+        self._filename = filename
+        self._globals: dict[str, Setting] = dict(DEFAULTS)
+        self._inherited: dict[EntryKind, dict[str, Setting]] = {}
+        """What entries of each kind take over from the globals as they are now."""
+        self._unused: set[str] = set()
+        """Fields of globals that no entry follows yet."""
+        self._entries: list[Entry] = []
+        self._entry: _OpenEntry | None = None
+        self.diagnostics: list[Diagnostic] = []
+        self.notes: list[Diagnostic] = []
+
+    def read(self, lines: Iterable[Line]) -> ParsedFile:
+        """Return what the lines say; what is wrong with them is then in ``diagnostics``."""
+        for line in lines:
+            self._read_line(line)
+        self._close_entry()
+        entries = tuple(self._entries)
+        return ParsedFile(filename=self._filename, entries=entries, globals=self._globals)
+
+    def _read_line(self, line: Line) -> None:
+        if self._entry and line.indentation <= self._entry.opened_by.indentation:
+            self._close_entry()
+        row = BY_NAME.get(line.keyword.lower())
+        if row is None and line.keyword.lower() in obsolete.BY_NAME:
+            self._read_obsolete(line, obsolete.BY_NAME[line.keyword.lower()])
+            return
+        if row is None:
+            line, row = self._guess(line)
+        if line.flaw:
+            self.diagnostics.append(line.flaw)
+        if row is None:
+            self._read_foreign(line)
+        elif row.opens and not self._is_own_address(row):
+            self._open(line, row, row.opens)
+        elif self._entry is None:
+            self._read_global(line, row)
+        else:
+            self._read_below(self._entry, line, row)
+
+    def _guess(self, line: Line) -> tuple[Line, Keyword | None]:
+        """Return a line that uses no known keyword as a flawed one, and the row it may mean.
+
+        The guess keeps one mistake from causing complaints about the lines around it.
+        """
+        guess = nearest(line.keyword, ALL_NAMES)
+        if not line.flaw:
+            what = f"unknown keyword {quoted(line.keyword)}"
+            expected = "" if guess else "a keyword of iscsi.conf(5)"
+            place = (self._filename, line.number, line.column)
+            diagnostic = Diagnostic(*place, what, line.keyword, expected, guess)
+            line = replace(line, flaw=diagnostic)
+        return line, BY_NAME.get(guess.lower())
+
+    def _is_own_address(self, row: Keyword) -> bool:
+        """Say whether this is ``Address`` below a TargetName: where that target is."""
+        entry = self._entry
+        return entry is not None and entry.kind is EntryKind.TARGET and Scope.TARGET in row.scope
+
+    # --- entries --------------------------------------------------------------------------------
+
+    def _open(self, line: Line, row: Keyword, kind: EntryKind) -> None:
+        self._close_entry()
+        self._unused.clear()
+        subject = self._value(line, row.syntax)
+        self._entry = _OpenEntry(line, kind, self._inherited_by(kind), subject)
+
+    def _inherited_by(self, kind: EntryKind) -> dict[str, Setting]:
+        # Ten thousand entries below the same globals share one copy of them.
+        if kind not in self._inherited:
+            scope = SCOPE_OF[kind]
+            self._inherited[kind] = {
+                name: (DEFAULTS if scope in row.not_inherited else self._globals)[name]
+                for name, row in BY_FIELD.items()
+                if scope in row.scope
+            }
+        return self._inherited[kind]
+
+    def _close_entry(self) -> None:
+        entry = self._entry.close() if self._entry else None
+        if entry:
+            self._entries.append(entry)
+        self._entry = None
+
+    def _read_below(self, entry: _OpenEntry, line: Line, row: Keyword) -> None:
+        if entry.kind is None:
+            if entry.judges_values:
+                self._value(line, row.syntax)
+        elif SCOPE_OF[entry.kind] not in row.scope:
+            here = f"{PLACES[SCOPE_OF[entry.kind]]} (line {entry.opened_by.number})"
+            allowed = [place for scope, place in PLACES.items() if scope in row.scope]
+            self._complain(line, f"{row.name} cannot stand {here}", " or ".join(allowed))
+        elif row.opens:
+            self._add_address(entry, line)
+        elif row.field in entry.own:
+            what = f"{row.name} stands twice in this entry, first on line"
+            self._complain(line, f"{what} {entry.own[row.field].line}", "one of the two lines")
+        else:
+            entry.own[row.field] = self._setting(line, row)
+
+    def _add_address(self, entry: _OpenEntry, line: Line) -> None:
+        address = self._value(line, TARGET_ADDRESS)
+        if address in entry.addresses:
+            what = f"this target has the address {address} already, on line"
+            self._complain(line, f"{what} {entry.addresses[address]}", "one of the two lines")
+        elif address is not INVALID:
+            entry.addresses[address] = line.number
+
+    # --- globals, and what is no setting --------------------------------------------------------
+
+    def _read_global(self, line: Line, row: Keyword) -> None:
+        if line.indentation:
+            self._note(line, f"{row.name} is indented but belongs to no entry: it is a global")
+        if row.field in self._unused:
+            before = self._globals[row.field].line
+            self._note(line, f"{row.name} of line {before} has no effect: this line replaces it")
+        self._globals[row.field] = self._setting(line, row)
+        self._inherited.clear()
+        self._unused.add(row.field)
+
+    def _read_foreign(self, line: Line) -> None:
+        # It may be meant to open an entry: what is indented below is no global then.
+        if self._entry is None:
+            self._entry = _OpenEntry(line)
+
+    def _read_obsolete(self, line: Line, name: str) -> None:
+        self._note(line, f"{name} has no effect: {obsolete.NO_LONGER[name]}")
+        if name in obsolete.OPENED_ENTRIES_ONCE:
+            self._close_entry()
+            self._entry = _OpenEntry(line, judges_values=False)
+
+    # --- values and complaints ------------------------------------------------------------------
+
+    def _setting(self, line: Line, row: Keyword) -> Setting:
+        return Setting(self._value(line, row.syntax), line.number, line.value_column)
+
+    def _value(self, line: Line, syntax: Syntax[Any]) -> Any:
+        """Return the value of a line, or ``INVALID`` after complaining of it."""
+        if line.flaw:
+            return INVALID
+        first = line.value if line.is_quoted else line.value.split(maxsplit=1)[0]
+        if len(first) < len(line.value) and not syntax.takes_blanks:
+            # What stands around the blank may be a secret: only the place is told.
+            what = f"{line.keyword}: a blank in the value"
+            expected = "one setting per line, and quotes around a value with blanks"
+            place = (self._filename, line.number, line.value_column + len(first))
+            self.diagnostics.append(Diagnostic(*place, what, "", expected))
+            return INVALID
+        try:
+            return syntax.parse(line.value)
+        except InvalidValue as misfit:
+            what = f"{line.keyword}: {misfit.why}"
+            word = "" if syntax.is_secret else line.value
+            place = (self._filename, line.number, line.value_column)
+            diagnostic = Diagnostic(*place, what, word, syntax.expected, misfit.suggestion)
+            self.diagnostics.append(diagnostic)
+            return INVALID
+
+    def _complain(self, line: Line, what: str, expected: str) -> None:
+        if not line.flaw:
+            place = (self._filename, line.number, line.column)
+            self.diagnostics.append(Diagnostic(*place, what, line.keyword, expected))
+
+    def _note(self, line: Line, what: str) -> None:
+        if not line.flaw:
+            place = (self._filename, line.number, line.column)
+            self.notes.append(Diagnostic(*place, what, line.keyword))

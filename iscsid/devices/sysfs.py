@@ -1,0 +1,243 @@
+"""What the kernel shows of its iSCSI sessions under /sys, and the few files there that act.
+
+Everything read here may vanish while it is being read; what is gone is left out, not an error.
+Touches /sys alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import os
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from iscsid.errors import IscsidError, Retry
+from iscsid.facts import KernelSession
+from iscsid.protocol.names import DEFAULT_PORT, Portal
+from iscsid.protocol.vpd import Identity
+
+_DRIVER = "iscsi_tcp"
+_HOST = re.compile(r"/host(\d+)/session\d+/")
+_SCSI_DEVICE = re.compile(r"\d+:\d+:\d+:(\d+)")
+_UNSET = "(null)"
+"""What the kernel prints of a text nobody set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiDevice:
+    """One logical unit of a session, as the kernel knows it."""
+
+    path: Path
+    lun: int
+
+    def delete(self) -> None:
+        """Make the kernel forget the logical unit. Raises ``OSError``."""
+        _write(self.path / "delete", "1")
+
+    def rescan(self) -> None:
+        """Make the kernel read size and identity again. May block; raises ``OSError``."""
+        _write(self.path / "rescan", "1")
+
+    def set_command_timeout(self, seconds: int) -> None:
+        """Limit each SCSI command. Raises ``OSError``."""
+        _write(self.path / "timeout", str(seconds))
+
+    def identity(self) -> str:
+        """Return what the logical unit says of itself, empty where the kernel has nothing."""
+        return read_attribute(self.path / "wwid") or ""
+
+    def generic_node(self) -> str | None:
+        """Return the node through which the unit can be asked, ``None`` where it has none."""
+        found = entries(self.path, "scsi_generic/sg*")
+        return f"/dev/{found[0].name}" if found else None
+
+    def announce(self) -> None:
+        """Make udev look at the unit's devices again. Raises ``OSError``."""
+        for entry in self.class_devices():
+            _write(entry / "uevent", "change")
+
+    def class_devices(self) -> list[Path]:
+        """Return the directory of each device that drivers have made of the unit."""
+        return [
+            entry
+            for subsystem in ("block", "scsi_generic", "scsi_tape")
+            for entry in entries(self.path, f"{subsystem}/*")
+        ]
+
+    def identity_page(self) -> bytes:
+        """Return page 83h of its vital product data, empty where the kernel has none."""
+        try:
+            return (self.path / "vpd_pg83").read_bytes()
+        except OSError:
+            return b""
+
+    def block_devices(self) -> list[Path]:
+        """Return the directory of the disk, then those of its partitions."""
+        disks = entries(self.path, "block/*")
+        return [
+            entry
+            for disk in disks
+            for entry in (disk, *(part.parent for part in entries(disk, "*/partition")))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sysfs:
+    """``root`` is /sys, or a tree that looks like it."""
+
+    root: Path = Path("/sys")
+
+    def transport_handle(self) -> int:
+        """Return the number that names the tcp transport in every request.
+
+        It changes whenever the module is loaded. Raises ``IscsidError``.
+        """
+        path = self.root / "class/iscsi_transport/tcp/handle"
+        try:
+            return int(path.read_text())
+        except FileNotFoundError as error:
+            raise IscsidError(
+                "the kernel has no iSCSI over TCP",
+                advice="load its module with 'modprobe iscsi_tcp'",
+                retry=Retry.LATER,
+            ) from error
+        except PermissionError as error:
+            raise IscsidError(
+                f"{path}: {error.strerror}", advice="run as root", retry=Retry.NEVER
+            ) from error
+
+    def sessions(self, open_ports: Collection[int] = ()) -> tuple[KernelSession, ...]:
+        """Return every session of the tcp transport, in the order of their sids.
+
+        ``open_ports`` are those of the netlink sockets that are open: a session whose maker's is
+        not among them has lost its maker.
+        """
+        directories = self._session_directories()
+        found = (self._session(sid, path, open_ports) for sid, path in sorted(directories.items()))
+        return tuple(filter(None, found))
+
+    def has_session(self, sid: int) -> bool:
+        return self._session_directory(sid).exists()
+
+    def target_state(self, sid: int) -> str:
+        """Return UNBOUND, ALLOCATED, SCANNED or UNBINDING; empty where it is not known."""
+        return read_attribute(self._session_directory(sid) / "target_state") or ""
+
+    def host_no(self, sid: int) -> int | None:
+        """Return the number of the SCSI host of a session, ``None`` where it is gone."""
+        try:
+            match = _HOST.search(str(self._session_directory(sid).resolve(strict=True)))
+        except OSError:
+            return None
+        return int(match[1]) if match else None
+
+    def host_is_recovering(self, host_no: int) -> bool:
+        """Whether the SCSI error handler is at work: opening a device would wait for its end."""
+        state = read_attribute(self.root / f"class/scsi_host/host{host_no}/state")
+        return state not in ("running", None)
+
+    def scan(self, host_no: int, lun: int | None = None) -> None:
+        """Make the kernel look for one logical unit, or for all.
+
+        Blocks until it is done, which may take as long as the SCSI timeouts: for a child of its
+        own. Does nothing while the session is not logged in. Raises ``OSError``.
+        """
+        wanted = "-" if lun is None else str(lun)
+        _write(self.root / f"class/scsi_host/host{host_no}/scan", f"0 0 {wanted}")
+
+    def devices(self, sid: int) -> list[ScsiDevice]:
+        """Return the logical units of a session, in the order of their LUNs."""
+        found = entries(self._session_directory(sid), "device/target*/*:*")
+        matches = ((path, _SCSI_DEVICE.fullmatch(path.name)) for path in found)
+        devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
+        return sorted(devices, key=lambda device: device.lun)
+
+    def identities(self, sid: int) -> tuple[Identity, ...]:
+        """Return what the logical units of a session said of themselves, as far as it is known."""
+        pages = ((device.lun, device.identity_page()) for device in self.devices(sid))
+        return tuple((lun, page) for lun, page in pages if page)
+
+    def _session_directory(self, sid: int) -> Path:
+        return self.root / f"class/iscsi_session/session{sid}"
+
+    def _session_directories(self) -> dict[int, Path]:
+        paths = entries(self.root, "class/iscsi_session/session*")
+        numbered = ((path.name.removeprefix("session"), path) for path in paths)
+        return {int(number): path for number, path in numbered if number.isdecimal()}
+
+    def _session(self, sid: int, path: Path, open_ports: Collection[int]) -> KernelSession | None:
+        host_no = self.host_no(sid)
+        if host_no is None:
+            return None
+        if read_attribute(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
+            return None
+        state = read_attribute(path / "state")
+        if state is None:
+            return None
+        connection = self.root / f"class/iscsi_connection/connection{sid}:0"
+        host = read_attribute(connection / "persistent_address")
+        port = read_number(connection / "persistent_port")
+        creator = read_number(path / "creator")
+        return KernelSession(
+            sid=sid,
+            host_no=host_no,
+            target_name=read_attribute(path / "targetname") or "",
+            session_tag=read_attribute(path / "ifacename") or "",
+            state=state,
+            target_state=read_attribute(path / "target_state") or "",
+            connection_state=read_attribute(connection / "state"),
+            persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,
+            portal_group_tag=read_number(path / "tpgt"),
+            # The kernel prints the port as a signed number here, and nowhere else.
+            maker_is_gone=creator is not None and creator % 2**32 not in open_ports,
+        )
+
+
+def entries(directory: Path, pattern: str) -> list[Path]:
+    """Return what is there by this pattern, in order; what vanishes meanwhile is left out.
+
+    ``Path.glob`` raises where a directory goes while it looks around. Any other error is raised
+    here, too: it must not look as if there were nothing.
+    """
+    found = [directory]
+    for part in pattern.split("/"):
+        if "*" in part:
+            found = [path / name for path in found for name in fnmatch.filter(_names(path), part)]
+        else:
+            found = [path / part for path in found if (path / part).exists()]
+    return found
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
+            return []
+        raise
+
+
+def read_attribute(path: Path) -> str | None:
+    """Return an attribute's text, ``None`` where it is not there, not set or not readable now."""
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return None if text in ("", _UNSET) else text
+
+
+def read_number(path: Path) -> int | None:
+    text = read_attribute(path)
+    return int(text) if text is not None and text.lstrip("-").isdecimal() else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write an attribute: in one piece, and never making a file that is gone."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,174 @@
+"""udev as an ear: devices of iSCSI sessions appear, change and vanish, and say of changes.
+
+It reads from the monitor until nothing is left, and remembers the paths it has reported, so that
+it can find out what it missed when events were lost. That a device is gone it hears from the kernel
+as well, which says so before udev does. pyudev's own observer is a thread and has no place in a
+process that forks. Touches udev, the kernel's uevents and /sys.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pyudev
+
+from iscsid.devices.device_paths import device_at, is_session_device, unit_at
+from iscsid.devices.socket_filter import attach_prefix_filter
+from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
+
+_SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
+_SYSTEMD_RUNS = "/run/systemd/system"
+"""What sd_booted(3) looks for."""
+_BUFFER = 16 << 20
+"""Octets; a thousand disks that come at once send some ten thousand events."""
+
+_CHANGES = {
+    "REPORTED_LUNS_DATA_HAS_CHANGED": UnitChange.LUNS,
+    "CAPACITY_DATA_HAS_CHANGED": UnitChange.SIZE,
+    "INQUIRY_DATA_HAS_CHANGED": UnitChange.IDENTITY,
+}
+"""Unit attention conditions, in the words of the kernel's property SDEV_UA."""
+
+DeviceFact = DeviceAppeared | DeviceVanished
+UdevFact = DeviceFact | UnitAttentionReported
+
+
+class Udev:
+    """Open it before ``enumerate``, so that nothing falls in between."""
+
+    def __init__(self) -> None:
+        self._context = pyudev.Context()
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source="udev")
+        for subsystem in _SUBSYSTEMS:
+            self._monitor.filter_by(subsystem)
+        self._monitor.filter_by("scsi", "scsi_device")
+        self._monitor.set_receive_buffer_size(_BUFFER)
+        self._monitor.start()
+        self._known: set[str] = set()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are events."""
+        descriptor: int = self._monitor.fileno()
+        return descriptor
+
+    def read_events(self) -> list[UdevFact]:
+        """Return what has happened; where events were lost, everything that is there or gone."""
+        devices, have_been_lost = _drain(self._monitor)
+        facts = [fact for device in devices for fact in self._reported(device)]
+        # Not before the rest has been read: it is older than what is to be seen now.
+        return [*facts, *self.enumerate()] if have_been_lost else facts
+
+    def enumerate(self) -> list[DeviceFact]:
+        """Return every device that is there, and what has vanished since it was reported."""
+        unseen = set(self._known)
+        facts: list[DeviceFact] = []
+        for subsystem in _SUBSYSTEMS:
+            for device in self._context.list_devices(subsystem=subsystem):
+                unseen.discard(device.sys_path)
+                facts.extend(self._appeared(device))
+        self._known -= unseen
+        return [*map(DeviceVanished, sorted(unseen)), *facts]
+
+    def _reported(self, device: pyudev.Device) -> Iterator[UdevFact]:
+        if device.subsystem == "scsi":
+            yield from _attention(device)
+        elif device.action != "remove":
+            yield from self._appeared(device)
+        elif is_session_device(device.sys_path):
+            self._known.discard(device.sys_path)
+            yield DeviceVanished(device.sys_path)
+
+    def _appeared(self, device: pyudev.Device) -> Iterator[DeviceAppeared]:
+        if device.device_node is None or not is_session_device(device.sys_path):
+            return
+        found = device_at(device.sys_path, device.device_node, _identity(device))
+        if found is not None:
+            self._known.add(found.path)
+            yield DeviceAppeared(found)
+
+
+class Removals:
+    """The kernel's own word that a device is gone, beside udev's.
+
+    udev says it when it has worked off its rules; where a session ends without our doing, the name
+    of the device may be another disk's by then. What is lost here udev still says. The kernel says
+    all else of every device of the machine as well, and for that nobody is to be woken.
+    """
+
+    def __init__(self) -> None:
+        self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+        self._monitor.start()
+        attach_prefix_filter(self.fileno(), b"remove@")
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are events."""
+        descriptor: int = self._monitor.fileno()
+        return descriptor
+
+    def read_events(self) -> list[DeviceVanished]:
+        """Return what has gone."""
+        devices, _ = _drain(self._monitor)
+        return [
+            DeviceVanished(device.sys_path)
+            for device in devices
+            if device.action == "remove" and is_session_device(device.sys_path)
+        ]
+
+
+def _drain(monitor: pyudev.Monitor) -> tuple[list[pyudev.Device], bool]:
+    """Return the devices of all waiting events, and whether events have been lost."""
+    devices: list[pyudev.Device] = []
+    have_been_lost = False
+    while True:
+        try:
+            device = monitor.poll(timeout=0)
+        except OSError as error:
+            if errno.ENOBUFS not in (error.errno, _take_error(monitor)):
+                raise
+            have_been_lost = True
+            continue
+        if device is None:
+            return devices, have_been_lost
+        devices.append(device)
+
+
+def _take_error(monitor: pyudev.Monitor) -> int:
+    """Return and clear a monitor's error, which pyudev sees while polling and leaves be."""
+    with socket.socket(fileno=os.dup(monitor.fileno())) as its_socket:
+        return its_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _attention(device: pyudev.Device) -> Iterator[UnitAttentionReported]:
+    unit, change = unit_at(device.sys_path), _CHANGES.get(device.properties.get("SDEV_UA", ""))
+    if unit is not None and change is not None:
+        yield UnitAttentionReported(*unit, change)
+
+
+def _identity(device: pyudev.Device) -> str:
+    """Return the kernel's WWID of the logical unit, or what udev's scsi_id made of it.
+
+    The kernel's comes first: it is the same for every node of the unit, and it does not come and
+    go with a command that failed.
+    """
+    unit = device.find_parent("scsi", "scsi_device")
+    try:
+        wwid = unit.attributes.asstring("wwid").strip() if unit is not None else ""
+    except (KeyError, UnicodeDecodeError):
+        wwid = ""
+    return wwid or str(device.properties.get("ID_SERIAL", ""))
+
+
+def announce(path: str) -> None:
+    """Let udev look again at the device with this sysfs path; one that is gone is no error.
+
+    systemd learns of a name only from udev, and udev evaluates its rules only at events. Where
+    systemd does not run nobody waits for the name, and udev is spared the work.
+    """
+    if not os.path.isdir(_SYSTEMD_RUNS):
+        return
+    with suppress(OSError), open(f"{path}/uevent", "w", encoding="ascii") as uevent:
+        uevent.write("change")

@@ -1,0 +1,440 @@
+"""Every fact the initiator may be told, grouped by what reports it. Past tense, frozen, pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from iscsid.bindings.binding import Binding
+from iscsid.config.configuration import Configuration
+from iscsid.errors import Failure
+from iscsid.jobs import JobId
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
+from iscsid.protocol.parameters import LoginResult
+from iscsid.protocol.vpd import Identity
+
+# --- from files and links -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRead:
+    """/etc/iscsi.conf and /etc/initiatorname.iscsi were read and hold no error."""
+
+    configuration: Configuration
+    initiator_name: IscsiName
+    initiator_alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationRefused:
+    """The file could not be read or holds errors; each complaint is a line for the log."""
+
+    diagnostics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsRead:
+    """The bindings file was read; ``text`` is empty where there was none.
+
+    Also the answer to ``SaveBindings`` where the file had been changed by hand meanwhile.
+    """
+
+    text: str
+    remarks: tuple[str, ...] = ()
+    """What to warn of, the file's owner or directory for instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsSaved:
+    """The bindings file now holds what the last ``SaveBindings`` said."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsNotSaved:
+    """The bindings file could not be replaced; the old one is whole."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsNotRead:
+    """There is a bindings file but it cannot be read: who has which number is not known."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinksFound:
+    """The links that an earlier life of the daemon has left: their paths and nodes."""
+
+    links: tuple[tuple[str, str], ...]
+    remarks: tuple[str, ...] = ()
+    """What could not be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNotMade:
+    """``path`` does not point to where it should; ``reason`` says why and what to do."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNotRemoved:
+    """``path`` is still there although it should not be."""
+
+    path: str
+    reason: str
+
+
+# --- from signals, timers and the network -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HangupReceived:
+    """SIGHUP: read the configuration again, discover again, reprobe."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateReceived:
+    """SIGTERM: end, and leave the kernel's sessions alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptReceived:
+    """SIGINT: end, after all sessions have been logged out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChanged:
+    """A link, an address or a route has come."""
+
+
+class TimerPurpose(Enum):
+    RETRY_DISCOVERY = "retry discovery"
+    RETRY_LOGIN = "retry login"
+    SCAN = "scan"
+    LOGOUT = "logout"
+    CHECK_KERNEL = "check the kernel"
+    SAVE_BINDINGS = "save the bindings"
+    SUMMARY = "summary"
+    NETWORK = "network"
+    RETRY_PORTAL = "revive"
+    """Those who wait for a portal may be called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer's name: setting it again moves it."""
+
+    purpose: TimerPurpose
+    subject: Binding | Portal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerExpired:
+    timer: Timer
+
+
+# --- from workers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDiscovered:
+    """One target of the SendTargets answer that is coming in."""
+
+    job_id: JobId
+    record: DiscoveryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryCompleted:
+    """The answer is complete: targets not reported since the last completion are gone.
+
+    ``kept``: the child stays logged in and may report again.
+    """
+
+    job_id: JobId
+    kept: bool = False
+    notes: tuple[str, ...] = ()
+    """Records and portals that were skipped, and why; lines for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryFailed:
+    job_id: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSucceeded:
+    """The connection is in full feature phase; its socket waits with the workers' keeper."""
+
+    job_id: JobId
+    result: LoginResult
+    portal: Portal
+    """Where the login succeeded, redirects followed."""
+    moved_to: Portal | None = None
+    """Where the target said it has moved for good (status 0102)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    job_id: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished:
+    job_id: JobId
+    missing: tuple[int, ...] = ()
+    """LUNs that the kernel has, and of which the target says that it has them no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFailed:
+    job_id: JobId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """The child of a job is gone; ``how`` is set where it said no last word before.
+
+    No failure either, so that ``how`` is not set: it was stopped by order, or it is a kept
+    discovery that had answered and whose target then closed the session in good order.
+    """
+
+    job_id: JobId
+    how: Failure | None = None
+
+
+# --- from the kernel's iSCSI interface and sysfs ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """The kernel runs the session: first start or recovery."""
+
+    binding: Binding
+    sid: int
+    host_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefused:
+    """The kernel refused a step. Whatever had been made for a first start is undone."""
+
+    binding: Binding
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class CmdSnLearned:
+    """The CmdSN with which a stopped session will go on."""
+
+    sid: int
+    cmd_sn: int
+    identities: tuple[Identity, ...] = ()
+    """What its LUNs have said of themselves, as far as the kernel has asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CmdSnNotLearned:
+    sid: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The kernel refused an unbinding, a logout or a destruction."""
+
+    sid: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """CONN_ERROR; ``reason`` in words."""
+
+    sid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUnrecoverable:
+    """The kernel will never carry the session on, and waits for it to be destroyed.
+
+    Its SCSI host is being removed, or somebody has stopped it for good.
+    """
+
+    sid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PduReceived:
+    """The kernel handed up a PDU that is user space's business."""
+
+    sid: int
+    header: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsersChecked:
+    """Who uses the session's disks, in words; an empty ``uses`` means that nobody does."""
+
+    sid: int
+    uses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LunUsersChecked:
+    """Who uses the disks of some LUNs: for each LUN, in words, empty where nobody does."""
+
+    sid: int
+    uses: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUnbound:
+    """All SCSI devices of the session are gone; it can never be scanned again."""
+
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDestroyed:
+    sid: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """The event socket overflowed: the truth must be read from sysfs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSession:
+    """One session of the tcp transport as sysfs shows it."""
+
+    sid: int
+    host_no: int
+    target_name: str
+    session_tag: str
+    """The interface name, where our own sessions carry their binding."""
+    state: str
+    """LOGGED_IN, FAILED or FREE."""
+    target_state: str
+    """UNBOUND, ALLOCATED, SCANNED, UNBINDING; empty on kernels that do not tell."""
+    connection_state: str | None
+    """up, down, failed or bound; ``None``: there is no connection."""
+    persistent_portal: Portal | None = None
+    portal_group_tag: int | None = None
+    maker_is_gone: bool = False
+    """Whether the program that made it has closed its socket to the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsFound:
+    """What sysfs shows: every session of the tcp transport, ours or not."""
+
+    sessions: tuple[KernelSession, ...]
+
+
+# --- from udev ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device node that belongs to a LUN of an iSCSI session."""
+
+    path: str
+    """Its sysfs path: its identity while it exists."""
+    sid: int
+    lun: int
+    link: str
+    """The classic's name in the LUN's directory: disk, part1, generic, cd, mt, ..."""
+    node: str
+    """/dev/sda"""
+    identity: str = ""
+    """What the logical unit says of itself (WWID), where known."""
+
+
+class UnitChange(Enum):
+    """What a logical unit can say of itself, or of its neighbours, unasked."""
+
+    LUNS = "the LUNs of the target have changed"
+    SIZE = "its size has changed"
+    IDENTITY = "it is not what it was"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitAttentionReported:
+    """The answer to some command carried the news that something has changed at the target."""
+
+    sid: int
+    lun: int
+    change: UnitChange
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAppeared:
+    """A device is there, or changed."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceVanished:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesEnumerated:
+    """Every device that was there at the start has been reported."""
+
+
+Fact = (
+    ConfigurationRead
+    | ConfigurationRefused
+    | BindingsRead
+    | BindingsSaved
+    | BindingsNotSaved
+    | BindingsNotRead
+    | LinksFound
+    | LinkNotMade
+    | LinkNotRemoved
+    | HangupReceived
+    | TerminateReceived
+    | InterruptReceived
+    | NetworkChanged
+    | TimerExpired
+    | TargetDiscovered
+    | DiscoveryCompleted
+    | DiscoveryFailed
+    | LoginSucceeded
+    | LoginFailed
+    | ScanFinished
+    | ScanFailed
+    | WorkerEnded
+    | SessionStarted
+    | SessionRefused
+    | CmdSnLearned
+    | CmdSnNotLearned
+    | RequestRefused
+    | ConnectionLost
+    | SessionUnrecoverable
+    | PduReceived
+    | DiskUsersChecked
+    | LunUsersChecked
+    | SessionUnbound
+    | SessionDestroyed
+    | EventsLost
+    | SessionsFound
+    | DeviceAppeared
+    | DeviceVanished
+    | DevicesEnumerated
+    | UnitAttentionReported
+)

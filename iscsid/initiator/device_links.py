@@ -1,0 +1,248 @@
+"""Which links there must be: devices and sessions in, ``MakeLink`` and ``RemoveLink`` out.
+
+What it guards: a name means one logical unit. So in every answer the links that go come before the
+links that come; a device node that a new device has taken is first taken from the link that had
+it; and a logical unit that turns out to be another one than before has no link any more, until the
+administrator says that it may. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from iscsid.bindings.binding import Binding
+from iscsid.facts import (
+    Device,
+    DeviceAppeared,
+    DevicesEnumerated,
+    DeviceVanished,
+    LinkNotMade,
+    LinkNotRemoved,
+    LinksFound,
+)
+from iscsid.initiator.link_table import LinkTable, announcements
+from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
+from iscsid.protocol.vpd import exchanged
+
+DeviceFact = (
+    DeviceAppeared | DeviceVanished | DevicesEnumerated | LinksFound | LinkNotMade | LinkNotRemoved
+)
+
+
+@dataclass(slots=True)
+class _Session:
+    binding: Binding
+    luns: frozenset[int] | None
+    log_prefix: str
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One LUN of one session, for as long as the session or a device of it is there."""
+
+    devices: dict[str, Device] = field(default_factory=dict)
+    """By the name of the link."""
+    identity: str = ""
+    """What the logical unit said of itself first."""
+    seen: str = ""
+    """What it said last: anything else than ``identity`` and it is another one."""
+    is_told: bool = False
+    is_logging_out: bool = False
+    """Its devices are about to be removed: their names may be another's at any moment."""
+
+    @property
+    def is_replaced(self) -> bool:
+        return self.seen != self.identity
+
+
+class DeviceLinks:
+    """The links under the base directory, as they are and as they should be.
+
+    A device counts as being there from ``DeviceAppeared`` to ``DeviceVanished``, or until another
+    one appears with its node or its place in the tree: then it is gone, and its end was missed.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, _Session] = {}
+        self._sids: dict[Binding, int] = {}
+        self._units: dict[int, dict[int, _Unit]] = {}
+        self._devices: dict[str, Device] = {}
+        self._node_holders: dict[str, Device] = {}
+        self._links = LinkTable()
+
+    # --- what the owner tells -------------------------------------------------------------------
+
+    def session_started(
+        self, sid: int, binding: Binding, luns: frozenset[int] | None = None, log_prefix: str = ""
+    ) -> list[Order]:
+        """Link the session's devices, those that are there and those to come.
+
+        ``luns`` are the LUNs that may have links, ``None`` is all. Called again for a session
+        that is known it changes what is different.
+        """
+        orders: list[Order] = []
+        if self._sids.get(binding, sid) != sid:
+            orders += self.session_ended(self._sids[binding])
+        if sid in self._sessions and self._sessions[sid].binding != binding:
+            orders += self.session_ended(sid)
+        self._sids[binding] = sid
+        self._sessions[sid] = _Session(binding, luns, log_prefix)
+        return orders + self._relink((sid, lun) for lun in self._units.get(sid, ()))
+
+    def session_ended(self, sid: int) -> list[Order]:
+        """Remove every link of a session that is gone, or is about to give up its devices."""
+        session = self._sessions.pop(sid, None)
+        if session is None:
+            return []
+        del self._sids[session.binding]
+        orders: list[Order] = []
+        for lun, unit in list(self._units.get(sid, {}).items()):
+            orders += self._links.clear(_directory(session.binding, lun))
+            self._drop_if_idle(sid, lun, unit)
+        return orders
+
+    def unit_leaves(self, sid: int, lun: int) -> list[Order]:
+        """Remove the links of a logical unit whose devices are about to be removed."""
+        return self._set_leaving(sid, lun, is_logging_out=True)
+
+    def unit_left(self, sid: int, lun: int) -> list[Order]:
+        """Nobody removes devices of this logical unit any more: those that are there stay."""
+        return self._set_leaving(sid, lun, is_logging_out=False)
+
+    def _set_leaving(self, sid: int, lun: int, *, is_logging_out: bool) -> list[Order]:
+        unit = self._units.get(sid, {}).get(lun)
+        if unit is None:
+            return []
+        unit.is_logging_out = is_logging_out
+        return self._relink([(sid, lun)])
+
+    def handle(self, fact: DeviceFact) -> list[Order]:
+        """Take note of what udev, or the hand that makes the links, reports."""
+        match fact:
+            case DeviceAppeared(device):
+                return self._appeared(device)
+            case DeviceVanished(path):
+                gone = self._devices.get(path)
+                return [] if gone is None else self._relink([self._forget(gone)])
+            case LinksFound(links):
+                self._links.found(links)
+                return []
+            case DevicesEnumerated():
+                return self._links.sweep()
+            case LinkNotMade(path):
+                self._links.not_made(path)
+                return []
+            case LinkNotRemoved(path):
+                self._links.not_removed(path)
+                return []
+
+    def accept(self) -> list[Order]:
+        """Do what the administrator's SIGHUP asks for: link what so far could not be.
+
+        A logical unit that was replaced is accepted if its replacement has been told already; one
+        that the rescan after this SIGHUP brings to light waits for the next.
+        """
+        for units in self._units.values():
+            for unit in units.values():
+                if unit.is_told:
+                    unit.identity, unit.is_told = unit.seen, False
+        leftovers = self._links.sweep()
+        return leftovers + self._relink(
+            (sid, lun) for sid, units in self._units.items() for lun in units
+        )
+
+    # --- what the owner asks --------------------------------------------------------------------
+
+    def links_of(self, binding: Binding) -> dict[int, dict[str, str]]:
+        """Return the nodes of a session's links, by LUN and name of the link."""
+        return {
+            lun: self._links.links_in(_directory(binding, lun)) for lun in self._luns_of(binding)
+        }
+
+    def replaced_luns(self, binding: Binding) -> list[int]:
+        """Return the LUNs that have no links because they are not what they were."""
+        return [lun for lun, unit in self._luns_of(binding).items() if unit.is_told]
+
+    def _luns_of(self, binding: Binding) -> dict[int, _Unit]:
+        sid = self._sids.get(binding, -1)
+        return dict(sorted(self._units.get(sid, {}).items()))
+
+    # --- devices --------------------------------------------------------------------------------
+
+    def _appeared(self, device: Device) -> list[Order]:
+        unit = self._units.get(device.sid, {}).get(device.lun) or _Unit()
+        rivals = (
+            self._devices.get(device.path),
+            self._node_holders.get(device.node),
+            unit.devices.get(device.link),
+        )
+        touched = {self._forget(rival): None for rival in dict.fromkeys(rivals) if rival}
+        self._units.setdefault(device.sid, {})[device.lun] = unit
+        self._devices[device.path] = self._node_holders[device.node] = device
+        unit.devices[device.link] = device
+        if device.identity:
+            unit.identity = unit.identity or device.identity
+            unit.seen = device.identity
+        return self._relink({**touched, (device.sid, device.lun): None})
+
+    def _forget(self, device: Device) -> tuple[int, int]:
+        """Take a device out of everything; return where its links must be looked at."""
+        unit = self._units[device.sid][device.lun]
+        del self._devices[device.path]
+        del self._node_holders[device.node]
+        del unit.devices[device.link]
+        self._drop_if_idle(device.sid, device.lun, unit)
+        return device.sid, device.lun
+
+    def _drop_if_idle(self, sid: int, lun: int, unit: _Unit) -> None:
+        if unit.devices or sid in self._sessions:
+            return
+        del self._units[sid][lun]
+        if not self._units[sid]:
+            del self._units[sid]
+
+    # --- links ----------------------------------------------------------------------------------
+
+    def _relink(self, units: Iterable[tuple[int, int]]) -> list[Order]:
+        """Bring the links of these LUNs in step with what is known of them."""
+        orders: list[Order] = []
+        for sid, lun in units:
+            session, unit = self._sessions.get(sid), self._units.get(sid, {}).get(lun)
+            if session is None or unit is None:
+                continue
+            directory = _directory(session.binding, lun)
+            if unit.is_logging_out or (session.luns is not None and lun not in session.luns):
+                orders += self._withdraw(directory, unit)
+            elif unit.is_replaced:
+                orders += self._withdraw(directory, unit)
+                orders += self._tell(session, directory, unit)
+            else:
+                orders += self._links.settle(directory, unit.devices)
+            unit.is_told = unit.is_told and unit.is_replaced
+        return sorted(orders, key=_turn)
+
+    def _withdraw(self, directory: str, unit: _Unit) -> list[Order]:
+        """Remove the links of devices that stay."""
+        names = self._links.links_in(directory)
+        linked = [device for name, device in unit.devices.items() if name in names]
+        return self._links.clear(directory) + announcements(linked)
+
+    def _tell(self, session: _Session, directory: str, unit: _Unit) -> list[Order]:
+        if unit.is_told:
+            return []
+        unit.is_told = True
+        text = (
+            f"{directory}: {exchanged(unit.identity, unit.seen)}; its links are removed. "
+            "If the exchange is meant, send SIGHUP to accept it"
+        )
+        return [Log(Level.ERROR, session.log_prefix, text)]
+
+
+def _directory(binding: Binding, lun: int) -> str:
+    return f"{binding}/lun{lun}"
+
+
+def _turn(order: Order) -> int:
+    """Rank an order: links go before links come, and udev looks when all is in place."""
+    return [Log, RemoveLink, MakeLink, AnnounceDevice].index(type(order))

@@ -1,0 +1,1 @@
+"""The kernel's iSCSI interface: netlink messages, connections, parameters."""

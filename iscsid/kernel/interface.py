@@ -1,0 +1,287 @@
+"""The hand that speaks to the kernel's iSCSI interface: orders go in, facts come out.
+
+Each method carries out one order as one short sequence and says what came of it; nothing here
+decides what to do next. Every request that could harm goes through ``connection``, whose classes
+allow no wrong order. Touches netlink and /sys, and blocks for no longer than the kernel takes to
+answer: milliseconds, as no order here waits for the network.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
+
+from iscsid.devices.disk_users import disk_users
+from iscsid.devices.sysfs import Sysfs
+from iscsid.errors import IscsidError, KernelError, Retry
+from iscsid.facts import (
+    CmdSnLearned,
+    CmdSnNotLearned,
+    ConnectionLost,
+    DiskUsersChecked,
+    EventsLost,
+    Fact,
+    LunUsersChecked,
+    RequestRefused,
+    SessionDestroyed,
+    SessionRefused,
+    SessionsFound,
+    SessionStarted,
+    SessionUnbound,
+    SessionUnrecoverable,
+)
+from iscsid.kernel import cmd_sn, iscsi_if
+from iscsid.kernel.connection import Connections, Ended, Stopped
+from iscsid.kernel.kernel_parameters import (
+    KernelParameter,
+    Parameter,
+    session_settings,
+    timeout_settings,
+)
+from iscsid.kernel.lost_signals import make_up_for_lost_signals
+from iscsid.kernel.netlink import EventSocket, RequestSocket
+from iscsid.kernel.netlink_ports import open_ports
+from iscsid.kernel.open_iscsi import refuse_open_iscsi
+from iscsid.orders import KernelTimeouts, ResumeSession, StartSession
+from iscsid.protocol.pdu import LogoutRequest
+
+_CMDS_MAX = 128
+"""Tasks of a session: the kernel's own choice, and open-iscsi's."""
+_QUEUE_DEPTH = 32
+"""Commands at once for one LUN; each device has a file in /sys to change it."""
+_NO_SESSION = 0xFFFFFFFF
+"""The kernel counts sids up from 1."""
+_LOGOUT = LogoutRequest(initiator_task_tag=0, cmd_sn=0, exp_stat_sn=0).encode()
+"""The session is to be closed; the kernel fills in the numbers."""
+
+
+class Kernel:
+    """The only voice that speaks to the kernel's iSCSI interface, and the ear for its events."""
+
+    def __init__(self, requests: RequestSocket, events: EventSocket, sysfs: Sysfs) -> None:
+        self._requests = requests
+        self._events = events
+        self._sysfs = sysfs
+        self._connections = Connections(requests)
+
+    @classmethod
+    def open(cls) -> Kernel:
+        """Open both sockets; raise ``IscsidError`` that says what to do where that fails."""
+        refuse_open_iscsi()
+        sysfs = Sysfs()
+        handle = sysfs.transport_handle()
+        with ExitStack() as undo:
+            try:
+                events = EventSocket.open()
+                undo.callback(events.close)
+                requests = RequestSocket.open(handle)
+                undo.callback(requests.close)
+                _check_access(requests)
+            except OSError as error:
+                raise _no_access(error) from error
+            undo.pop_all()
+        return cls(requests, events, sysfs)
+
+    def close(self) -> None:
+        """Fall silent; sessions go on without us."""
+        self._events.close()
+        self._requests.close()
+
+    # --- the ear --------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there are events."""
+        return self._events.fileno()
+
+    def read_events(self) -> list[Fact]:
+        """Return what happened to sessions of ours since the last time."""
+        facts: list[Fact] = []
+        for event in self._events.read():
+            if isinstance(event, EventsLost) or self._concerns_us(event):
+                facts.append(event)
+            if isinstance(event, SessionDestroyed):
+                self._connections.forget(event.sid)
+        return facts
+
+    def _concerns_us(self, event: iscsi_if.Event) -> bool:
+        """Events of other programs' sessions do not, nor does the echo of our own stop.
+
+        A healthy connection that is stopped reports that it was closed; so whatever is said of a
+        connection that has no socket is about the one it had.
+        """
+        if event.sid not in self._connections:
+            return False
+        has_no_socket = isinstance(self._connections[event.sid], (Stopped, Ended))
+        return not (has_no_socket and isinstance(event, ConnectionLost))
+
+    def look(self) -> SessionsFound:
+        """Return every session of the tcp transport, ours or not."""
+        return SessionsFound(self._sysfs.sessions(open_ports()))
+
+    # --- the hand -------------------------------------------------------------------------------
+
+    def adopt(self, sid: int) -> None:
+        """Take over a session that was running before us; nothing is sent."""
+        self._connections.adopt(sid)
+
+    def start_session(
+        self, order: StartSession, sock: socket.socket
+    ) -> SessionStarted | SessionRefused:
+        """Create a session around ``sock``, which is closed here; on failure leave nothing."""
+        with sock:
+            try:
+                settings = session_settings(order.description)
+                # Read each time: a reloaded module has another handle.
+                self._requests.handle = self._sysfs.transport_handle()
+                create = iscsi_if.create_session(order.description.cmd_sn, _CMDS_MAX, _QUEUE_DEPTH)
+                session = self._requests.ask(create)
+            except IscsidError as error:
+                make_up_for_lost_signals()
+                return SessionRefused(order.binding, error.failure())
+            try:
+                self._connections.create(session.sid).bind(sock, settings).start()
+            except IscsidError as error:
+                self._undo(session.sid)
+                return SessionRefused(order.binding, error.failure())
+        return SessionStarted(order.binding, session.sid, session.host_no)
+
+    def resume_session(
+        self, order: ResumeSession, sock: socket.socket
+    ) -> SessionStarted | SessionRefused:
+        """Give a session a new connection, ``sock``, which is closed here."""
+        with sock:
+            try:
+                host_no = self._sysfs.host_no(order.sid)
+                if host_no is None:
+                    raise KernelError(f"find session {order.sid}", errno.ENOENT)
+                settings = session_settings(order.description)
+                self._connections.stop(order.sid).bind(sock, settings).start()
+            except IscsidError as error:
+                with suppress(KernelError):  # the next attempt begins with it anyway
+                    self._connections.stop(order.sid)
+                return SessionRefused(order.binding, error.failure())
+        return SessionStarted(order.binding, order.sid, host_no)
+
+    def learn_cmd_sn(self, sid: int) -> CmdSnLearned | CmdSnNotLearned | SessionUnrecoverable:
+        """Stop the connection for recovery, and ask for what a new one must match."""
+        try:
+            learnt = cmd_sn.learn(self._connections, sid)
+        except cmd_sn.StoppedForGood:
+            return SessionUnrecoverable(sid, "it was stopped for good")
+        except IscsidError as error:
+            return CmdSnNotLearned(sid, error.failure())
+        return CmdSnLearned(sid, learnt, self._sysfs.identities(sid))
+
+    def apply_timeouts(self, sid: int, timeouts: KernelTimeouts) -> Fact | None:
+        """Change a session's timeouts; one that is down gets them when it is resumed."""
+        connection = self._connections[sid]
+        if isinstance(connection, (Stopped, Ended)):
+            return None
+        try:
+            connection.set(timeout_settings(timeouts))
+        except KernelError as error:
+            return None if error.code == errno.ENOTCONN else self._refused(sid, error)
+        return None
+
+    def check_disks(self, sid: int, *, may_open: bool) -> DiskUsersChecked:
+        """Find out who uses the session's disks."""
+        devices = self._sysfs.devices(sid)
+        if may_open and (why := self._must_not_open(sid)):
+            return DiskUsersChecked(sid, (why,))
+        uses = (use for device in devices for use in disk_users(device, may_open=may_open))
+        return DiskUsersChecked(sid, tuple(uses))
+
+    def check_units(self, sid: int, luns: Collection[int]) -> LunUsersChecked:
+        """Find out who uses the disks of some LUNs; those that are gone are left out."""
+        devices = [device for device in self._sysfs.devices(sid) if device.lun in luns]
+        if why := self._must_not_open(sid):
+            return LunUsersChecked(sid, tuple((device.lun, (why,)) for device in devices))
+        uses = ((device.lun, disk_users(device, may_open=True)) for device in devices)
+        return LunUsersChecked(sid, tuple(uses))
+
+    def unbind_session(self, sid: int) -> Fact | None:
+        """Have the kernel flush and remove the session's devices; ``SessionUnbound`` follows."""
+        if self._sysfs.target_state(sid) == "UNBOUND":
+            return SessionUnbound(sid)  # the kernel would say nothing
+        self._connections[sid]  # it is ours from here on: its events are wanted
+        try:
+            self._requests.ask(iscsi_if.unbind_session(sid))
+        except KernelError as error:
+            return self._refused(sid, error)
+        return None
+
+    def send_logout(self, sid: int, session_tag: str) -> Fact | None:
+        """Mark the session and send a Logout Request; its response comes as ``PduReceived``."""
+        connection = self._connections[sid]
+        try:
+            if isinstance(connection, (Stopped, Ended)):
+                raise KernelError("send a logout", errno.ENOTCONN)
+            connection.send(_LOGOUT, (KernelParameter(Parameter.IFACE_NAME, session_tag),))
+        except KernelError as error:
+            return self._refused(sid, error)
+        return None
+
+    def destroy_session(self, sid: int) -> Fact | None:
+        """Remove all of the session; ``SessionDestroyed`` follows, or comes at once."""
+        try:
+            self._connections[sid].end().destroy()
+            self._destroy(sid)
+        except KernelError as error:
+            return self._refused(sid, error)
+        return None
+
+    # --- the parts of it ------------------------------------------------------------------------
+
+    def _must_not_open(self, sid: int) -> str:
+        """Say why opening a disk would hang, empty where it would not."""
+        host_no = self._sysfs.host_no(sid)
+        if host_no is not None and self._sysfs.host_is_recovering(host_no):
+            return f"host{host_no} is recovering from SCSI errors"
+        return ""
+
+    def _destroy(self, sid: int) -> None:
+        try:
+            self._requests.ask(iscsi_if.destroy_session_async(sid))
+        except KernelError as error:
+            if error.code != errno.ENOSYS:  # Linux before 5.6
+                raise
+            self._requests.ask(iscsi_if.destroy_session(sid))
+
+    def _undo(self, sid: int) -> None:
+        """Remove a session nobody has heard of yet, and of whose end nobody shall hear."""
+        self.destroy_session(sid)
+        self._connections.forget(sid)
+
+    def _refused(self, sid: int, error: KernelError) -> Fact | None:
+        """Say what a refusal means: the session is gone, on its way out, or stays as it is."""
+        if error.code == errno.EINVAL and not self._sysfs.has_session(sid):
+            self._connections.forget(sid)
+            return SessionDestroyed(sid)
+        if error.code == errno.EINVAL and isinstance(self._connections[sid], Ended):
+            return None
+        return RequestRefused(sid, error.failure())
+
+
+def _check_access(requests: RequestSocket) -> None:
+    """Ask for something that fails in the right way only where every other request would work."""
+    try:
+        requests.ask(iscsi_if.unbind_session(_NO_SESSION))
+    except KernelError as error:
+        if error.code != errno.EINVAL:
+            raise OSError(error.code, os.strerror(error.code)) from error
+
+
+def _no_access(error: OSError) -> IscsidError:
+    advice = {
+        errno.EPROTONOSUPPORT: "load its module with 'modprobe iscsi_tcp'",
+        errno.EPERM: "run as root",
+        errno.ECONNREFUSED: "run in the initial network namespace, the only one that has it",
+    }.get(error.errno or 0, "")
+    return IscsidError(
+        f"the kernel's iSCSI interface does not answer: {error.strerror or error}",
+        advice=advice,
+        retry=Retry.NEVER,
+    )

@@ -1,0 +1,145 @@
+"""The two sockets to the kernel's iSCSI interface: one to ask, one to hear.
+
+They are two so that replies and events never mix. A request is answered before ``send`` returns,
+so asking takes no waiting; the timeout is for a kernel that dropped a reply. Whatever does not
+come from the kernel itself is passed over. Touches netlink and the clock.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+import time
+from collections.abc import Iterator, Sequence
+
+from iscsid.errors import KernelError
+from iscsid.facts import EventsLost
+from iscsid.kernel import iscsi_if
+from iscsid.kernel.iscsi_if import Reply, Request
+
+_KERNEL = 0
+"""The netlink port of the kernel; a process that sends to us has another."""
+_DATAGRAM = 65536
+_SO_RCVBUFFORCE = 33
+_EVENT_BUFFER = 16 << 20
+"""The default holds fewer than 200 events; 128 sessions that fail at once need more."""
+_EVENTS_AT_ONCE = 4096
+"""An ear that never stops reading would stop the loop."""
+_ANSWER_TIME = 5.0
+"""Seconds. Answers are there at once; this is for one that was lost."""
+
+
+class RequestSocket:
+    """Asks the kernel. ``handle`` names the transport and changes when its module is reloaded."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        handle: int = 0,
+        *,
+        kernel_port: int = _KERNEL,
+        answer_time: float = _ANSWER_TIME,
+    ) -> None:
+        self.handle = handle
+        self._socket = sock
+        self._kernel_port = kernel_port
+        self._answer_time = answer_time
+        self._tags = itertools.count(1)
+        sock.settimeout(answer_time)
+
+    @classmethod
+    def open(cls, handle: int) -> RequestSocket:
+        return cls(_netlink_socket(groups=0), handle)
+
+    def ask(self, request: Request) -> Reply:
+        """Send one request and return its reply; raise ``KernelError`` where it is refused."""
+        return self.ask_all([request])[0]
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Reply]:
+        """Send all requests in one message, and return their replies in the same order.
+
+        The kernel carries on after one it refuses, but the first refusal is raised as
+        ``KernelError``. Keep it below a hundred: the replies must fit the receive buffer.
+        """
+        tags = [next(self._tags) & 0xFFFFFFFF for _ in requests]
+        packed = [
+            request.pack(self.handle, tag) for request, tag in zip(requests, tags, strict=True)
+        ]
+        replies: dict[int, Reply] = {}
+        try:
+            self._socket.sendto(b"".join(packed), (self._kernel_port, 0))
+            self._collect(replies, set(tags))
+        except OSError as error:
+            missing = next(r for r, tag in zip(requests, tags, strict=True) if tag not in replies)
+            raise KernelError(missing.step, error.errno or errno.ETIMEDOUT) from error
+        for request, tag in zip(requests, tags, strict=True):
+            if replies[tag].error:
+                raise KernelError(request.step, replies[tag].error)
+        return [replies[tag] for tag in tags]
+
+    def _collect(self, replies: dict[int, Reply], tags: set[int]) -> None:
+        """Fill ``replies`` until all ``tags`` are there; answers to older requests are dropped."""
+        deadline = time.monotonic() + self._answer_time
+        while tags - replies.keys():
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer")
+            for message in _receive(self._socket, self._kernel_port):
+                reply = iscsi_if.unpack_reply(message)
+                if reply is not None and reply.tag in tags:
+                    replies[reply.tag] = reply
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class EventSocket:
+    """Hears what the kernel says about every session of every program."""
+
+    def __init__(self, sock: socket.socket, *, kernel_port: int = _KERNEL) -> None:
+        self._socket = sock
+        self._kernel_port = kernel_port
+        sock.setblocking(False)
+
+    @classmethod
+    def open(cls) -> EventSocket:
+        sock = _netlink_socket(groups=iscsi_if.EVENT_GROUP)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _EVENT_BUFFER)
+        return cls(sock)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read(self) -> Iterator[iscsi_if.Event | EventsLost]:
+        """Yield what has come, up to some thousand events, of everybody's sessions."""
+        for _ in range(_EVENTS_AT_ONCE):
+            try:
+                messages = list(_receive(self._socket, self._kernel_port))
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                yield EventsLost()
+                continue
+            yield from filter(None, map(iscsi_if.unpack_event, messages))
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _receive(sock: socket.socket, kernel_port: int) -> Iterator[bytes]:
+    data, _ancillary, flags, sender = sock.recvmsg(_DATAGRAM)
+    if sender[0] != kernel_port or flags & socket.MSG_TRUNC:
+        return iter(())
+    return iscsi_if.split(data)
+
+
+def _netlink_socket(*, groups: int) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, iscsi_if.NETLINK_ISCSI)
+    try:
+        sock.bind((0, groups))
+    except OSError:
+        sock.close()
+        raise
+    return sock

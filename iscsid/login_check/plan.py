@@ -1,0 +1,135 @@
+"""What a trial tries: the logins a daemon would make with this configuration, as jobs. Pure.
+
+Other than a daemon's, each login has an ISID of its own: with the same one the target would take
+it for the reinstatement of a session that is in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from iscsid.bindings.allocation import Bindings
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import DiscoverySettings, SessionSettings
+from iscsid.initiator.offers import discovery_offer, session_offer
+from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
+from iscsid.initiator.session import Identity
+from iscsid.initiator.session_tag import check_isid
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
+from iscsid.protocol.parameters import Isid, LoginPlan
+
+Found = Mapping[Portal, tuple[DiscoveryRecord, ...]]
+"""What each DiscoveryAddress has reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDiscovery:
+    """One DiscoveryAddress; ``job`` is ``None`` where it is not enabled."""
+
+    portal: Portal
+    job: DiscoveryJob | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLogin:
+    """One portal of a target."""
+
+    address: TargetAddress
+    settings: SessionSettings
+    job: LoginJob
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTarget:
+    """One target; no ``logins`` where it is not enabled."""
+
+    target_name: IscsiName
+    found_at: Portal | None
+    """The DiscoveryAddress that reported it; ``None``: the file names it."""
+    logins: tuple[PlannedLogin, ...]
+    """In the order in which sessions try the portals."""
+
+
+class Planner:
+    """Makes the jobs of one trial, each with a number and an ISID of its own."""
+
+    def __init__(self, configuration: Configuration, identity: Identity) -> None:
+        self._configuration = configuration
+        self._identity = identity
+        self._bindings = Bindings()
+        """Of no importance: what gets a number here is forgotten at the end."""
+        self._numbers = count(1)
+
+    def discoveries(self) -> tuple[PlannedDiscovery, ...]:
+        """Return every DiscoveryAddress, in the order of the file."""
+        return tuple(
+            PlannedDiscovery(each.portal, self._discovery(each) if each.enabled else None)
+            for each in self._configuration.discoveries
+        )
+
+    def targets(self, found: Found) -> tuple[PlannedTarget, ...]:
+        """Return every target: those the file names with addresses, then those discovered."""
+        static = {each.target_name: each for each in self._configuration.static_targets}
+        reported = {
+            portal: {record.target_name: record for record in records}
+            for portal, records in found.items()
+        }
+        names = dict.fromkeys((*static, *(name for each in reported.values() for name in each)))
+        targets = []
+        for name in names:
+            records = ((portal, records.get(name)) for portal, records in reported.items())
+            source = KnownTarget.merge(((None, static.get(name)), *records))
+            if source is not None:
+                logins = tuple(self._logins(name, source))
+                targets.append(PlannedTarget(name, source.found_at, logins))
+        return tuple(targets)
+
+    def _discovery(self, settings: DiscoverySettings) -> DiscoveryJob:
+        number = next(self._numbers)
+        return DiscoveryJob(
+            id=JobId(number),
+            portal=settings.portal,
+            login=LoginPlan(
+                initiator_name=self._identity.initiator_name,
+                initiator_alias=self._identity.initiator_alias,
+                target_name=None,
+                isid=self._isid(number),
+                authentication=settings.authentication,
+                offer=discovery_offer(settings),
+            ),
+            timeouts=settings.timeouts,
+            deadline=self._identity.login_timeout,
+        )
+
+    def _logins(self, target_name: IscsiName, source: KnownTarget) -> Iterator[PlannedLogin]:
+        for path in plan_sessions(target_name, source, self._configuration, self._bindings):
+            # Without failover a session stays with its first portal.
+            used = path.options if path.options[0].settings.portal_failover else path.options[:1]
+            for option in used:
+                address = TargetAddress(option.portal, option.portal_group_tag)
+                yield PlannedLogin(address, option.settings, self._login(path, option))
+
+    def _login(self, path: PlannedSession, option: PortalOption) -> LoginJob:
+        number = next(self._numbers)
+        return LoginJob(
+            id=JobId(number),
+            portal=option.portal,
+            login=LoginPlan(
+                initiator_name=self._identity.initiator_name,
+                initiator_alias=self._identity.initiator_alias,
+                target_name=path.name_to_send,
+                isid=self._isid(number),
+                authentication=option.settings.authentication,
+                offer=session_offer(option.settings),
+            ),
+            timeouts=option.settings.timeouts,
+            tcp_window_size=option.settings.tcp_window_size,
+            deadline=self._identity.login_timeout,
+            only_try=True,
+        )
+
+    def _isid(self, number: int) -> Isid:
+        return check_isid(self._identity.initiator_name, number)

@@ -1,0 +1,235 @@
+"""How a trial went, in words for people and as plain values for programs. Pure.
+
+What was agreed is shown by the keys of the standard. Secrets have no way to get here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from iscsid.config.settings import SessionSettings
+from iscsid.login_check.plan import PlannedDiscovery, PlannedLogin, PlannedTarget
+from iscsid.login_check.results import Result
+from iscsid.protocol.names import DiscoveryRecord, Portal
+from iscsid.protocol.parameters import AgreedParameters
+from iscsid.protocol.printable import printable
+
+LONGEST_LINE = 400
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryReport:
+    """``result`` is ``None`` where the DiscoveryAddress is not enabled."""
+
+    planned: PlannedDiscovery
+    result: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    planned: PlannedTarget
+    logins: tuple[tuple[PlannedLogin, Result], ...]
+
+
+@dataclass(slots=True)
+class Report:
+    """The whole trial."""
+
+    discoveries: list[DiscoveryReport] = field(default_factory=list)
+    targets: list[TargetReport] = field(default_factory=list)
+
+    @property
+    def is_well(self) -> bool:
+        return not any(result.failure for result in (*self.asked(), *self.tried()))
+
+    def asked(self) -> list[Result]:
+        """Return the result of every discovery there was."""
+        return [each.result for each in self.discoveries if each.result]
+
+    def tried(self) -> list[Result]:
+        """Return the result of every login there was."""
+        return [result for target in self.targets for _, result in target.logins]
+
+    def found(self) -> dict[Portal, tuple[DiscoveryRecord, ...]]:
+        """Return what each DiscoveryAddress has reported; half an answer counts for nothing."""
+        return {
+            each.planned.portal: tuple(each.result.records)
+            for each in self.discoveries
+            if each.result and not each.result.failure
+        }
+
+
+_NEGOTIATED: tuple[tuple[str, Callable[[AgreedParameters], bool | int | str]], ...] = (
+    ("HeaderDigest", lambda agreed: agreed.header_digest.value),
+    ("DataDigest", lambda agreed: agreed.data_digest.value),
+    ("InitialR2T", lambda agreed: agreed.initial_r2t),
+    ("ImmediateData", lambda agreed: agreed.immediate_data),
+    ("FirstBurstLength", lambda agreed: agreed.first_burst_length),
+    ("MaxBurstLength", lambda agreed: agreed.max_burst_length),
+    ("MaxOutstandingR2T", lambda agreed: agreed.max_outstanding_r2t),
+    ("DefaultTime2Wait", lambda agreed: agreed.default_time2wait),
+    ("DefaultTime2Retain", lambda agreed: agreed.default_time2retain),
+    ("ErrorRecoveryLevel", lambda agreed: agreed.error_recovery_level),
+)
+_OURS, _THEIRS = "our MaxRecvDataSegmentLength", "the target's"
+_ROWS = (4, 3, 3)
+"""How many of them stand in a line."""
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def format_discovery(report: DiscoveryReport) -> Iterator[str]:
+    """Yield the lines about one DiscoveryAddress."""
+    where = f"DiscoveryAddress {report.planned.portal}"
+    result = report.result
+    if result is None:
+        yield f"{where}: not enabled"
+    elif result.failure:
+        yield from _failure(where, result)
+    else:
+        yield f"{where}: {_count(len(result.records), 'target')}"
+        yield from _indented(result.notes, 4)
+
+
+def format_target(report: TargetReport) -> Iterator[str]:
+    """Yield the lines about one target, an empty one first."""
+    target = report.planned
+    origin = f"found at {target.found_at}" if target.found_at else "named in the file"
+    yield ""
+    yield f"TargetName {target.target_name} ({origin})"
+    if not report.logins:
+        yield "    not enabled"
+    for login, result in report.logins:
+        if result.failure:
+            yield from _failure(f"    {login.address}", result, 8)
+        else:
+            yield f"    {login.address}: logged in and out, {_proof(login.settings)}"
+            yield from _indented(_details(login, result), 8)
+
+
+def format_summary(report: Report) -> Iterator[str]:
+    """Yield the last lines."""
+    asked, tried = report.asked(), report.tried()
+    yield ""
+    failed = sum(1 for result in (*asked, *tried) if result.failure)
+    done = f"{_count(len(asked), 'discovery', 'discoveries')}, {_count(len(tried), 'login')}"
+    yield f"{done}: {'all is well' if not failed else f'{failed} failed'}"
+
+
+def _details(login: PlannedLogin, result: Result) -> Iterator[str]:
+    yield from result.notes
+    if result.success is None:
+        return
+    moved = result.success.portal
+    if moved != login.address.portal:
+        yield f"the login succeeded at {moved}"
+    if alias := result.success.result.target_alias:
+        yield f"TargetAlias={printable(alias)}"
+    agreed = result.success.result.parameters
+    words = [f"{key}={_word(value(agreed))}" for key, value in _NEGOTIATED]
+    for length in _ROWS:
+        yield "  ".join(words[:length])
+        words = words[length:]
+    ours, theirs = agreed.max_recv_data_segment_length, agreed.target_max_recv_data_segment_length
+    yield f"{_OURS}={ours}, {_THEIRS}={theirs}"
+
+
+def _failure(where: str, result: Result, indent: int = 4) -> Iterator[str]:
+    assert result.failure
+    yield f"{where}: FAILED"
+    yield from _indented([*result.notes, result.failure.what], indent)
+    if result.failure.advice:
+        yield from _indented([f"advice: {result.failure.advice}"], indent)
+
+
+def _indented(lines: Iterable[str], indent: int) -> Iterator[str]:
+    return (" " * indent + printable(line, LONGEST_LINE) for line in lines)
+
+
+def _proof(settings: SessionSettings) -> str:
+    """Say how the two sides proved themselves: nothing less than was configured is accepted."""
+    authentication = settings.authentication
+    if authentication.outgoing is None:
+        return "without authentication"
+    both = ", and the target has proved itself" if authentication.incoming else ""
+    return f"authenticated by CHAP as {printable(authentication.outgoing.username)}{both}"
+
+
+def _word(value: bool | int | str) -> str:
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    return str(value)
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+# --- for programs -------------------------------------------------------------------------------
+
+
+def to_plain(report: Report) -> Plain:
+    """Return the report as what JSON has words for."""
+    return {
+        "ok": report.is_well,
+        "discoveries": [
+            {
+                "portal": str(each.planned.portal),
+                "enabled": each.result is not None,
+                **(_outcome(each.result) if each.result else {}),
+                "targets": [record.target_name for record in each.result.records]
+                if each.result and not each.result.failure
+                else [],
+            }
+            for each in report.discoveries
+        ],
+        "targets": [
+            {
+                "target_name": each.planned.target_name,
+                "found_at": str(each.planned.found_at) if each.planned.found_at else None,
+                "enabled": bool(each.logins),
+                "portals": [_login(login, result) for login, result in each.logins],
+            }
+            for each in report.targets
+        ],
+    }
+
+
+def _login(login: PlannedLogin, result: Result) -> Plain:
+    plain: Plain = {
+        "portal": str(login.address.portal),
+        "portal_group_tag": login.address.portal_group_tag,
+        **_outcome(result),
+    }
+    if result.success and not result.failure:
+        agreed = result.success.result.parameters
+        authentication = login.settings.authentication
+        plain |= {
+            "reached_at": str(result.success.portal),
+            "authenticated_as": authentication.outgoing and authentication.outgoing.username,
+            "target_authenticated": authentication.incoming is not None,
+            "target_alias": result.success.result.target_alias,
+            "negotiated": {key: value(agreed) for key, value in _NEGOTIATED}
+            | {
+                "MaxRecvDataSegmentLength": {
+                    "initiator": agreed.max_recv_data_segment_length,
+                    "target": agreed.target_max_recv_data_segment_length,
+                }
+            },
+        }
+    return plain
+
+
+def _outcome(result: Result) -> Plain:
+    failure = result.failure
+    return {
+        "ok": failure is None,
+        "error": failure.what if failure else None,
+        "advice": failure.advice if failure else None,
+        "notes": result.notes,
+    }

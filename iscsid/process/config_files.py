@@ -1,0 +1,98 @@
+"""The two files of the administrator, read as they are now.
+
+May read /etc/iscsi.conf and /etc/initiatorname.iscsi (or whatever the options name) and look at
+their modes; what they mean is the business of ``config``. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from iscsid.config.configuration import Configuration
+from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic
+from iscsid.config.initiatorname import (
+    InitiatorIdentity,
+    missing_initiator_name,
+    parse_initiator_name,
+)
+from iscsid.config.parse import parse_configuration
+from iscsid.config.permissions import check_permissions
+from iscsid.facts import ConfigurationRead, ConfigurationRefused
+
+LONGEST = 16 << 20
+"""Bytes; a file beyond that was not written by a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFiles:
+    """Where the files are."""
+
+    config: str
+    initiatorname: str
+
+    def read(self) -> tuple[ConfigurationRead | ConfigurationRefused]:
+        """Read both files anew, and report either all they say or all that is wrong in them."""
+        diagnostics: list[str] = []
+        configuration = identity = None
+        try:
+            configuration = read_configuration(self.config)
+        except ConfigurationErrors as error:
+            diagnostics += error.lines
+        try:
+            identity = read_identity(self.initiatorname)
+        except ConfigurationErrors as error:
+            diagnostics += error.lines
+        if configuration is None or identity is None:
+            return (ConfigurationRefused(tuple(diagnostics)),)
+        return (ConfigurationRead(configuration, identity.name, identity.alias),)
+
+
+def read_configuration(filename: str) -> Configuration:
+    """Return what the file says; raises ``ConfigurationErrors``, also for its permissions."""
+    text, status = _read(filename)
+    try:
+        configuration = parse_configuration(text, filename)
+    except ConfigurationErrors as error:
+        exposed = _exposed(status, error.has_secrets, filename)
+        raise ConfigurationErrors(
+            [*error.diagnostics, *exposed], has_secrets=error.has_secrets
+        ) from None
+    exposed = _exposed(status, configuration.has_secrets, filename)
+    if exposed:
+        raise ConfigurationErrors(exposed, has_secrets=True)
+    return configuration
+
+
+def read_identity(filename: str) -> InitiatorIdentity:
+    """Return who we are; raises ``ConfigurationErrors``, which name the command that helps."""
+    if not os.path.exists(filename):
+        raise ConfigurationErrors([missing_initiator_name(filename)])
+    return parse_initiator_name(_read(filename)[0], filename)
+
+
+def _read(filename: str) -> tuple[bytes, os.stat_result]:
+    """Return the octets of a regular file, and the status of that very file."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for somebody to write into it.
+        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationErrors([Diagnostic(filename, 0, 0, "this is no regular file")])
+            text = file.read(LONGEST + 1)
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror}"
+        raise ConfigurationErrors([Diagnostic(filename, 0, 0, what)]) from None
+    if len(text) > LONGEST:
+        what = f"the file is longer than {LONGEST >> 20} MiB"
+        raise ConfigurationErrors([Diagnostic(filename, 0, 0, what)])
+    return text, status
+
+
+def _exposed(status: os.stat_result, has_secrets: bool, filename: str) -> list[Diagnostic]:
+    diagnostic = check_permissions(
+        status.st_mode, status.st_uid, has_secrets, filename, reader=os.geteuid()
+    )
+    return [diagnostic] if diagnostic else []

@@ -1,0 +1,200 @@
+"""Every status of a Login Response: what it says, why it is likely, and what follows from it.
+
+One table for Status-Class and Status-Detail (RFC 7143, section 11.13.5), and the functions that
+make an exception of a row. Whether a failed login is tried again is decided here and nowhere
+else. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from iscsid.errors import AuthenticationFailed, LoginRejected, Retry
+
+SECTION = "11.13.5"
+
+SUCCESS = 0x0000
+MOVED_TEMPORARILY = 0x0101
+MOVED_PERMANENTLY = 0x0102
+INITIATOR_ERROR = 0x0200
+AUTHENTICATION_FAILURE = 0x0201
+
+
+class Consequence(Enum):
+    """What kind of answer a status is."""
+
+    GO_ON = "go on"
+    FOLLOW = "follow the redirection"
+    AUTHENTICATION = "fail as authentication"
+    REFUSAL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One row: ``retry`` is what holds for the next attempt when this one has failed."""
+
+    words: str
+    consequence: Consequence
+    retry: Retry
+    likely: str = ""
+    advice: str = ""
+
+
+_AUTHENTICATION, _REFUSAL = Consequence.AUTHENTICATION, Consequence.REFUSAL
+_RETRY, _SLOWLY, _GIVE_UP = Retry.SOON, Retry.LATER, Retry.NEVER
+_ACCESS_LIST = "let the target's access list name our initiator name (/etc/initiatorname.iscsi)"
+_CREDENTIALS = "compare the user name and the password with what the target has for us"
+_PARAMETERS = "compare the parameters set in /etc/iscsi.conf with what the target supports"
+_TARGET_LOG = "look into the target's log"
+
+STATUSES: dict[int, Status] = {
+    SUCCESS: Status("success", Consequence.GO_ON, _RETRY),
+    MOVED_TEMPORARILY: Status("target moved temporarily", Consequence.FOLLOW, _SLOWLY),
+    MOVED_PERMANENTLY: Status("target moved permanently", Consequence.FOLLOW, _SLOWLY),
+    # LIO answers 0200 to whatever value it cannot take.
+    INITIATOR_ERROR: Status(
+        "initiator error", _REFUSAL, _GIVE_UP, "the target dislikes what we offered", _PARAMETERS
+    ),
+    AUTHENTICATION_FAILURE: Status(
+        "authentication failure",
+        _AUTHENTICATION,
+        _SLOWLY,
+        "the user name or the password is not the one the target knows",
+        _CREDENTIALS,
+    ),
+    0x0202: Status(
+        "authorization failure",
+        _AUTHENTICATION,
+        _SLOWLY,
+        "this initiator is not allowed to use the target",
+        _ACCESS_LIST,
+    ),
+    0x0203: Status(
+        "not found",
+        _REFUSAL,
+        _SLOWLY,
+        "there is no target of this name here",
+        "compare the target's name; if it was removed for good, remove it from /etc/iscsi.conf",
+    ),
+    0x0204: Status(
+        "target removed",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target is gone and left no new address",
+        "remove it from /etc/iscsi.conf",
+    ),
+    0x0205: Status(
+        "unsupported version",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target speaks another version of iSCSI than the one there is",
+        _TARGET_LOG,
+    ),
+    0x0206: Status(
+        "too many connections",
+        _REFUSAL,
+        _SLOWLY,
+        "the target's limit of connections or sessions is reached",
+        "end other sessions or raise the target's limit",
+    ),
+    0x0207: Status(
+        "missing parameter",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target wants a key we did not send",
+        _TARGET_LOG,
+    ),
+    0x0208: Status(
+        "can't include in session",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target does not take the connection into the session",
+        _TARGET_LOG,
+    ),
+    0x0209: Status(
+        "session type not supported",
+        _REFUSAL,
+        _GIVE_UP,
+        "the portal offers no discovery, or nothing else",
+        "name the target and its address with TargetName and TargetAddress in /etc/iscsi.conf",
+    ),
+    0x020A: Status(
+        "session does not exist",
+        _REFUSAL,
+        _RETRY,
+        "the target forgot the session",
+    ),
+    0x020B: Status(
+        "invalid request during login",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target does not follow our login",
+        _TARGET_LOG,
+    ),
+    0x0300: Status(
+        "target error", _REFUSAL, _RETRY, "the target has a hardware or software error", _TARGET_LOG
+    ),
+    # LIO answers 0301 to a target name it does not know.
+    0x0301: Status(
+        "service unavailable",
+        _REFUSAL,
+        _RETRY,
+        "the target is not running, or has no target of this name",
+        "make sure that the target is there and enabled",
+    ),
+    0x0302: Status(
+        "out of resources",
+        _REFUSAL,
+        _RETRY,
+        "the target is short of memory or sessions",
+        _TARGET_LOG,
+    ),
+}
+
+UNLISTED_DETAIL: dict[int, Status] = {
+    0x01: Status("redirected in an unknown way", _REFUSAL, _SLOWLY, advice=_TARGET_LOG),
+    0x02: Status("unknown initiator error", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG),
+    0x03: Status("unknown target error", _REFUSAL, _RETRY, advice=_TARGET_LOG),
+}
+"""By Status-Class: what holds for a detail the standard does not list."""
+
+UNLISTED_CLASS = Status("status of an unknown class", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG)
+
+
+def explain(status: int) -> Status:
+    """Return the row of a status, 0x0203 for instance; every number has one."""
+    return STATUSES.get(status) or UNLISTED_DETAIL.get(status >> 8, UNLISTED_CLASS)
+
+
+def rejection(status: int, *, has_credentials: bool) -> LoginRejected | AuthenticationFailed:
+    """Make the exception for a status that ends the login.
+
+    ``has_credentials`` says whether we tried to prove ourselves: without, an authentication
+    failure means that the target requires authentication.
+    """
+    if status == AUTHENTICATION_FAILURE and not has_credentials:
+        return authentication_required()
+    row = explain(status)
+    what = f"the target refused the login: {row.words} (status {status:04x})"
+    if row.likely:
+        what = f"{what}: {row.likely}"
+    if row.consequence is Consequence.AUTHENTICATION:
+        return AuthenticationFailed(what, advice=row.advice, retry=row.retry)
+    return LoginRejected(status, what, advice=row.advice, retry=row.retry)
+
+
+def authentication_required(
+    retry: Retry = Retry.LATER,
+) -> AuthenticationFailed:
+    """Say that the target wants CHAP and we have no credentials for it.
+
+    Real targets tell it in three ways, and all three shall read the same: tgtd with status 0201,
+    istgt with AuthMethod=Reject, LIO by closing the connection without any answer.
+    """
+    return AuthenticationFailed(
+        "authentication required: the target wants CHAP, and no user name and password are set "
+        "for it",
+        advice="set OutgoingUsername and OutgoingPassword for it in /etc/iscsi.conf",
+        retry=retry,
+    )

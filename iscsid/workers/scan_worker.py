@@ -1,0 +1,95 @@
+"""The job of a scan: the kernel looks for logical units, and the disks get their time limit.
+
+The kernel finds new logical units, but never lets go of one: which have gone is asked here, and
+those that nobody uses are removed. Each step blocks until the target has answered, which is why a
+worker does it. May touch the files of one session under /sys, and its SCSI generic devices. The
+worker keeps its privileges because only root may write there; of what the target says nothing is
+looked at but an octet that says whether it has a unit, and a sense code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from iscsid.devices.scsi_generic import is_there
+from iscsid.devices.sysfs import ScsiDevice, Sysfs
+from iscsid.errors import IscsidError
+from iscsid.facts import ScanFinished
+from iscsid.jobs import ScanJob
+from iscsid.orders import Level
+from iscsid.workers.reporter import Reporter
+
+_DISK = "0"
+"""Peripheral device type of a direct access device (SCSI Primary Commands)."""
+
+
+Ask = Callable[[str], bool | None]
+"""Whether the unit of a generic node is there; ``None``: nobody knows."""
+
+
+def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) -> None:
+    """Find new logical units, look again at the known ones, and set up the disks.
+
+    Raises ``IscsidError`` where the kernel refuses to scan. A logical unit that vanishes in the
+    meantime is not an error.
+    """
+    for device in sysfs.devices(job.sid):
+        if device.lun in job.drop and not _is_there(device, reporter, ask):
+            reporter.doing(f"removing LUN {device.lun} on host{job.host_no}")
+            _write(device, device.delete, reporter)
+    known = sysfs.devices(job.sid)
+    for lun in sorted(job.luns) if job.luns is not None else (None,):
+        what = "all logical units" if lun is None else f"LUN {lun}"
+        reporter.doing(f"looking for {what} on host{job.host_no}")
+        try:
+            sysfs.scan(job.host_no, lun)
+        except OSError as error:
+            raise IscsidError(f"host{job.host_no} cannot be scanned: {error.strerror}") from error
+    missing = []
+    for device in known:
+        if _is_there(device, reporter, ask):
+            _look_again(device, reporter)
+        else:
+            missing.append(device.lun)
+    if job.disk_command_timeout:
+        for device in sysfs.devices(job.sid):
+            if _is_disk(device):
+                _limit_commands(device, job.disk_command_timeout, reporter)
+    reporter.report(ScanFinished(job.id, tuple(missing)))
+
+
+def _is_there(device: ScsiDevice, reporter: Reporter, ask: Ask) -> bool:
+    """Whether the target has this logical unit, or may have it."""
+    reporter.doing(f"asking whether LUN {device.lun} is there")
+    node = device.generic_node()
+    return node is None or ask(node) is not False
+
+
+def _look_again(device: ScsiDevice, reporter: Reporter) -> None:
+    """Read size and identity: both may have changed, or not have been known in an outage.
+
+    Of another size the kernel tells udev itself, of another identity it does not.
+    """
+    reporter.doing(f"reading the size of LUN {device.lun}")
+    before = device.identity()
+    _write(device, device.rescan, reporter)
+    if device.identity() != before:
+        _write(device, device.announce, reporter)
+
+
+def _limit_commands(device: ScsiDevice, seconds: int, reporter: Reporter) -> None:
+    _write(device, lambda: device.set_command_timeout(seconds), reporter)
+
+
+def _write(device: ScsiDevice, write: Callable[[], None], reporter: Reporter) -> None:
+    try:
+        write()
+    except OSError as error:
+        reporter.say(Level.DEBUG, f"LUN {device.lun}: {error.strerror}: {error.filename}")
+
+
+def _is_disk(device: ScsiDevice) -> bool:
+    try:
+        return (device.path / "type").read_text().strip() == _DISK
+    except OSError:
+        return False

@@ -1,0 +1,168 @@
+"""iscsi-ls shows what the daemon says, or what the kernel shows where no daemon runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iscsid.cli import iscsi_ls
+from iscsid.devices.sysfs import Sysfs
+from iscsid.process.pidfile import PidFile
+from iscsid.status.model import to_json
+from tests.support.kill_at_step import run_in_child
+from tests.support.programs import environment, on_a_terminal
+from tests.support.statuses import NOW, STATUS
+from tests.support.sysfs_tree import SysfsTree
+
+COMMAND = [sys.executable, "-m", "iscsid.cli.iscsi_ls"]
+
+
+@pytest.fixture
+def pidfile(tmp_path: Path) -> Path:
+    return tmp_path / "iscsid.pid"
+
+
+@pytest.fixture
+def running(pidfile: Path) -> Iterator[Path]:
+    """A daemon as iscsi-ls sees it: its locked pid file, and its status."""
+    lock = PidFile(str(pidfile))
+    lock.lock()
+    lock.acquire()
+    directory = pidfile.with_suffix("")
+    directory.mkdir()
+    (directory / "status.json").write_text(to_json(STATUS))
+    yield pidfile
+    lock.release()
+
+
+def test_status_of_a_running_daemon_is_shown(
+    running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert iscsi_ls.main(["-P", str(running)]) == 0
+    said = capsys.readouterr()
+    assert said.err == "" and said.out.startswith("BUS  TGT  STATE")
+    assert "\x1b" not in said.out, "colours are for terminals"
+
+
+def test_json_is_what_the_daemon_wrote(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    iscsi_ls.main(["-P", str(running), "--json"])
+    assert json.loads(capsys.readouterr().out) == json.loads(to_json(STATUS))
+
+
+def test_lists_are_as_long_as_asked_for(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    iscsi_ls.main(["-P", str(running), "-l"])
+    assert "DEVICE DETAILS" in capsys.readouterr().out
+    iscsi_ls.main(["-P", str(running), "-c"])
+    assert "PARAMETERS" in capsys.readouterr().out
+    iscsi_ls.main(["-P", str(running), "-lc"])
+    assert {"PARAMETERS:", "DEVICE DETAILS:"} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_daemon_that_died_is_not_believed(
+    running: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = tmp_path / "stale.pid"
+    stale.write_text("4711\n")
+    stale.with_suffix("").mkdir()
+    (stale.with_suffix("") / "status.json").write_text(to_json(STATUS))
+    iscsi_ls.main(["-P", str(stale)])
+    said = capsys.readouterr()
+    assert said.err == f"{iscsi_ls.NOT_RUNNING}\n" and "example:red" not in said.out
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", to_json(STATUS)[:-10]])
+def test_status_that_cannot_be_read_is_said(
+    running: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    status = running.with_suffix("") / "status.json"
+    status.unlink() if text is None else status.write_text(text)
+    assert iscsi_ls.main(["-P", str(running)]) == 0
+    assert capsys.readouterr().err == f"{iscsi_ls.NOT_READABLE}\n"
+
+
+def test_sessions_are_read_from_sysfs_where_no_daemon_runs(pidfile: Path, tmp_path: Path) -> None:
+    tree = SysfsTree(tmp_path / "sys")
+    tree.add_unit(tree.add_session(1, 6), 6, 5, "sda")
+    foreign = {"targetname": "iqn.x\x1b[2J", "ifacename": "default", "state": "FAILED", "tpgt": "2"}
+    tree.add_session(2, 7, session=foreign, connection=None)
+    status, diagnostic = iscsi_ls.look(str(pidfile), tree.sysfs, NOW)
+    assert diagnostic == iscsi_ls.NOT_RUNNING and status.pid is None
+    ours, theirs = status.sessions
+    assert (ours.bus, ours.target, ours.state) == (0, 3, "up")
+    assert (ours.portal, ours.isid) == ("192.0.2.1:3260", "800000000003")
+    assert ours.luns[0].links == {"disk": "/dev/sda"}
+    assert (theirs.bus, theirs.target, theirs.state, theirs.portal) == (None, None, "down", "")
+    assert theirs.target_name.isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_anybody_may_look(running: Path) -> None:
+    for directory in (running.parent, *running.parent.parents[:3]):
+        directory.chmod(0o755)
+
+    def child() -> None:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        assert iscsi_ls.look(str(running), Sysfs(), NOW) == (STATUS, "")
+
+    assert run_in_child(child) == 0
+
+
+def test_terminal_gets_colours_and_json_none(running: Path) -> None:
+    status, said = on_a_terminal([*COMMAND, "-P", str(running)])
+    assert status == 0 and "\x1b[32mup" in said and "\x1b[31mwaiting" in said
+    status, said = on_a_terminal([*COMMAND, "-P", str(running), "--json"])
+    assert status == 0 and "\x1b" not in said
+
+
+def _hear_interrupts() -> None:
+    """Whoever runs the tests in the background of a shell has the signal ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
+    command = [*COMMAND, "-P", str(running), "--watch"]
+    with subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hear_interrupts,
+    ) as watch:
+        assert watch.stdout is not None
+        heads = 0
+        for line in watch.stdout:
+            heads += line.startswith("BUS")
+            if heads == 2:
+                break
+        watch.send_signal(signal.SIGINT)
+        watch.stdout.read()
+        assert watch.wait() == 0
+
+
+def test_reader_that_has_seen_enough_is_no_error(running: Path) -> None:
+    command = [*COMMAND, "-P", str(running), "--watch"]
+    watch = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert watch.stdout is not None and watch.stderr is not None
+    watch.stdout.readline()
+    watch.stdout.close()
+    assert watch.wait() == 0
+    assert watch.stderr.read() == ""
+    watch.stderr.close()
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["-v"], 0), (["--help"], 0), (["-x"], 2)])
+def test_exit_status_says_whether_the_command_made_sense(arguments: list[str], status: int) -> None:
+    with pytest.raises(SystemExit) as end:
+        iscsi_ls.main(arguments)
+    assert end.value.code == status

@@ -1,0 +1,350 @@
+"""A name under the base directory means one logical unit, at every moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from iscsid.bindings.binding import Binding
+from iscsid.facts import (
+    Device,
+    DeviceAppeared,
+    DevicesEnumerated,
+    DeviceVanished,
+    LinkNotMade,
+    LinkNotRemoved,
+    LinksFound,
+)
+from iscsid.initiator.device_links import DeviceLinks
+from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
+
+FIRST, SECOND = Binding(0, 0), Binding(0, 1)
+
+
+def device(sid: int, lun: int, link: str, node: str, identity: str = "") -> Device:
+    """Make a device with a path of its own for each session, LUN and node."""
+    path = f"/sys/devices/platform/host{sid}/session{sid}/{sid}:0:0:{lun}/{node}"
+    return Device(path=path, sid=sid, lun=lun, link=link, node=f"/dev/{node}", identity=identity)
+
+
+SDA = device(1, 0, "disk", "sda", "naa.1")
+SDA1 = device(1, 0, "part1", "sda1", "naa.1")
+SG0 = device(1, 0, "generic", "sg0", "naa.1")
+
+
+def linked(*devices: Device) -> DeviceLinks:
+    device_links = DeviceLinks()
+    device_links.session_started(1, FIRST)
+    for one in devices:
+        device_links.handle(DeviceAppeared(one))
+    return device_links
+
+
+def made(one: Device, directory: str) -> list[Order]:
+    return [MakeLink(f"{directory}/{one.link}", one.node, one.path)]
+
+
+# --- devices come and go ------------------------------------------------------------------------
+
+
+def test_device_of_a_session_is_linked_and_announced() -> None:
+    device_links = DeviceLinks()
+    assert device_links.session_started(1, FIRST) == []
+    assert device_links.handle(DeviceAppeared(SDA)) == [
+        MakeLink("bus0/target0/lun0/disk", "/dev/sda", SDA.path),
+        AnnounceDevice(SDA.path),
+    ]
+    assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
+
+
+@pytest.mark.parametrize("link", ["generic", "mt", "mtn", "mtln", "mtan"])
+def test_character_device_is_linked_and_needs_no_announcement(link: str) -> None:
+    tape = device(1, 3, link, "nst0l")
+    assert linked().handle(DeviceAppeared(tape)) == made(tape, "bus0/target0/lun3")
+
+
+def test_device_that_came_before_its_session_is_linked_with_it() -> None:
+    device_links = DeviceLinks()
+    assert device_links.handle(DeviceAppeared(SG0)) == []
+    assert device_links.session_started(1, SECOND) == made(SG0, "bus0/target1/lun0")
+
+
+def test_device_of_a_foreign_session_is_never_linked() -> None:
+    device_links = linked()
+    assert device_links.handle(DeviceAppeared(device(7, 0, "disk", "sdz"))) == []
+    assert device_links.handle(DevicesEnumerated()) == []
+
+
+def test_reporting_a_device_again_changes_nothing() -> None:
+    device_links = linked(SDA, SDA1)
+    for one in (SDA, SDA1, SDA):
+        assert device_links.handle(DeviceAppeared(one)) == []
+
+
+def test_link_goes_with_its_device_and_only_once() -> None:
+    device_links = linked(SDA, SDA1)
+    assert device_links.handle(DeviceVanished(SDA1.path)) == [RemoveLink("bus0/target0/lun0/part1")]
+    assert device_links.handle(DeviceVanished(SDA1.path)) == []
+    assert device_links.handle(DeviceVanished("/sys/devices/never/heard/of")) == []
+    assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
+
+
+def test_device_that_was_renamed_has_its_link_replaced() -> None:
+    device_links = linked(SDA)
+    renamed = Device(path=SDA.path, sid=1, lun=0, link="disk", node="/dev/sdb", identity="naa.1")
+    assert device_links.handle(DeviceAppeared(renamed)) == [
+        MakeLink("bus0/target0/lun0/disk", "/dev/sdb", SDA.path),
+        AnnounceDevice(SDA.path),
+    ]
+
+
+def test_only_the_luns_that_are_allowed_are_linked() -> None:
+    device_links = DeviceLinks()
+    device_links.session_started(1, FIRST, frozenset({2}))
+    assert device_links.handle(DeviceAppeared(SG0)) == []
+    two = device(1, 2, "generic", "sg2")
+    assert device_links.handle(DeviceAppeared(two)) == made(two, "bus0/target0/lun2")
+
+
+def test_changed_lun_filter_takes_links_and_gives_links() -> None:
+    two = device(1, 2, "disk", "sdb")
+    device_links = linked(SDA, two)
+    assert device_links.session_started(1, FIRST, frozenset({0})) == [
+        RemoveLink("bus0/target0/lun2/disk"),
+        AnnounceDevice(two.path),
+    ]
+    assert device_links.session_started(1, FIRST, frozenset({2}))[:2] == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        MakeLink("bus0/target0/lun2/disk", "/dev/sdb", two.path),
+    ]
+
+
+# --- never a link to another target's disk ------------------------------------------------------
+
+
+def test_all_links_go_when_the_session_ends_and_none_comes_back() -> None:
+    device_links = linked(SDA, SDA1)
+    assert device_links.session_ended(1) == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        RemoveLink("bus0/target0/lun0/part1"),
+    ]
+    assert device_links.handle(DeviceAppeared(SDA)) == [], (
+        "an event of a disk that is being removed"
+    )
+    assert device_links.handle(DeviceVanished(SDA.path)) == []
+    assert device_links.session_ended(1) == []
+
+
+def test_reused_node_is_taken_from_the_old_link_before_the_new_one_is_made() -> None:
+    device_links = linked(SDA)
+    device_links.session_started(2, SECOND)
+    reused = device(2, 0, "disk", "sda")
+    assert device_links.handle(DeviceAppeared(reused)) == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        MakeLink("bus0/target1/lun0/disk", "/dev/sda", reused.path),
+        AnnounceDevice(reused.path),
+    ]
+    assert device_links.handle(DeviceVanished(SDA.path)) == [], "the late end of the old device"
+
+
+def test_reused_node_of_a_foreign_session_takes_the_link_away() -> None:
+    device_links = linked(SDA)
+    foreign = device(9, 0, "disk", "sda")
+    assert device_links.handle(DeviceAppeared(foreign)) == [RemoveLink("bus0/target0/lun0/disk")]
+
+
+def test_second_device_in_the_same_place_replaces_the_first() -> None:
+    device_links = linked(SDA)
+    again = device(1, 0, "disk", "sdc", "naa.1")
+    assert device_links.handle(DeviceAppeared(again))[0] == MakeLink(
+        "bus0/target0/lun0/disk", "/dev/sdc", again.path
+    )
+    assert device_links.handle(DeviceVanished(SDA.path)) == []
+    assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sdc"}}
+
+
+def test_new_session_with_the_same_number_ends_the_old_one_first() -> None:
+    device_links = linked(SG0)
+    device_links.handle(DeviceAppeared(device(2, 0, "generic", "sg1")))
+    assert device_links.session_started(2, FIRST)[:2] == [
+        RemoveLink("bus0/target0/lun0/generic"),
+        MakeLink("bus0/target0/lun0/generic", "/dev/sg1", device(2, 0, "generic", "sg1").path),
+    ]
+    assert device_links.handle(DeviceAppeared(SG0)) == []
+
+
+def test_session_that_changes_its_number_leaves_no_link_behind() -> None:
+    device_links = linked(SG0)
+    assert device_links.session_started(1, SECOND) == [
+        RemoveLink("bus0/target0/lun0/generic"),
+        *made(SG0, "bus0/target1/lun0"),
+    ]
+    assert device_links.links_of(FIRST) == {}
+
+
+# --- a logical unit replaced behind its number --------------------------------------------------
+
+OTHER = device(1, 0, "disk", "sda", "naa.2")
+
+
+def test_replaced_unit_loses_all_links_and_is_said_loudly_once() -> None:
+    device_links = linked(SDA, SDA1)
+    log, *orders = device_links.handle(DeviceAppeared(OTHER))
+    assert isinstance(log, Log) and log.level is Level.ERROR
+    assert "naa.1" in log.text and "naa.2" in log.text and "bus0/target0/lun0" in log.text
+    assert orders == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        RemoveLink("bus0/target0/lun0/part1"),
+        AnnounceDevice(OTHER.path),
+        AnnounceDevice(SDA1.path),
+    ]
+    assert device_links.handle(DeviceAppeared(OTHER)) == []
+    assert device_links.handle(DeviceAppeared(device(1, 0, "generic", "sg0", "naa.2"))) == []
+    assert device_links.replaced_luns(FIRST) == [0] and device_links.links_of(FIRST) == {0: {}}
+
+
+def test_replaced_unit_is_linked_again_when_the_administrator_accepts_it() -> None:
+    device_links = linked(SDA)
+    device_links.handle(DeviceAppeared(OTHER))
+    assert device_links.accept()[0] == MakeLink("bus0/target0/lun0/disk", "/dev/sda", OTHER.path)
+    assert device_links.replaced_luns(FIRST) == []
+    assert device_links.handle(DeviceAppeared(SDA))[0].__class__ is Log, (
+        "and back is an exchange, too"
+    )
+
+
+def test_exchange_that_shows_after_sighup_waits_for_the_next() -> None:
+    device_links = linked(SDA)
+    assert device_links.accept() == []
+    assert RemoveLink("bus0/target0/lun0/disk") in device_links.handle(DeviceAppeared(OTHER))
+
+
+def test_old_unit_that_comes_back_gets_its_links_back() -> None:
+    device_links = linked(SDA)
+    device_links.handle(DeviceAppeared(OTHER))
+    assert device_links.handle(DeviceAppeared(SDA))[0] == MakeLink(
+        "bus0/target0/lun0/disk", "/dev/sda", SDA.path
+    )
+    assert isinstance(device_links.handle(DeviceAppeared(OTHER))[0], Log), "told again"
+
+
+def test_unit_that_went_and_came_as_another_is_a_replaced_one() -> None:
+    device_links = linked(SDA)
+    device_links.handle(DeviceVanished(SDA.path))
+    other = device(1, 0, "disk", "sdq", "naa.2")
+    orders = device_links.handle(DeviceAppeared(other))
+    assert [type(order) for order in orders] == [Log]
+
+
+def test_device_that_does_not_say_who_it_is_is_believed() -> None:
+    device_links = linked(SDA)
+    assert device_links.handle(DeviceAppeared(device(1, 0, "disk", "sda"))) == []
+    anonymous = linked(device(1, 0, "disk", "sda"))
+    assert anonymous.handle(DeviceAppeared(SDA)) == [], "the first to say so sets it"
+    assert isinstance(anonymous.handle(DeviceAppeared(OTHER))[0], Log)
+
+
+def test_next_session_takes_the_unit_as_it_is() -> None:
+    device_links = linked(SDA)
+    device_links.handle(DeviceAppeared(OTHER))
+    device_links.session_ended(1)
+    device_links.handle(DeviceVanished(OTHER.path))
+    device_links.session_started(2, FIRST)
+    fresh = device(2, 0, "disk", "sda", "naa.2")
+    assert device_links.handle(DeviceAppeared(fresh))[0] == MakeLink(
+        "bus0/target0/lun0/disk", "/dev/sda", fresh.path
+    )
+
+
+# --- a logical unit that its target has no more ---------------------------------------------------
+
+
+def test_unit_that_leaves_loses_its_links_before_its_devices_go() -> None:
+    device_links = linked(SDA, SG0)
+    assert device_links.unit_leaves(1, 0) == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        RemoveLink("bus0/target0/lun0/generic"),
+        AnnounceDevice(SDA.path),
+    ]
+    assert device_links.handle(DeviceAppeared(SDA)) == [], (
+        "an event of a disk that is being removed"
+    )
+    assert device_links.handle(DeviceVanished(SDA.path)) == []
+    assert device_links.unit_left(1, 0) == made(SG0, "bus0/target0/lun0"), (
+        "this one was not removed"
+    )
+
+
+def test_unit_that_nobody_knows_leaves_in_silence() -> None:
+    assert linked(SDA).unit_leaves(1, 7) == []
+    assert DeviceLinks().unit_left(1, 0) == []
+
+
+# --- what an earlier life has left --------------------------------------------------------------
+
+
+def test_right_links_of_an_earlier_life_stay_untouched_and_stale_ones_are_swept() -> None:
+    device_links = DeviceLinks()
+    device_links.handle(
+        LinksFound(
+            (
+                ("bus0/target0/lun0/disk", "/dev/sda"),
+                ("bus0/target0/lun0/part1", "/dev/sda1"),
+                ("bus0/target0/lun0/part9", "/dev/sda9"),
+                ("bus0/target7/lun0/disk", "/dev/sdx"),
+            )
+        )
+    )
+    assert device_links.session_started(1, FIRST) == []
+    assert device_links.handle(DeviceAppeared(SDA)) == []
+    assert device_links.handle(DeviceAppeared(SDA1)) == []
+    assert device_links.handle(DevicesEnumerated()) == [
+        RemoveLink("bus0/target0/lun0/part9"),
+        RemoveLink("bus0/target7/lun0/disk"),
+    ]
+    assert device_links.handle(DevicesEnumerated()) == []
+
+
+def test_stale_links_to_a_node_go_before_its_new_owner_is_linked() -> None:
+    device_links = DeviceLinks()
+    stale = ("bus0/target7/lun0/disk", "bus0/target8/lun0/disk")
+    device_links.handle(LinksFound(tuple((path, "/dev/sda") for path in stale)))
+    device_links.session_started(1, FIRST)
+    assert device_links.handle(DeviceAppeared(SDA))[:3] == [
+        *map(RemoveLink, stale),
+        MakeLink("bus0/target0/lun0/disk", "/dev/sda", SDA.path),
+    ]
+
+
+def test_wrong_link_of_an_earlier_life_is_replaced() -> None:
+    device_links = DeviceLinks()
+    device_links.handle(LinksFound((("bus0/target0/lun0/generic", "/dev/sg9"),)))
+    device_links.session_started(1, FIRST)
+    assert device_links.handle(DeviceAppeared(SG0)) == made(SG0, "bus0/target0/lun0")
+    assert device_links.handle(DevicesEnumerated()) == []
+
+
+# --- what the hand could not do -----------------------------------------------------------------
+
+
+def test_link_that_could_not_be_made_is_tried_at_the_next_occasion() -> None:
+    device_links = linked(SG0)
+    failed = LinkNotMade("bus0/target0/lun0/generic", "a file is in the way")
+    assert device_links.handle(failed) == []
+    assert device_links.links_of(FIRST) == {0: {}}
+    assert device_links.accept() == made(SG0, "bus0/target0/lun0")
+    device_links.handle(failed)
+    assert device_links.handle(DeviceAppeared(SG0)) == made(SG0, "bus0/target0/lun0")
+
+
+def test_link_that_may_not_have_been_made_is_removed_all_the_same() -> None:
+    device_links = linked(SG0)
+    device_links.handle(LinkNotMade("bus0/target0/lun0/generic", "interrupted"))
+    assert device_links.session_ended(1) == [RemoveLink("bus0/target0/lun0/generic")]
+
+
+def test_link_that_could_not_be_removed_is_tried_again() -> None:
+    device_links = linked(SG0)
+    device_links.handle(DeviceVanished(SG0.path))
+    device_links.handle(LinkNotRemoved("bus0/target0/lun0/generic", "read-only"))
+    assert device_links.accept() == [RemoveLink("bus0/target0/lun0/generic")]
+    assert device_links.accept() == []

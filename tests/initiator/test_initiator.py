@@ -1,0 +1,210 @@
+"""Stories of the owner, to be read from top to bottom: what it is told, and what it orders."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.bindings.binding import Binding
+from iscsid.errors import Failure, Retry
+from iscsid.facts import Fact, Timer, TimerPurpose
+from iscsid.jobs import JobId
+from tests.support.harness import (
+    DISK,
+    PORTAL,
+    SECOND,
+    ZERO,
+    Stage,
+    configuration,
+    kinds,
+    record,
+)
+
+REFUSED = Failure(Retry.SOON, "connection refused")
+LOGOUT_REQUESTED = bytes([0x32, 0x80, *bytes(34), 1, *bytes(11)])
+LOGOUT_RESPONSE = bytes([0x26, 0x80, *bytes(46)])
+FINAL = Failure(Retry.NEVER, "the target was removed")
+
+
+def test_every_fact_has_somebody_who_hears_it() -> None:
+    stage = Stage()
+    assert set(get_args(Fact)) == set(stage.owner._handlers)
+
+
+def test_from_the_configuration_to_disks() -> None:
+    stage = Stage()
+    given = stage.begin(configuration(PORTAL))
+    assert kinds(given) == ["DiscoveryJob"]
+    given = stage.discovered(record())
+    assert kinds(given) == ["LoginJob"]
+    assert f"0\t0\t{DISK}" in stage.bindings.splitlines()
+    given = stage.logged_in()
+    assert kinds(given) == ["StartSession"]
+    (start,) = given
+    assert isinstance(start, orders.StartSession)
+    assert start.description.session_tag.startswith("iscsid:0:0:")
+    assert start.description.exp_stat_sn == 5
+    given = stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    assert kinds(given) == ["ScanJob"]
+    assert stage.said(DISK, "session is up")
+
+
+def test_level_1_shows_each_step_towards_the_kernel_and_the_next_attempt() -> None:
+    """ "Also every attempt, each step towards the kernel, and when the next attempt is due." """
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionLost(1, "reset"))
+    stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.CmdSnLearned(1, 9))
+    stage.tell(facts.LoginFailed(stage.job, REFUSED))
+    details = [line for line in stage.log if line.startswith("debug")]
+    steps = [line.split(": ")[1].split(" (")[0] for line in details if " -> " in line]
+    assert steps == [
+        "WAITING -> LOGGING_IN",
+        "LOGGING_IN -> STARTING",
+        "STARTING -> UP",
+        "UP -> DOWN",
+        "DOWN -> READING_CMD_SN",
+        "READING_CMD_SN -> RELOGIN",
+        "RELOGIN -> DOWN",
+    ]
+    assert "next attempt in" in details[-1]
+
+
+def test_nothing_is_started_before_the_kernels_sessions_are_known() -> None:
+    stage = Stage()
+    assert stage.tell(facts.ConfigurationRead(configuration(PORTAL), DISK)) == []
+    assert stage.tell(facts.BindingsRead("")) == []
+
+
+def test_sigterm_leaves_at_once_and_orders_nothing_of_the_kernel() -> None:
+    stage = Stage()
+    stage.up()
+    assert stage.tell(facts.TerminateReceived()) == [orders.Leave(0)]
+
+
+def test_sigint_without_sessions_leaves_at_once() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    given = stage.tell(facts.InterruptReceived())
+    assert kinds(given) == ["StopWorker", "Leave"]
+
+
+def test_sigint_does_not_forget_a_session_that_was_about_to_be_revived() -> None:
+    """The timer expires together with the signal, before it is known whether disks are in use."""
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConnectionLost(1, "reset"))
+    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDiskUsers"]
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert stage.tell(facts.DiskUsersChecked(1, ())) == []
+    given = stage.tell(facts.CmdSnLearned(1, 9))
+    assert kinds(given) == ["CheckDiskUsers"], "a login is begun although nobody wants it"
+    assert kinds(stage.tell(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
+    assert stage.tell(facts.SessionDestroyed(1)) == [orders.Leave(0)]
+
+
+def test_sigint_does_not_forget_a_session_whose_target_asks_for_a_logout_just_then() -> None:
+    stage = Stage()
+    stage.up()
+    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDiskUsers"]
+    stage.tell(facts.PduReceived(1, LOGOUT_REQUESTED, b""))
+    assert stage.tell(facts.DiskUsersChecked(1, ())) == []
+    assert kinds(stage.tell(facts.PduReceived(1, LOGOUT_RESPONSE, b""))) == ["CheckDiskUsers"]
+    assert kinds(stage.tell(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
+
+
+def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.InterruptReceived())
+    assert stage.tell(facts.InterruptReceived()) == []
+    assert stage.tell(facts.HangupReceived()) == []
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        facts.SessionStarted(Binding(9, 9), 7, 8),
+        facts.SessionRefused(Binding(9, 9), REFUSED),
+        facts.CmdSnLearned(7, 1),
+        facts.CmdSnNotLearned(7, REFUSED),
+        facts.RequestRefused(7, REFUSED),
+        facts.ConnectionLost(7, "reset"),
+        facts.SessionUnrecoverable(7, "its SCSI host is being removed"),
+        facts.DiskUsersChecked(7, ()),
+        facts.SessionUnbound(7),
+        facts.SessionDestroyed(7),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_LOGIN, Binding(9, 9))),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_DISCOVERY, SECOND)),
+        facts.ScanFinished(JobId(999)),
+        facts.ScanFailed(JobId(999), REFUSED),
+        facts.LoginFailed(JobId(999), REFUSED),
+        facts.DiscoveryCompleted(JobId(999)),
+        facts.WorkerEnded(JobId(999)),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_a_fact_about_nobody_changes_nothing(stray: Fact) -> None:
+    stage = Stage()
+    stage.up()
+    assert stage.tell(stray) == []
+
+
+def test_a_network_that_comes_up_ends_all_pauses_of_what_was_unreachable() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    for _ in range(8):
+        stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    began = stage.now
+    assert stage.tell(facts.NetworkChanged()) == []
+    stage.wait(TimerPurpose.NETWORK)
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
+    assert stage.now == began + 1
+
+
+def test_a_network_that_changes_does_not_overrule_how_long_a_target_asked_to_wait() -> None:
+    stage = Stage()
+    stage.up()
+    stage.now += 60
+    dropping = bytes([0x32, 0x80, *bytes(34), 2, 0, 0, 0, 0, 40, 0, 60, *bytes(4)])
+    stage.tell(facts.PduReceived(1, dropping, b""))
+    stage.tell(facts.ConnectionLost(1, "the target closed the connection"))
+    began = stage.now
+    stage.tell(facts.NetworkChanged())
+    stage.wait(TimerPurpose.NETWORK)
+    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert stage.now == began + 40
+
+
+def test_a_network_that_flaps_does_not_hurry_more_than_every_ten_seconds() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    expired: list[float] = []
+    for _ in range(600):
+        stage.now += 0.1
+        stage.tell(facts.NetworkChanged())
+        due = [t for t in stage.timers if t.purpose is TimerPurpose.NETWORK]
+        if due and stage.timers[due[0]] <= stage.now:
+            stage.wait(TimerPurpose.NETWORK)
+            expired.append(stage.now)
+    gaps = [after - before for before, after in zip(expired, expired[1:], strict=False)]
+    assert 5 <= len(expired) <= 7 and min(gaps) >= 9.9
+
+
+def test_what_was_refused_for_another_reason_does_not_hurry_with_the_network() -> None:
+    stage = Stage()
+    stage.begin(configuration(PORTAL))
+    stage.discovered(record())
+    slow = Failure(Retry.LATER, "authentication failed")
+    stage.tell(facts.LoginFailed(stage.job, slow), facts.WorkerEnded(stage.job))
+    stage.tell(facts.NetworkChanged())
+    began = stage.now
+    assert stage.wait(TimerPurpose.NETWORK) == []
+    (pause,) = (at for timer, at in stage.timers.items() if timer.purpose.name == "RETRY_LOGIN")
+    assert pause > began + 20

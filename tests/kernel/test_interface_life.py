@@ -1,0 +1,222 @@
+"""The hand's orders for a running session, the events it hears, and the disks it checks."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iscsid.errors import IscsidError
+from iscsid.facts import (
+    ConnectionLost,
+    DiskUsersChecked,
+    LunUsersChecked,
+    PduReceived,
+    RequestRefused,
+    SessionDestroyed,
+    SessionUnbound,
+)
+from iscsid.kernel.interface import Kernel
+from iscsid.kernel.iscsi_if import Command
+from tests.support.kernel_fixture import Bench, bench_in
+from tests.support.sysfs_tree import SESSION
+from tests.vm.kernel_helpers import TIMEOUTS
+
+LEAVING = "iscsid-leaving:0:0:80aabbcc0000"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with bench_in(tmp_path) as bench:
+        yield bench
+
+
+# --- the rest of a session's life ---------------------------------------------------------------
+
+
+def test_timeouts_reach_a_session_that_is_up(bench: Bench) -> None:
+    bench.start()
+    assert bench.hand.apply_timeouts(1, replace(TIMEOUTS, recovery=77)) is None
+    there = bench.kernel.sessions[1]
+    assert there is not None and there.parameters[19] == "77"
+
+
+def test_timeouts_of_a_session_that_is_down_wait_for_its_return(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.refusals[Command.SET_PARAM] = errno.ENOTCONN
+    assert bench.hand.apply_timeouts(1, TIMEOUTS) is None
+    bench.kernel.refusals.clear()
+    bench.hand.learn_cmd_sn(1)
+    bench.kernel.asked.clear()
+    assert bench.hand.apply_timeouts(1, TIMEOUTS) is None
+    assert bench.kernel.asked == []
+
+
+def test_refused_timeouts_are_reported(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.refusals[Command.SET_PARAM] = errno.EPERM
+    fact = bench.hand.apply_timeouts(1, TIMEOUTS)
+    assert isinstance(fact, RequestRefused) and "EPERM" in fact.failure.what
+
+
+def test_logout_is_a_request_to_close_the_session(bench: Bench) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        bench.start(ours)
+        assert bench.hand.send_logout(1, LEAVING) is None
+        assert theirs.recv(64)[:2] == b"\x46\x80"
+    there = bench.kernel.sessions[1]
+    assert there is not None and there.parameters[32] == LEAVING
+
+
+def test_logout_of_a_session_that_is_down_is_refused(bench: Bench) -> None:
+    bench.start()
+    bench.hand.learn_cmd_sn(1)
+    fact = bench.hand.send_logout(1, LEAVING)
+    assert isinstance(fact, RequestRefused) and "ENOTCONN" in fact.failure.what
+
+
+def test_unbinding_what_is_unbound_is_over_at_once(bench: Bench) -> None:
+    bench.start()
+    assert bench.hand.unbind_session(1) is None
+    (bench.tree.root / "class/iscsi_session/session1/target_state").write_text("UNBOUND\n")
+    bench.kernel.asked.clear()
+    assert bench.hand.unbind_session(1) == SessionUnbound(1)
+    assert bench.kernel.asked == []
+
+
+def test_destroyed_session_is_gone_and_its_end_reported_once(bench: Bench) -> None:
+    bench.start()
+    assert bench.hand.destroy_session(1) is None
+    assert bench.kernel.sessions == {}
+    assert bench.hand.destroy_session(1) is None  # sysfs shows it still
+    bench.kernel.report(104, 101, 1)
+    bench.kernel.report(104, 101, 1)
+    assert bench.hand.read_events() == [SessionDestroyed(1)]
+
+
+def test_old_kernel_destroys_while_we_wait(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.refusals[Command.DESTROY_SESSION_ASYNC] = errno.ENOSYS
+    assert bench.hand.destroy_session(1) is None
+    assert bench.kernel.asked[-1] is Command.DESTROY_SESSION
+    assert bench.kernel.sessions == {}
+
+
+def test_session_without_a_connection_can_be_destroyed(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.lose_connection(1)
+    bench.hand.adopt(1)
+    assert bench.hand.destroy_session(1) is None
+    assert bench.kernel.sessions == {}
+
+
+def test_refused_destruction_is_reported_and_can_be_tried_again(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.refusals[Command.DESTROY_SESSION_ASYNC] = errno.EBUSY
+    assert isinstance(bench.hand.destroy_session(1), RequestRefused)
+    bench.kernel.refusals.clear()
+    assert bench.hand.destroy_session(1) is None
+    assert bench.kernel.sessions == {}
+
+
+def test_every_order_about_a_session_that_is_gone_says_so(bench: Bench) -> None:
+    bench.start()
+    bench.vanish()
+    gone = SessionDestroyed(1)
+    assert bench.hand.apply_timeouts(1, TIMEOUTS) == gone
+    assert bench.hand.send_logout(1, LEAVING) == gone
+    assert bench.hand.unbind_session(1) == gone
+    assert bench.hand.destroy_session(1) == gone
+
+
+# --- the ear ------------------------------------------------------------------------------------
+
+
+def test_events_of_other_programs_are_not_ours(bench: Bench) -> None:
+    bench.start()
+    for sid in (1, 2):
+        bench.kernel.report(101, sid, 0, 0, 0, payload=bytes(48))
+        bench.kernel.report(105, sid, 7)
+    assert bench.hand.read_events() == [PduReceived(1, bytes(48), b""), SessionUnbound(1)]
+
+
+def test_broken_connection_is_reported(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.report(102, 1, 0, 1020)
+    assert bench.hand.read_events() == [ConnectionLost(1, "the target closed the connection")]
+
+
+def test_echo_of_our_own_stop_is_no_news(bench: Bench) -> None:
+    bench.start()
+    bench.hand.learn_cmd_sn(1)
+    bench.kernel.report(102, 1, 0, 1020)
+    assert bench.hand.read_events() == []
+
+
+def test_session_that_went_by_itself_is_forgotten(bench: Bench) -> None:
+    bench.start()
+    bench.kernel.report(104, 101, 1)
+    bench.kernel.report(105, 1, 101)
+    assert bench.hand.read_events() == [SessionDestroyed(1)]
+
+
+def test_events_of_an_adopted_session_are_ours(bench: Bench) -> None:
+    bench.hand.adopt(5)
+    bench.kernel.report(102, 5, 0, 1022)
+    assert [type(fact) for fact in bench.hand.read_events()] == [ConnectionLost]
+
+
+def test_look_shows_all_sessions(bench: Bench) -> None:
+    bench.start()
+    bench.tree.add_session(8, 9, session=SESSION | {"ifacename": "default"})
+    assert [session.sid for session in bench.hand.look().sessions] == [1, 8]
+
+
+# --- the disks ----------------------------------------------------------------------------------
+
+
+def test_disks_nobody_uses_are_free(bench: Bench) -> None:
+    bench.tree.add_unit(bench.tree.add_session(1, 101), 101, 3, "sdx")
+    assert bench.hand.check_disks(1, may_open=True) == DiskUsersChecked(1, ())
+
+
+def test_held_disk_of_any_lun_counts(bench: Bench) -> None:
+    device = bench.tree.add_session(1, 101)
+    bench.tree.add_unit(device, 101, 0, "sdx")
+    unit = bench.tree.add_unit(device, 101, 9, "sdy", "sdy1")
+    (unit / "block/sdy/sdy1/holders/dm-3").mkdir()
+    uses = ("/dev/sdy1 is held by dm-3",)
+    assert bench.hand.check_disks(1, may_open=False) == DiskUsersChecked(1, uses)
+
+
+def test_disk_is_not_opened_while_the_host_recovers(bench: Bench) -> None:
+    bench.tree.add_unit(bench.tree.add_session(1, 101), 101, 3, "sdx")
+    (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
+    uses = ("host101 is recovering from SCSI errors",)
+    assert bench.hand.check_disks(1, may_open=True) == DiskUsersChecked(1, uses)
+    assert bench.hand.check_disks(1, may_open=False) == DiskUsersChecked(1, ())
+
+
+def test_only_the_disks_of_the_luns_in_question_are_looked_at(bench: Bench) -> None:
+    device = bench.tree.add_session(1, 101)
+    for lun in (3, 4, 9):
+        unit = bench.tree.add_unit(device, 101, lun, f"sdx{'abcdefghij'[lun]}")
+        if lun != 4:
+            (unit / f"block/sdx{'abcdefghij'[lun]}/holders/dm-3").mkdir()
+    uses = ((3, ("/dev/sdxd is held by dm-3",)), (4, ()))
+    assert bench.hand.check_units(1, (3, 4, 5)) == LunUsersChecked(1, uses)
+    (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
+    why = ("host101 is recovering from SCSI errors",)
+    assert bench.hand.check_units(1, (4,)) == LunUsersChecked(1, ((4, why),))
+
+
+def test_machine_without_the_interface_says_what_to_do() -> None:
+    if Path("/sys/class/iscsi_transport/tcp").exists():
+        pytest.skip("this machine has iSCSI over TCP")
+    with pytest.raises(IscsidError, match="modprobe iscsi_tcp"):
+        Kernel.open()

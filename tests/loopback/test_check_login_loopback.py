@@ -1,0 +1,125 @@
+"""``iscsid --check --login`` at targets that other people wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iscsid.bindings.binding import Binding
+from iscsid.initiator.session_tag import session_isid
+from iscsid.protocol.names import IscsiName
+from iscsid.protocol.parameters import LoginPlan
+from tests.loopback.conftest import ALICE, MUTUAL, tgtd_name
+from tests.loopback.driver import log_in
+from tests.loopback.istgt import Istgt
+from tests.loopback.tgtd_loopback import LiveTgtd
+
+LIMIT = 120.0
+ME = IscsiName("iqn.2003-02.org.example:me")
+CHAP = (f" Username={ALICE.user}", f" Password={ALICE.password}")
+INCOMING = (
+    f" IncomingUsername={MUTUAL.mutual_user}",
+    f" IncomingPassword={MUTUAL.mutual_password}",
+)
+DIGESTS = (" HeaderDigest=always", " DataDigest=always")
+
+
+def check(directory: Path, *lines: str) -> tuple[int, dict[str, Any]]:
+    """Run the command with this configuration; return its exit status and its report."""
+    config, initiatorname = directory / "iscsi.conf", directory / "initiatorname.iscsi"
+    config.write_text("".join(f"{line}\n" for line in lines))
+    config.chmod(0o600)
+    initiatorname.write_text(f"InitiatorName={ME}\n")
+    files = ["-f", str(config), "--initiatorname", str(initiatorname)]
+    done = subprocess.run(
+        [sys.executable, "-m", "iscsid", "--check", "--login", "--json", *files],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.stderr == ""
+    assert "secret" not in done.stdout
+    return done.returncode, json.loads(done.stdout)
+
+
+def portals(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    (found,) = (each for each in report["targets"] if each["target_name"] == tgtd_name(name))
+    portals: list[dict[str, Any]] = found["portals"]
+    return portals
+
+
+def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_told(
+    tgtd: LiveTgtd, tmp_path: Path
+) -> None:
+    tgtd.add_target(
+        tgtd_name("checksums"), {}, parameters={"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+    )
+    try:
+        status, report = check(
+            tmp_path,
+            f"DiscoveryAddress={tgtd.portal}",
+            *(f"TargetName={tgtd_name('chap')}", *CHAP),
+            *(f"TargetName={tgtd_name('mutual')}", *CHAP, *INCOMING),
+            *(f"TargetName={tgtd_name('checksums')}", *DIGESTS),
+            *(f"TargetName={tgtd_name('moving')}", " Enabled=no"),
+        )
+    finally:
+        tgtd.remove_target(tgtd_name("checksums"))
+    assert status == 0, report
+    assert portals(report, "moving") == []
+    (plain,) = portals(report, "plain")
+    (chap,) = portals(report, "chap")
+    (mutual,) = portals(report, "mutual")
+    (checksums,) = portals(report, "checksums")
+    assert (plain["authenticated_as"], plain["target_authenticated"]) == (None, False)
+    assert (chap["authenticated_as"], chap["target_authenticated"]) == ("alice", False)
+    assert (mutual["authenticated_as"], mutual["target_authenticated"]) == ("alice", True)
+    assert checksums["negotiated"]["HeaderDigest"] == "CRC32C"
+    assert checksums["negotiated"]["DataDigest"] == "CRC32C"
+    # The Logout Request was understood: with a wrong digest there is no answer, and a note.
+    assert [each["notes"] for each in (plain, chap, mutual, checksums)] == [[]] * 4
+
+    status, report = check(tmp_path, f"DiscoveryAddress={tgtd.portal}")
+    assert (status, report["ok"]) == (1, False)
+    (chap,) = portals(report, "chap")
+    assert not chap["ok"] and "authenticat" in chap["error"] and chap["advice"]
+
+
+def test_istgt_is_tried_at_both_its_portals_with_digests_and_chap(
+    istgt: Istgt, tmp_path: Path
+) -> None:
+    status, report = check(
+        tmp_path,
+        f"DiscoveryAddress={istgt.portal}",
+        *(f"TargetName={tgtd_name('chap')}", *CHAP),
+        *(f"TargetName={tgtd_name('mutual')}", *CHAP, *INCOMING),
+        *(f"TargetName={tgtd_name('digests')}", *DIGESTS),
+    )
+    assert status == 0, report
+    for name in ("plain", "chap", "mutual", "digests"):
+        both = portals(report, name)
+        assert [each["portal"] for each in both] == [str(istgt.portal), str(istgt.second_portal)]
+        assert [each["notes"] for each in both] == [[], []]
+        assert {each["target_alias"] for each in both} == {f"{name} of istgt"}
+    assert portals(report, "digests")[0]["negotiated"]["HeaderDigest"] == "CRC32C"
+
+
+@pytest.mark.parametrize("kind", ["tgtd", "istgt"])
+def test_a_session_that_is_up_notices_nothing(
+    kind: str, tgtd: LiveTgtd, istgt: Istgt, tmp_path: Path
+) -> None:
+    """With the session's own ISID, the trial would have the target close it."""
+    portal = (tgtd if kind == "tgtd" else istgt).portal
+    isid = session_isid(ME, Binding(0, 0))
+    plan = LoginPlan(initiator_name=ME, target_name=tgtd_name("plain"), isid=isid)
+    with log_in(portal, plan) as session:
+        target = f"TargetName={tgtd_name('plain')}"
+        status, report = check(tmp_path, target, f" Address={portal}")
+        assert status == 0, report
+        session.ping()
+        session.log_out()

@@ -1,0 +1,274 @@
+"""/etc/init.d/iscsi does what its name says, with the exit statuses of the Linux Standard Base.
+
+The script is the real one; the daemon is ``small_daemon``, which lives, hears and ends as iscsid
+does. Quotations are from Linux-iSCSI's manual page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import PATIENCE, environment, is_alive, wait_until
+
+TOP = Path(__file__).parents[2]
+SCRIPT = TOP / "etc" / "init.d" / "iscsi"
+DAEMON = TOP / "tests" / "support" / "small_daemon.py"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may use an init script")
+
+
+class Machine:
+    """A directory that holds what the script finds on a machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.pidfile = directory / "iscsid.pid"
+        self.trace = directory / "trace"
+        self.basedir = directory / "dev"
+        self.initiatorname = directory / "initiatorname.iscsi"
+        self.initiatorname.write_text("InitiatorName=iqn.2026-01.org.example:here\n")
+        self.programs = directory / "bin"
+        self.programs.mkdir()
+        self.defaults = directory / "default"
+        self.settings = {
+            "DAEMON": f"{self.programs}/iscsid",
+            "OPTIONS": f"--trace={self.trace}",
+            "PIDFILE": str(self.pidfile),
+            "BASEDIR": str(self.basedir),
+            "INITIATORNAME": str(self.initiatorname),
+            "STOP_SECONDS": "20",
+            "PATH": f"{self.programs}:$PATH",
+        }
+        self.install("iscsid", f'exec {sys.executable} {DAEMON} "$@"')
+        self.install("modprobe", f'echo "$@" >>{directory}/modprobe')
+        self.install("iscsi-iname", "echo iqn.2026-01.org.example:made")
+
+    def install(self, name: str, script: str) -> None:
+        program = self.programs / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def link(self, path: str, node: str) -> None:
+        link = self.basedir / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(node)
+
+    def call(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        self.defaults.write_text(
+            "".join(f'{name}="{value}"\n' for name, value in self.settings.items())
+        )
+        return subprocess.run(
+            [*before, "/bin/sh", str(SCRIPT), *words],
+            env={**environment(), "ISCSI_DEFAULTS": str(self.defaults)},
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+
+    @property
+    def pid(self) -> int:
+        return int(self.pidfile.read_text())
+
+    def heard(self) -> list[str]:
+        return [line for line in self.trace.read_text().splitlines() if line.endswith("Received")]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    if machine.pidfile.exists():
+        pid = machine.pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(pid), "the daemon's end")
+
+
+def test_start_starts_and_status_knows(machine: Machine) -> None:
+    assert machine.call("status").returncode == 3, "not running"
+    started = machine.call("start")
+    assert (started.returncode, started.stdout) == (0, "iscsi: iscsid has been started\n")
+    assert is_alive(machine.pid)
+    assert (machine.directory / "modprobe").read_text().split() == ["--quiet", "iscsi_tcp"]
+    status = machine.call("status")
+    assert (status.returncode, status.stdout) == (
+        0,
+        f"iscsi: iscsid is running, pid {machine.pid}\n",
+    )
+
+
+def test_start_of_a_running_daemon_succeeds_and_changes_nothing(machine: Machine) -> None:
+    machine.call("start")
+    first = machine.pid
+    assert machine.call("start").returncode == 0
+    assert machine.pid == first
+
+
+def test_start_makes_a_name_for_the_initiator_only_if_there_is_none(machine: Machine) -> None:
+    """Linux-iSCSI: "persistent iSCSI InitiatorName"."""
+    machine.call("start")
+    assert machine.initiatorname.read_text().endswith(":here\n")
+    machine.call("stop")
+    machine.initiatorname.unlink()
+    assert ":made" in machine.call("start").stdout
+    assert machine.initiatorname.read_text() == "InitiatorName=iqn.2026-01.org.example:made\n"
+
+
+def test_start_without_a_name_and_no_way_to_make_one_is_not_configured(machine: Machine) -> None:
+    machine.initiatorname.unlink()
+    machine.install("iscsi-iname", "exit 1")
+    started = machine.call("start")
+    assert started.returncode == 6
+    assert "iscsi-iname cannot make a name" in started.stderr
+    assert not machine.initiatorname.exists() and not machine.pidfile.exists()
+
+
+def test_start_passes_on_why_the_daemon_did_not_start(machine: Machine) -> None:
+    machine.settings["OPTIONS"] = "--fail=os"
+    started = machine.call("start")
+    assert started.returncode == 1
+    assert started.stderr == "iscsid: [Errno 2] No such file: '/etc/iscsi.conf'\n"
+
+
+def test_start_without_the_program_says_that_it_is_not_installed(machine: Machine) -> None:
+    machine.settings["DAEMON"] = "/nowhere/iscsid"
+    assert machine.call("start").returncode == 5
+
+
+def test_stop_interrupts_the_daemon_and_waits_for_its_end(machine: Machine) -> None:
+    """Linux-iSCSI: "will die after shutting down all of the kernel's iSCSI sessions"."""
+    machine.call("start")
+    pid = machine.pid
+    stopped = machine.call("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert machine.heard() == ["InterruptReceived"]
+    assert not machine.pidfile.exists()
+    wait_until(lambda: not is_alive(pid), "the daemon's end")
+    assert machine.call("stop").returncode == 0, "what does not run is stopped"
+
+
+def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) -> None:
+    """Linux-iSCSI: "stopped after all iSCSI devices have been unmounted". Only iSCSI ones are."""
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    machine.link("bus0/target1/lun0/part1", "/dev/zero")
+    outer, inner, other = (machine.directory / name for name in ("a b", "a b/c\\d", "other"))
+    mounts = " && ".join(
+        f"mkdir '{point}' && mount -t tmpfs {node} '{point}'"
+        for point, node in ((outer, "/dev/null"), (inner, "/dev/zero"), (other, "/dev/full"))
+    )
+    script = f"""{mounts} || exit 9
+        {machine.programs}/started || exit 8
+        "$@"
+        echo "status $?"
+        grep -c {machine.directory} /proc/mounts
+        """
+    machine.install("started", f"ISCSI_DEFAULTS={machine.defaults} sh {SCRIPT} start")
+    stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
+    assert "status 0" in stopped.stdout, stopped
+    assert stopped.stdout.splitlines()[-1] == "1", "the one that is not on an iSCSI device"
+    assert machine.heard() == ["InterruptReceived"]
+
+
+def test_stop_says_when_sessions_in_use_were_left_alone(machine: Machine) -> None:
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    machine.settings["OPTIONS"] += " --fail=busy"
+    machine.call("start")
+    stopped = machine.call("stop")
+    assert stopped.returncode == 1
+    assert stopped.stderr == (
+        "iscsi: iscsid has ended, but sessions whose disks are in use have been left alone\n"
+    )
+
+
+def test_stop_of_a_daemon_that_does_not_end_gives_up_after_its_time(machine: Machine) -> None:
+    machine.call("start")
+    machine.settings["STOP_SECONDS"] = "1"
+    os.kill(machine.pid, signal.SIGSTOP)
+    stopped = machine.call("stop")
+    assert stopped.returncode == 1
+    assert "has not ended within 1 seconds" in stopped.stderr
+    assert is_alive(machine.pid)
+
+
+def test_restart_touches_no_session(machine: Machine) -> None:
+    """SIGTERM and a new start: file systems stay mounted, links stay."""
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    machine.call("start")
+    first = machine.pid
+    restarted = machine.call("restart")
+    assert restarted.returncode == 0, restarted.stderr
+    assert machine.heard() == ["TerminateReceived"]
+    assert machine.pid != first
+    wait_until(lambda: not is_alive(first), "the first daemon's end")
+    assert (machine.basedir / "bus0/target0/lun0/disk").is_symlink()
+
+
+def test_restart_of_what_does_not_run_starts_and_try_restart_does_not(machine: Machine) -> None:
+    assert machine.call("try-restart").returncode == 0
+    assert not machine.pidfile.exists()
+    assert machine.call("restart").returncode == 0
+    assert is_alive(machine.pid)
+
+
+@pytest.mark.parametrize("verb", ["reload", "force-reload"])
+def test_reload_hangs_up(machine: Machine, verb: str) -> None:
+    """Linux-iSCSI: "will restart all discovery processes and reprobe LUNs on all targets"."""
+    machine.call("start")
+    assert machine.call(verb).returncode == 0
+    wait_until(lambda: machine.heard() == ["HangupReceived"], "the hangup heard")
+    assert is_alive(machine.pid)
+
+
+def test_reload_of_what_does_not_run_says_so(machine: Machine) -> None:
+    reloaded = machine.call("reload")
+    assert (reloaded.returncode, reloaded.stderr) == (7, "iscsi: iscsid is not running\n")
+
+
+def test_status_tells_a_daemon_that_died_from_one_that_was_stopped(machine: Machine) -> None:
+    machine.call("start")
+    pid = machine.pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), "the daemon's end")
+    assert machine.call("status").returncode == 1
+    assert machine.call("start").returncode == 0
+    assert machine.pid != pid
+
+
+@pytest.mark.parametrize("words", [(), ("frobnicate",)])
+def test_an_unknown_verb_is_answered_with_the_usage(
+    machine: Machine, words: tuple[str, ...]
+) -> None:
+    called = machine.call(*words)
+    assert called.returncode == 2
+    assert called.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "reload"])
+def test_who_is_not_root_lacks_the_privilege(machine: Machine, verb: str) -> None:
+    machine.directory.chmod(0o755)
+    machine.install("id", "echo 65534")
+    assert machine.call(verb).returncode == 4
+
+
+def test_the_header_is_that_of_the_linux_standard_base() -> None:
+    """Linux-iSCSI: "should be started after networking is configured"."""
+    text = SCRIPT.read_text()
+    found = re.search(r"(?s)### BEGIN INIT INFO\n(.*?)### END INIT INFO\n", text)
+    assert found
+    header = dict(
+        line.removeprefix("# ").split(":", 1)
+        for line in found[1].splitlines()
+        if not line.startswith("#  ")
+    )
+    assert header["Provides"].strip() == "iscsi"
+    assert "$network" in header["Required-Start"] and "$network" in header["Required-Stop"]
+    assert {"Default-Start", "Default-Stop", "Short-Description"} <= header.keys()
+    assert os.access(SCRIPT, os.X_OK)

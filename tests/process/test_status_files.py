@@ -1,0 +1,154 @@
+"""The status files are whole, readable by all, written only when there is something new."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from iscsid.process.status_files import REST, StatusFiles, directory_for
+from iscsid.status.model import LunStatus, Status, from_json
+from tests.support.kill_at_step import killed_at_step
+from tests.support.statuses import DISK, STATUS
+from tests.support.sysfs_tree import SysfsTree
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "iscsid"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> SysfsTree:
+    return SysfsTree(tmp_path / "sys")
+
+
+@pytest.fixture
+def files(directory: Path, tree: SysfsTree) -> StatusFiles:
+    return StatusFiles(str(directory), tree.sysfs)
+
+
+def written(directory: Path) -> Status:
+    return from_json((directory / "status.json").read_text())
+
+
+def test_files_lie_beside_the_pid_file() -> None:
+    assert directory_for("/var/run/iscsid.pid") == "/var/run/iscsid"
+    assert directory_for("/run/other") == "/run/other.d"
+
+
+def test_both_files_are_written_for_everybody_to_read(files: StatusFiles, directory: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert files.write(lambda: STATUS) == ""
+    finally:
+        os.umask(before)
+    assert sorted(os.listdir(directory)) == ["devices", "status.json"]
+    for path, mode in ((directory, 0o755), *((each, 0o644) for each in directory.iterdir())):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert written(directory) == STATUS
+    assert "iqn.2003-02.org.example:red" in (directory / "devices").read_text()
+
+
+def test_what_only_sysfs_knows_is_added(
+    files: StatusFiles, directory: Path, tree: SysfsTree
+) -> None:
+    device = tree.add_session(1, 6)
+    unit = tree.add_unit(device, 6, 1, "sda", "sda1")
+    (unit / "vendor").write_text("ACME\n")
+    (unit / "block/sda/size").write_text("2048\n")
+    tree.add_unit(device, 6, 9, "sdb")
+    files.write(lambda: STATUS)
+    first, ninth, replaced = (written(directory).sessions[0].luns[n] for n in (0, 2, 1))
+    assert (first.vendor, first.size) == ("ACME", 1 << 20)
+    assert first.links == DISK.links, "the links that there are, not the nodes there might be"
+    assert first.unlinked == [] and first.permitted
+    assert ninth == LunStatus(lun=9, unlinked=["disk"]), "a unit that has no links yet"
+    assert replaced == LunStatus(lun=5, replaced=True)
+
+
+@pytest.mark.parametrize(
+    "unit", [LunStatus(lun=1, replaced=True), LunStatus(lun=1, permitted=False)]
+)
+def test_links_of_a_unit_that_shall_have_none_are_not_still_to_come(
+    files: StatusFiles, directory: Path, tree: SysfsTree, unit: LunStatus
+) -> None:
+    tree.add_unit(tree.add_session(1, 6), 6, 1, "sda")
+    files.write(lambda: replace(STATUS, sessions=[replace(STATUS.sessions[0], luns=[unit])]))
+    assert written(directory).sessions[0].luns == [unit]
+
+
+def test_parameters_of_an_adopted_session_come_from_the_kernel(
+    files: StatusFiles, directory: Path, tree: SysfsTree
+) -> None:
+    adopted = replace(STATUS.sessions[0], negotiated={})
+    session = {"state": "LOGGED_IN", "erl": "0"}
+    tree.add_session(1, 6, session=session)
+    files.write(lambda: replace(STATUS, sessions=[adopted]))
+    assert written(directory).sessions[0].negotiated == {"ErrorRecoveryLevel": 0}
+
+
+def test_files_are_due_after_a_change_and_not_before_the_rest_is_over(files: StatusFiles) -> None:
+    assert files.deadline() is None
+    files.note_change()
+    assert files.deadline() == 0.0, "at once"
+    before = time.monotonic()
+    files.write(lambda: STATUS)
+    assert files.deadline() is None
+    files.note_change()
+    due = files.deadline()
+    assert due is not None and due >= before + REST
+
+
+def test_failure_is_told_once_and_again_after_a_success(
+    files: StatusFiles, directory: Path
+) -> None:
+    directory.write_text("in the way")
+    assert files.write(lambda: STATUS) == f"{directory}: Not a directory"
+    assert files.write(lambda: STATUS) == ""
+    directory.unlink()
+    assert files.write(lambda: STATUS) == ""
+    files.remove()
+    directory.write_text("in the way")
+    assert files.write(lambda: STATUS) != ""
+
+
+def test_planted_link_is_not_followed(files: StatusFiles, directory: Path) -> None:
+    directory.mkdir()
+    victim = directory.parent / "victim"
+    victim.write_text("precious")
+    (directory / ".status.json.new").symlink_to(victim)
+    assert "symbolic link" in files.write(lambda: STATUS)
+    assert victim.read_text() == "precious"
+
+
+def test_at_the_end_nothing_is_left(files: StatusFiles, directory: Path) -> None:
+    files.write(lambda: STATUS)
+    files.remove()
+    assert not directory.exists()
+    files.remove()
+
+
+def test_what_others_put_there_stays(files: StatusFiles, directory: Path) -> None:
+    files.write(lambda: STATUS)
+    (directory / "mine").write_text("")
+    files.remove()
+    assert os.listdir(directory) == ["mine"]
+
+
+def test_killed_at_any_step_leaves_files_that_can_be_read(directory: Path) -> None:
+    changed = replace(STATUS, bindings=3)
+    StatusFiles(str(directory)).write(lambda: STATUS)
+    step = 1
+    while killed_at_step(step, lambda: write(directory, changed)):
+        assert written(directory) in (STATUS, changed)
+        step += 97
+    assert step > 500
+
+
+def write(directory: Path, status: Status) -> None:
+    StatusFiles(str(directory)).write(lambda: status)

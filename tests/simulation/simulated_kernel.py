@@ -1,0 +1,210 @@
+"""A kernel as the owner sees it: sessions that start, break, resume and go, and rules that bite.
+
+Every order that would harm a real kernel is a failed assertion here. It stands beside the runs on
+a real kernel (``tests/vm``), where a thousand seeds would take days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from iscsid.bindings.binding import Binding
+from iscsid.errors import Failure, Retry
+from iscsid.facts import (
+    CmdSnLearned,
+    CmdSnNotLearned,
+    DiskUsersChecked,
+    Fact,
+    KernelSession,
+    RequestRefused,
+    SessionDestroyed,
+    SessionRefused,
+    SessionsFound,
+    SessionStarted,
+    SessionUnrecoverable,
+)
+from iscsid.initiator.session_tag import parse_session_tag
+from iscsid.orders import ResumeSession, SessionDescription, StartSession
+from iscsid.protocol.names import Portal
+
+REFUSED = Failure(Retry.SOON, "the kernel refused")
+
+
+@dataclass
+class Running:
+    """One session in the kernel."""
+
+    sid: int
+    host_no: int
+    description: SessionDescription
+    is_up: bool = True
+    is_stopped: bool = False
+    is_logged_out: bool = False
+    """A Logout Request was sent: no command gets through, though the kernel shows nothing of it."""
+    is_unbound: bool = False
+    cmd_sn: int = 1
+    learnt: int | None = None
+    """The CmdSN told since the connection was last stopped."""
+    checked_unused: bool = False
+    in_use: bool = False
+    has_name: bool = True
+    """Whether the kernel was told whose it is; a daemon that is killed may never come to that."""
+    has_connection: bool = True
+    is_scanned: bool = False
+    """Whether its LUNs have been looked for. A daemon that is killed may never come to that."""
+    is_terminated: bool = False
+    """Stopped for good: all I/O fails, and nothing brings it back."""
+
+    @property
+    def target_state(self) -> str:
+        if self.is_unbound:
+            return "UNBOUND"
+        return "SCANNED" if self.is_scanned else "ALLOCATED"
+
+    @property
+    def has_life(self) -> bool:
+        return self.has_name and self.has_connection and not self.is_terminated
+
+    def assert_may_go(self) -> None:
+        was_used = self.has_life
+        assert self.is_unbound or self.checked_unused or not was_used
+
+
+@dataclass
+class Kernel:
+    """All sessions; ``random`` decides which requests fail."""
+
+    random: Random
+    clumsiness: float = 0.0
+    sessions: dict[int, Running] = field(default_factory=dict)
+    sids: int = 0
+
+    def start(self, order: StartSession) -> Fact:
+        assert self.sid_of(order.binding) is None, f"{order.binding} started twice"
+        if self._fails():
+            return SessionRefused(order.binding, REFUSED)
+        running = self._create(order.description)
+        return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def _create(self, description: SessionDescription) -> Running:
+        self.sids += 1
+        running = Running(self.sids, self.sids + 1, description, cmd_sn=description.cmd_sn)
+        self.sessions[self.sids] = running
+        return running
+
+    def learn_cmd_sn(self, sid: int) -> Fact:
+        running = self.sessions.get(sid)
+        if running is None or self._fails():
+            return CmdSnNotLearned(sid, REFUSED)
+        running.is_up, running.is_stopped = False, True
+        if running.is_terminated:
+            return SessionUnrecoverable(sid, "it was stopped for good")
+        running.learnt = running.cmd_sn
+        return CmdSnLearned(sid, running.cmd_sn)
+
+    def resume(self, order: ResumeSession) -> Fact:
+        running = self.sessions.get(order.sid)
+        if running is None or running.is_terminated or self._fails():
+            return SessionRefused(order.binding, REFUSED)
+        assert running.is_stopped, "a second BIND without STOP"
+        assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
+        assert not running.is_up
+        running.is_up, running.is_stopped, running.learnt = True, False, None
+        running.is_logged_out = False
+        running.description = order.description
+        running.cmd_sn = (running.cmd_sn + self.random.randrange(1000)) % 2**32
+        return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def check_disks(self, sid: int) -> Fact:
+        running = self.sessions.get(sid)
+        if running is None or not running.in_use:
+            if running is not None:
+                running.checked_unused = True
+            return DiskUsersChecked(sid, ())
+        return DiskUsersChecked(sid, ("sda is mounted on /data",))
+
+    def unbind(self, sid: int) -> Fact | None:
+        running = self.sessions.get(sid)
+        if running is None:
+            return RequestRefused(sid, REFUSED)
+        assert running.checked_unused, "disks are taken away unchecked"
+        running.is_unbound = True
+        return None
+
+    def scan(self, sid: int) -> None:
+        running = self.sessions.get(sid)
+        if running is not None and running.is_up:
+            running.is_scanned = True
+
+    def send_logout(self, sid: int, session_tag: str) -> Fact | None:
+        running = self.sessions.get(sid)
+        if running is None or not running.is_up or self._fails():
+            return RequestRefused(sid, REFUSED)
+        running.description = replace(running.description, session_tag=session_tag)
+        running.is_logged_out = True
+        return None
+
+    def destroy(self, sid: int) -> Fact | None:
+        """Refuse, or remove the session: then its end is an event to come."""
+        running = self.sessions.get(sid)
+        if running is None:
+            return SessionDestroyed(sid)
+        running.assert_may_go()
+        if self._fails():
+            return RequestRefused(sid, REFUSED)
+        del self.sessions[sid]
+        return None
+
+    def look(self) -> SessionsFound:
+        return SessionsFound(tuple(self._show(running) for running in self.sessions.values()))
+
+    def sid_of(self, binding: Binding) -> int | None:
+        for running in self.sessions.values():
+            session_tag = parse_session_tag(running.description.session_tag)
+            if running.has_life and session_tag is not None and session_tag.binding == binding:
+                return running.sid
+        return None
+
+    # --- a daemon that is killed in the middle of an order --------------------------------------
+
+    def start_half(self, order: StartSession) -> None:
+        """Come as far as a session without a name or a connection, or as far as its bind."""
+        running = self._create(order.description)
+        running.is_up = False
+        running.has_name = self.random.random() < 0.5
+        running.has_connection = running.has_name or self.random.random() < 0.5
+
+    def resume_half(self, sid: int) -> None:
+        """Come as far as the stop, or as far as the bind."""
+        if running := self.sessions.get(sid):
+            running.is_up, running.is_stopped = False, False
+
+    def destroy_half(self, sid: int) -> None:
+        """Come as far as the stop for good, or as far as the destruction of the connection."""
+        if running := self.sessions.get(sid):
+            running.assert_may_go()
+            running.is_up, running.is_terminated = False, True
+            running.has_connection = self.random.random() < 0.5
+
+    def _show(self, running: Running) -> KernelSession:
+        described, portal = running.description, running.description.portal
+        is_reachable = running.has_name and running.has_connection
+        connection_state = "up" if running.is_up else "failed"
+        if running.is_terminated and not running.is_stopped:
+            connection_state = "down"
+        return KernelSession(
+            sid=running.sid,
+            host_no=running.host_no,
+            target_name=described.target_name if running.has_name else "",
+            session_tag=described.session_tag if running.has_name else "",
+            state="LOGGED_IN" if running.is_up else "FAILED",
+            target_state=running.target_state,
+            connection_state=connection_state if running.has_connection else None,
+            persistent_portal=Portal(portal.host, portal.port) if is_reachable else None,
+            portal_group_tag=described.portal_group_tag,
+            maker_is_gone=not running.has_name,
+        )
+
+    def _fails(self) -> bool:
+        return self.random.random() < self.clumsiness

@@ -1,0 +1,183 @@
+"""The owner in a simulated world: whatever happens, nothing is lost and everything comes back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+
+import pytest
+
+from iscsid import facts
+from iscsid.initiator.retry import ATTEMPTS_PER_SECOND, JITTER, LEAST_PATIENCE, longest_pause
+from tests.simulation.world import PLACES, World, target
+
+SEEDS = range(300)
+FIRST_ATTEMPTS = 7
+"""Until the pauses have grown to their longest."""
+
+
+def calm(world: World) -> None:
+    """Mend everything and wait: after this, what is wanted must be there."""
+    world.kernel.clumsiness = world.clumsiness = 0
+    for array in world.all:
+        array.is_healthy = True
+    world.tell(facts.HangupReceived())
+    world.run(900)
+
+
+def mischief(world: World, steps: int) -> None:
+    for _ in range(steps):
+        world.run(world.random.uniform(0, 40))
+        if world.left is not None:
+            return
+        deed = world.random.choice(
+            ["break", "break", "break silently", "outage", "repair", "hup", "restart", "vanish"]
+        )
+        sids = list(world.kernel.sessions)
+        array = world.random.choice(world.all)
+        if deed == "break" and sids:
+            world.break_connection(world.random.choice(sids))
+        elif deed == "break silently" and sids:
+            world.break_connection(world.random.choice(sids), is_told=False)
+            world.tell(facts.EventsLost())
+        elif deed == "outage":
+            array.is_healthy = False
+            for running in list(world.kernel.sessions.values()):
+                if running.description.target_name in array.targets:
+                    world.break_connection(running.sid)
+        elif deed == "repair":
+            array.is_healthy = True
+        elif deed == "hup":
+            world.tell(facts.HangupReceived())
+        elif deed == "restart":
+            world.tell(facts.TerminateReceived())
+            world.begin()
+        elif deed == "vanish" and sids:
+            # Somebody else destroys the session behind our back.
+            sid = world.random.choice(sids)
+            del world.kernel.sessions[sid]
+            world.tell(facts.SessionDestroyed(sid))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_any_mischief_every_wanted_target_has_exactly_one_session(seed: int) -> None:
+    world = World(seed, clumsiness=0.1, keeps_discovery=bool(seed % 2))
+    mischief(world, 25)
+    calm(world)
+    assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-60:])
+    assert len(world.kernel.sessions) == len(world.wanted())
+    assert not world.sockets, "a socket was left with the keeper"
+
+
+@pytest.mark.parametrize("seed", SEEDS[:100])
+def test_a_target_keeps_its_number_whatever_happens(seed: int) -> None:
+    world = World(seed, clumsiness=0.1)
+    world.run(60)
+    before = world.bindings
+    mischief(world, 15)
+    calm(world)
+    lines = [line for line in before.splitlines() if line and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert line in world.bindings.splitlines()
+
+
+@pytest.mark.parametrize("count", [1, 3, 60])
+@pytest.mark.parametrize("seed", SEEDS[:12])
+def test_attempts_are_bounded_in_rate_while_nothing_answers(seed: int, count: int) -> None:
+    world = World(seed, arrays=1, targets_each=count, coincidence=0)
+    world.run(120)
+    world.all[0].is_healthy = False
+    for sid in list(world.kernel.sessions):
+        world.break_connection(sid)
+    world.attempts.clear()
+    world.run(1800)
+    assert len(world.attempts) <= 2 * count + 1800 * ATTEMPTS_PER_SECOND / (1 - JITTER)
+    by_name: defaultdict[str, list[float]] = defaultdict(list)
+    for at, name in world.attempts:
+        by_name[name].append(at)
+    assert by_name.keys() == world.wanted()
+    for times in by_name.values():
+        gaps = [after - before for before, after in pairwise(times[FIRST_ATTEMPTS:])]
+        assert min(gaps) >= LEAST_PATIENCE * (1 - JITTER), "pestered"
+        # Each attempt takes up to 3 s, and waits for one of few places.
+        assert max(gaps) <= longest_pause(count) + 3 + 3 * count / PLACES, "forgotten"
+
+
+def test_children_never_outnumber_their_places() -> None:
+    world = World(1, arrays=3, targets_each=9)
+    most = 0
+    for _ in range(400):
+        world.run(0.1)
+        most = max(most, len(world.running))
+    assert most == PLACES
+    assert sum(world.up().values()) == 27
+
+
+@pytest.mark.parametrize("seed", SEEDS[:100])
+def test_a_target_that_left_the_configuration_is_logged_out_and_no_other(seed: int) -> None:
+    world = World(seed, clumsiness=0.05)
+    world.run(60)
+    world.configured.pop()
+    calm(world)
+    assert world.up() == dict.fromkeys(world.wanted(), 1)
+    assert len(world.kernel.sessions) == len(world.wanted())
+
+
+def test_a_target_whose_disks_are_in_use_stays_and_the_log_says_why() -> None:
+    world = World(7)
+    world.run(60)
+    name = target(10)
+    for running in world.kernel.sessions.values():
+        running.in_use = running.description.target_name == name
+    world.configured.pop()
+    calm(world)
+    assert set(world.up()) == world.wanted() | {name}
+    assert any(str(name) in line and "mounted on /data" in line for line in world.log)
+    for running in world.kernel.sessions.values():
+        running.in_use = False
+    calm(world)
+    assert set(world.up()) == world.wanted()
+
+
+@pytest.mark.parametrize("seed", SEEDS[:100])
+def test_sigint_logs_everything_out_and_leaves(seed: int) -> None:
+    world = World(seed, clumsiness=0.1)
+    mischief(world, seed % 6)
+    world.tell(facts.InterruptReceived())
+    world.tell(facts.InterruptReceived())
+    world.run(300)
+    assert world.left == 0, "\n".join(world.log[-60:])
+    assert not world.kernel.sessions
+
+
+def test_sigint_leaves_sessions_in_use_alone_and_says_so_with_its_status() -> None:
+    world = World(3)
+    world.run(60)
+    sid = next(iter(world.kernel.sessions))
+    world.kernel.sessions[sid].in_use = True
+    world.tell(facts.InterruptReceived())
+    world.run(300)
+    assert world.left == 3
+    assert list(world.kernel.sessions) == [sid] and world.kernel.sessions[sid].is_up
+
+
+@pytest.mark.parametrize("seed", SEEDS[:50])
+def test_a_restart_sends_nothing_to_healthy_sessions(seed: int) -> None:
+    world = World(seed)
+    world.run(60)
+    world.attempts.clear()
+    before = {sid: id(running) for sid, running in world.kernel.sessions.items()}
+    world.tell(facts.TerminateReceived())
+    world.begin()
+    world.run(600)
+    assert not world.attempts
+    assert {sid: id(running) for sid, running in world.kernel.sessions.items()} == before
+
+
+def test_sigterm_leaves_at_once_and_the_sessions_stay() -> None:
+    world = World(5)
+    world.run(60)
+    world.tell(facts.TerminateReceived())
+    assert world.left == 0
+    assert set(world.up()) == world.wanted()

@@ -1,0 +1,53 @@
+"""Whole attempts: a job done by a real child against stations the test turns, and what came."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from iscsid.errors import Failure
+from iscsid.facts import LoginFailed, LoginSucceeded
+from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
+from iscsid.workers import sandbox, worker_main
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
+from tests.support.scripted_portal import Station
+from tests.support.supervisor_harness import Ring
+
+ONE = JobId(1)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+
+
+def run(job: LoginJob | DiscoveryJob, *stations: Station, ring: Ring | None = None) -> Ring:
+    """Do the job while the stations turn; return what came of it."""
+    ring = ring or Ring()
+    ring.others += [each.turn for each in stations]
+    ring.run(job)
+    return ring
+
+
+def failure_of(ring: Ring) -> Failure:
+    (failed,) = (fact for fact in ring.facts if isinstance(fact, LoginFailed))
+    assert ring.ending_of(ONE).how is None
+    return failed.failure
+
+
+def success_of(ring: Ring) -> LoginSucceeded:
+    (succeeded,) = (fact for fact in ring.facts if isinstance(fact, LoginSucceeded))
+    return succeeded
+
+
+def without_any_file(empty: Path) -> worker_main.Perform:
+    """The work in a world without files, which only root can make."""
+
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        size = sandbox._address_space()  # /proc is on no disk
+        sandbox._address_space = lambda: size
+        os.chroot(empty)
+        os.chdir("/")
+        worker_main.perform(job, reporter, confine)
+
+    return perform

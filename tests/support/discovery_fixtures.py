@@ -1,0 +1,28 @@
+"""What the targets of the discovery tests list, and questions about what came of it."""
+
+from __future__ import annotations
+
+from iscsid.facts import DiscoveryCompleted, TargetDiscovered
+from tests.support.jobs import TARGET
+from tests.support.scripted_portal import Station
+from tests.support.supervisor_harness import Ring
+from tests.target.script import Listed, Script
+
+LISTED = Script(
+    listed=(
+        Listed(TARGET, ("192.0.2.1:3260,1", "[2001:db8::1]:3260,2")),
+        Listed("iqn.2024-01.org.example:bare"),
+    )
+)
+
+
+def names_in(ring: Ring) -> list[str]:
+    return [fact.record.target_name for fact in ring.facts if isinstance(fact, TargetDiscovered)]
+
+
+def completions(ring: Ring) -> int:
+    return sum(isinstance(fact, DiscoveryCompleted) for fact in ring.facts)
+
+
+def heard(there: Station, kind: type) -> int:
+    return sum(isinstance(each.pdu, kind) for each in there.targets[-1].heard)

@@ -1,0 +1,46 @@
+"""What the children of the tests do with their lives."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from iscsid.facts import LoginSucceeded, ScanFinished
+from iscsid.jobs import Job
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import LoginResult
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
+from iscsid.workers.worker_main import Perform
+from tests.support.jobs import ISID
+
+RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1)
+
+
+def finishes(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    reporter.report(ScanFinished(job.id))
+
+
+def hangs(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    reporter.doing("hanging")
+    time.sleep(60)
+
+
+def hangs_and_hears_no_signal(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    reporter.doing("hanging")
+    time.sleep(60)
+
+
+def logs_in(portal: Portal, then: Callable[[], None] = lambda: None) -> Perform:
+    """Hands over a real connection, and then does something else."""
+
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        with socket.socket() as near:
+            near.connect((portal.host, portal.port))
+            reporter.report(LoginSucceeded(job.id, RESULT, portal), near)
+        then()
+
+    return perform

@@ -1,0 +1,181 @@
+"""A stage for stories about the owner: tell it a fact, see its orders, without the small talk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from iscsid import facts, orders
+from iscsid.bindings.binding import Binding
+from iscsid.config.configuration import Configuration
+from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTarget
+from iscsid.facts import Fact, KernelSession, Timer, TimerPurpose
+from iscsid.initiator.initiator import Initiator
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
+from iscsid.orders import Log, Order, StartWorker
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
+from iscsid.protocol.parameters import AgreedParameters, LoginResult
+
+HOST = IscsiName("iqn.2024-01.org.example:host")
+DISK = IscsiName("iqn.2024-01.org.example:disk")
+OTHER = IscsiName("iqn.2024-01.org.example:other")
+PORTAL = Portal("192.0.2.1")
+SECOND = Portal("192.0.2.2")
+ZERO = Binding(0, 0)
+SMALL_TALK = (Log, orders.SetTimer, orders.CancelTimer, orders.SaveBindings)
+
+
+def record(name: IscsiName = DISK, *portals: Portal) -> DiscoveryRecord:
+    return DiscoveryRecord(name, tuple(TargetAddress(p, 1) for p in portals or (PORTAL,)))
+
+
+def configuration(
+    *discoveries: Portal,
+    static: tuple[StaticTarget, ...] = (),
+    settings: SessionSettings | None = None,
+) -> Configuration:
+    def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
+        return settings or SessionSettings()
+
+    return Configuration(
+        discoveries=tuple(DiscoverySettings(portal=portal) for portal in discoveries),
+        static_targets=static,
+        resolver=resolve,
+    )
+
+
+def kernel_session(
+    sid: int = 1,
+    *,
+    name: str = DISK,
+    session_tag: str = f"iscsid:0:0:80aabbcc0000@{PORTAL}",
+    state: str = "LOGGED_IN",
+    connection_state: str | None = "up",
+    target_state: str = "SCANNED",
+    maker_is_gone: bool = False,
+) -> KernelSession:
+    return KernelSession(
+        sid=sid,
+        host_no=sid + 1,
+        target_name=name,
+        session_tag=session_tag,
+        state=state,
+        target_state=target_state,
+        connection_state=connection_state,
+        persistent_portal=PORTAL,
+        portal_group_tag=1,
+        maker_is_gone=maker_is_gone,
+    )
+
+
+@dataclass
+class Stage:
+    """The owner, its clock, and the last of everything it ordered."""
+
+    max_processes: int = 0
+    now: float = 1000.0
+    log: list[str] = field(default_factory=list)
+    timers: dict[Timer, float] = field(default_factory=dict)
+    bindings: str = ""
+
+    def __post_init__(self) -> None:
+        self.owner = Initiator(
+            login_timeout=60, max_processes=self.max_processes, bindings_file="bindings"
+        )
+        self.jobs: list[DiscoveryJob | LoginJob | ScanJob] = []
+
+    def tell(self, *told: Fact) -> list[Order]:
+        """Return the orders that matter: no log, no timers, no bindings (all noted)."""
+        given: list[Order] = []
+        for fact in told:
+            for order in self.owner.handle(fact, self.now):
+                self._note(order)
+                given.append(order)
+        return [order for order in given if not isinstance(order, SMALL_TALK)]
+
+    def _note(self, order: Order) -> None:
+        match order:
+            case Log():
+                self.log.append(f"{order.level.value} {order.log_prefix}: {order.text}")
+            case orders.SetTimer(timer, at):
+                self.timers[timer] = at
+            case orders.CancelTimer(timer):
+                self.timers.pop(timer, None)
+            case orders.SaveBindings(text):
+                self.bindings = text
+            case orders.StartWorker(job):
+                self.jobs.append(job)
+
+    def begin(
+        self, configured: Configuration, *found: KernelSession, bindings: str = ""
+    ) -> list[Order]:
+        """The start of the daemon."""
+        return self.tell(
+            facts.ConfigurationRead(configured, HOST),
+            facts.BindingsRead(bindings),
+            facts.SessionsFound(found),
+        )
+
+    @property
+    def job(self) -> JobId:
+        """The job ordered last."""
+        return self.jobs[-1].id
+
+    def discovered(self, *records: DiscoveryRecord, kept: bool = False) -> list[Order]:
+        """The child ordered last has its answer."""
+        job = self.job
+        return self.tell(
+            *(facts.TargetDiscovered(job, one) for one in records),
+            facts.DiscoveryCompleted(job, kept=kept),
+            *(() if kept else (facts.WorkerEnded(job),)),
+        )
+
+    def logged_in(self, portal: Portal = PORTAL) -> list[Order]:
+        """The child ordered last has logged in."""
+        login = next(job for job in reversed(self.jobs) if isinstance(job, LoginJob))
+        result = LoginResult(
+            isid=login.login.isid,
+            tsih=7,
+            cmd_sn=login.login.cmd_sn,
+            exp_stat_sn=5,
+            target_portal_group_tag=1,
+            parameters=AgreedParameters(default_time2wait=0),
+        )
+        return self.tell(
+            facts.LoginSucceeded(login.id, result, portal), facts.WorkerEnded(login.id)
+        )
+
+    def up(self, sid: int = 1) -> list[Order]:
+        """From nothing to one session that is up and scanned."""
+        self.begin(configuration(PORTAL))
+        self.discovered(record())
+        self.logged_in()
+        given = self.tell(facts.SessionStarted(ZERO, sid, sid + 1))
+        self.tell(facts.ScanFinished(self.job), facts.WorkerEnded(self.job))
+        return given
+
+    def wait(self, purpose: TimerPurpose) -> list[Order]:
+        """Let the nearest timer of this purpose expire."""
+        timer = min((t for t in self.timers if t.purpose is purpose), key=self.timers.__getitem__)
+        self.now = max(self.now, self.timers.pop(timer))
+        return self.tell(facts.TimerExpired(timer))
+
+    def reload(self, configured: Configuration) -> list[Order]:
+        """SIGHUP, and what reading the file again brings."""
+        given = self.tell(facts.HangupReceived())
+        assert given == [orders.ReadConfiguration()]
+        return self.tell(
+            facts.BindingsRead(self.bindings), facts.ConfigurationRead(configured, HOST)
+        )
+
+    def said(self, *words: str) -> bool:
+        """Whether one line of the log holds all these words."""
+        return any(all(word in line for word in words) for line in self.log)
+
+
+def settings(**changes: object) -> SessionSettings:
+    return replace(SessionSettings(), **changes)  # type: ignore[arg-type]
+
+
+def kinds(given: list[Order]) -> list[str]:
+    """Return the kinds of orders; of a StartWorker, the kind of job."""
+    return [type(o.job if isinstance(o, StartWorker) else o).__name__ for o in given]

@@ -1,0 +1,72 @@
+"""A hand with a stand-in for the kernel and a tree for /sys: where its orders are tried."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from iscsid.facts import SessionRefused, SessionStarted
+from iscsid.jobs import JobId
+from iscsid.kernel.interface import Kernel
+from iscsid.orders import ResumeSession, StartSession
+from iscsid.protocol.parameters import LoginResult
+from tests.support.fake_kernel import StandIn
+from tests.support.sysfs_tree import SysfsTree
+from tests.vm.kernel_helpers import BINDING, ISID, describe
+
+DESCRIPTION = describe(LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1))
+STARTED = SessionStarted(BINDING, 1, 101)
+
+
+@dataclass
+class Bench:
+    """A hand, and what it acts on."""
+
+    hand: Kernel
+    kernel: StandIn
+    tree: SysfsTree
+
+    def start(self, sock: socket.socket | None = None) -> SessionStarted | SessionRefused:
+        """Start a session; sysfs shows it, as it would."""
+        fact = self.hand.start_session(
+            StartSession(BINDING, JobId(1), DESCRIPTION), sock or a_socket()
+        )
+        if isinstance(fact, SessionStarted):
+            self.tree.add_session(fact.sid, fact.host_no)
+        return fact
+
+    def resume(self, sock: socket.socket | None = None) -> SessionStarted | SessionRefused:
+        order = ResumeSession(BINDING, 1, JobId(2), replace(DESCRIPTION, cmd_sn=9))
+        return self.hand.resume_session(order, sock or a_socket())
+
+    def vanish(self) -> None:
+        """Have the kernel lose session 1, as if another program had destroyed it."""
+        self.kernel.lose_connection(1)
+        del self.kernel.sessions[1]
+        shutil.rmtree(self.tree.root / "devices/platform/host101", ignore_errors=True)
+
+    @property
+    def is_up(self) -> bool:
+        there = self.kernel.sessions[1]
+        return there is not None and there.is_up
+
+
+def a_socket() -> socket.socket:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    return ours
+
+
+@contextmanager
+def bench_in(directory: Path) -> Iterator[Bench]:
+    """Set up a bench; at the end, no order may have been one that harms a real machine."""
+    kernel, tree = StandIn(), SysfsTree(directory)
+    hand = Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
+    yield Bench(hand, kernel, tree)
+    hand.close()
+    kernel.close()
+    assert kernel.disasters == []

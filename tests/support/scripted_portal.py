@@ -1,0 +1,120 @@
+"""Targets behind real loopback sockets, turned by the test itself: one step whenever it wants.
+
+A target is anything with ``receive_data``, ``data_to_send`` and ``is_closed``: the scripted one of
+``tests.target``, or one of those here that misbehave.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from iscsid.protocol.names import Portal
+from tests.target.script import Script
+from tests.target.scripted import ScriptedTarget
+
+
+class Target(Protocol):
+    is_closed: bool
+
+    def receive_data(self, data: bytes) -> None: ...
+
+    def data_to_send(self) -> bytes: ...
+
+
+class Says:
+    """Answers the first octets that come with ``octets``, whatever they are; then hangs up, or
+    says nothing more."""
+
+    def __init__(self, octets: bytes = b"", *, hangs_up: bool = False) -> None:
+        self.is_closed = False
+        self._octets = octets
+        self._hangs_up = hangs_up
+
+    def receive_data(self, data: bytes) -> None:
+        self.is_closed = self._hangs_up
+
+    def data_to_send(self) -> bytes:
+        octets, self._octets = self._octets, b""
+        return octets
+
+
+class Station:
+    """A listening socket, and a target of its own for every connection that comes."""
+
+    def __init__(self, listener: socket.socket, make: Callable[[], Target]) -> None:
+        self.listener = listener
+        self.make = make
+        self.links: list[tuple[socket.socket, Target]] = []
+        self.portal = Portal(*listener.getsockname()[:2])
+
+    @property
+    def targets(self) -> list[ScriptedTarget]:
+        """The scripted targets, in the order in which they were connected to."""
+        return [target for _, target in self.links if isinstance(target, ScriptedTarget)]
+
+    def turn(self) -> None:
+        """Accept, read and answer what there is; never blocks."""
+        try:
+            connection, _ = self.listener.accept()
+        except BlockingIOError:
+            pass
+        else:
+            connection.setblocking(False)
+            self.links.append((connection, self.make()))
+        for connection, target in self.links:
+            if connection.fileno() >= 0:
+                self._serve(connection, target)
+
+    def say(self, octets: bytes) -> None:
+        """Say something on the last connection."""
+        self.links[-1][0].sendall(octets)
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """Close the last connection, with a reset if wanted (SO_LINGER of 0 seconds)."""
+        connection = self.links[-1][0]
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection.close()
+
+    def _serve(self, connection: socket.socket, target: Target) -> None:
+        try:
+            data = connection.recv(65536)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        target.receive_data(data)
+        answer = target.data_to_send()
+        if answer:
+            connection.setblocking(True)
+            connection.sendall(answer)
+            connection.setblocking(False)
+        if target.is_closed or not data:
+            connection.close()
+
+
+@contextmanager
+def station(make: Callable[[], Target], host: str = "127.0.0.1") -> Iterator[Station]:
+    """A station on a free port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        listener.setblocking(False)
+        found = Station(listener, make)
+        try:
+            yield found
+        finally:
+            for connection, _ in found.links:
+                connection.close()
+
+
+@contextmanager
+def scripted(script: Script | None = None) -> Iterator[Station]:
+    """A station of scripted targets, which must not find anything to complain about."""
+    with station(lambda: ScriptedTarget(script)) as found:
+        yield found
+        assert [target.diagnostics for target in found.targets if target.diagnostics] == []

@@ -1,0 +1,159 @@
+"""A keeper and what turns around it: a small loop, the facts that came, the lines that were said.
+
+The children are real forks; the test's process is the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from iscsid.facts import Fact, WorkerEnded
+from iscsid.jobs import Job, JobId
+from iscsid.orders import Level
+from iscsid.workers import worker_main
+from iscsid.workers.supervisor import Supervisor
+
+LIMIT = 30.0
+"""Seconds after which a test has failed; none of them takes a second of it."""
+
+
+class Ring:
+    def __init__(
+        self, perform: worker_main.Perform = worker_main.perform, level: Level = Level.DEBUG
+    ) -> None:
+        self.facts: list[Fact] = []
+        self.said: list[tuple[Level, str]] = []
+        self.ears: dict[int, Callable[[], list[Fact]]] = {}
+        self.others: list[Callable[[], None]] = []
+        """What else is turned, a target's station for instance."""
+        self.keeper = Supervisor(self._add, self._remove, self._say, level=level, perform=perform)
+
+    def _add(self, fd: int, read: Callable[[], list[Fact]], _name: str) -> None:
+        assert fd not in self.ears
+        self.ears[fd] = read
+
+    def _remove(self, fd: int) -> None:
+        self.ears.pop(fd, None)
+
+    def _say(self, _job: Job, level: Level, text: str) -> None:
+        self.said.append((level, text))
+
+    @property
+    def lines(self) -> list[str]:
+        return [text for _, text in self.said]
+
+    def start(self, job: Job) -> None:
+        self.facts += self.keeper.start(job)
+
+    def listen(self, seconds: float = 0.0) -> None:
+        """Hear the children once, and reap none."""
+        poll = select.poll()
+        for fd in self.ears:
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll(seconds * 1000):
+            if fd in self.ears:
+                self.facts += self.ears[fd]()
+
+    def turn(self) -> None:
+        for other in self.others:
+            other()
+        self.listen(0.002 if self.others else 0.02)
+        self.keeper.enforce_deadlines(time.monotonic())
+        self.facts += self.keeper.reap()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Turn until ``condition`` holds; fail where it never does."""
+        give_up_at = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < give_up_at, (self.facts, self.said)
+            self.turn()
+
+    def run(self, *jobs: Job) -> list[Fact]:
+        """Start the jobs and turn until all their children are gone; return the facts."""
+        for job in jobs:
+            self.start(job)
+        self.until(lambda: len(self.keeper) == 0)
+        return self.facts
+
+    def until_said(self, text: str) -> None:
+        self.until(lambda: any(text in line for line in self.lines))
+
+    def pid_of(self, number: int = 1) -> int:
+        """The process that does a job."""
+        return self.keeper._wards[JobId(number)].pid
+
+    def ending_of(self, job: JobId) -> WorkerEnded:
+        """The one end of a job's child."""
+        (ending,) = (f for f in self.facts if isinstance(f, WorkerEnded) and f.job_id == job)
+        return ending
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that no keeper can tell."""
+    give_up_at = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def children() -> set[int]:
+    """The processes whose parent this one is, zombies included."""
+    return {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal() and status_of(int(entry.name)).get("PPid") == str(os.getpid())
+    }
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """What /proc says of a process; empty where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {
+        key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())
+    }
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended and waits to be reaped."""
+    return status_of(pid)["State"].startswith("Z")
+
+
+def open_descriptors() -> dict[int, str]:
+    """The descriptors of this process, and what is behind them."""
+    found = {}
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found[int(entry)] = os.readlink(f"/proc/self/fd/{entry}")
+        except FileNotFoundError:  # the one that lists the directory
+            pass
+    return found
+
+
+@contextmanager
+def forked(life: Callable[[], None]) -> Iterator[int]:
+    """Live ``life`` in a child of the test's own; end and reap the child in the end."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            life()
+            status = 0
+        finally:
+            os._exit(status)
+    try:
+        yield pid
+    finally:
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            pass
+        else:
+            os.waitpid(pid, 0)

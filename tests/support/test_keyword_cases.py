@@ -1,0 +1,186 @@
+"""Every keyword of iscsi.conf does something: where that is proved, and the half of the proofs
+that needs no kernel.
+
+These stories go from the text of the file through the owner to what it orders, and where a target
+must see it, on to a real child and a scripted target. The other half is a table of rows that the
+virtual machine goes through (``tests/vm/keyword_cases.py``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from iscsid import facts
+from iscsid.config.keywords import BY_NAME, KEYWORDS
+from iscsid.config.parse import parse_configuration
+from iscsid.errors import Failure, Retry
+from iscsid.facts import DiscoveryFailed, LoginFailed, TimerPurpose
+from iscsid.initiator.retry import JITTER
+from iscsid.jobs import DiscoveryJob, LoginJob
+from iscsid.protocol.names import Portal
+from tests.support.harness import Stage, record
+from tests.support.scripted_portal import Says, Station, scripted, station
+from tests.support.supervisor_harness import Ring
+from tests.target.login import split_text
+from tests.target.script import Script
+from tests.target.scripted import ScriptedTarget
+from tests.vm.keyword_cases import EFFECTS, Effect
+
+NAME = "iqn.2003-02.org.example:disk"
+REFUSED = Failure(Retry.SOON, "connection refused")
+NOWHERE = Portal("192.0.2.1")
+
+HERE = {
+    "Continuous": "test_continuous_decides_whether_the_discovery_session_is_kept",
+    "SendAsyncText": "test_send_async_text_is_asked_of_the_target",
+    "PollInterval": "test_poll_interval_is_when_the_target_is_asked_again",
+    "LoginTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
+    "AuthTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
+    "LoginRetries": "test_login_retries_is_how_often_a_login_is_tried",
+    "LoginRetryInterval": "test_login_retry_interval_is_the_longest_pause",
+}
+"""Keywords that the kernel never hears of, and the stories below that prove them."""
+
+
+def test_every_keyword_has_its_proof_and_no_keyword_two() -> None:
+    proofs = Counter([*HERE, *(effect.keyword for effect in EFFECTS)])
+    assert proofs == Counter(row.name for row in KEYWORDS)
+    assert all(story in globals() for story in HERE.values())
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.keyword)
+def test_a_row_changes_its_own_keyword_and_shows_two_things(effect: Effect) -> None:
+    keyword = BY_NAME[effect.keyword.lower()]
+    lines = [line for line, _ in (effect.first, effect.second)]
+    assert all(line.partition("=")[0] in ("", *keyword.names) for line in lines)
+    assert effect.first[1] != effect.second[1]
+    for line in lines:
+        parse_configuration("\n".join(effect.entry(effect.name, line)), "f")
+
+
+# --- the owner ----------------------------------------------------------------------------------
+
+
+def begun(*lines: str) -> Stage:
+    """A daemon that has read this file and found nothing in the kernel."""
+    stage = Stage()
+    stage.begin(parse_configuration("".join(f"{line}\n" for line in lines), "f"))
+    return stage
+
+
+def discovering(*settings: str, portal: Portal = NOWHERE) -> tuple[Stage, DiscoveryJob]:
+    stage = begun(f"DiscoveryAddress={portal}", *settings)
+    (job,) = stage.jobs
+    assert isinstance(job, DiscoveryJob)
+    return stage, job
+
+
+def logging_in(*settings: str, portal: Portal = NOWHERE) -> tuple[Stage, LoginJob]:
+    stage = begun(f"TargetName={NAME}", f" Address={portal}", *settings)
+    (job,) = stage.jobs
+    assert isinstance(job, LoginJob)
+    return stage, job
+
+
+def fail(stage: Stage) -> None:
+    """Let the login ordered last fail."""
+    stage.tell(LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+
+
+@pytest.mark.parametrize(("setting", "keep"), [("", True), (" Continuous=no", False)])
+def test_continuous_decides_whether_the_discovery_session_is_kept(setting: str, keep: bool) -> None:
+    _, job = discovering(setting)
+    assert job.keep == keep
+
+
+@pytest.mark.parametrize("seconds", [0, 90, 3600])
+def test_poll_interval_is_when_the_target_is_asked_again(seconds: int) -> None:
+    stage, _ = discovering(" Continuous=no", f" PollInterval={seconds}")
+    stage.discovered(record())
+    polls = [at for timer, at in stage.timers.items() if timer.purpose.name == "RETRY_DISCOVERY"]
+    assert polls == ([stage.now + seconds] if seconds else [])
+    if seconds:
+        stage.wait(TimerPurpose.RETRY_DISCOVERY)
+        assert isinstance(stage.jobs[-1], DiscoveryJob)
+
+
+@pytest.mark.parametrize("retries", [1, 2, 5])
+def test_login_retries_is_how_often_a_login_is_tried(retries: int) -> None:
+    stage, _ = logging_in(f" LoginRetries={retries}")
+    for _ in range(retries - 1):
+        fail(stage)
+        assert not stage.said("giving up until SIGHUP")
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+    fail(stage)
+    assert stage.said("giving up until SIGHUP") and len(stage.jobs) == retries
+    assert not any(timer.purpose is TimerPurpose.RETRY_LOGIN for timer in stage.timers)
+
+
+def pauses(*settings: str) -> list[float]:
+    """Return the pauses between a dozen failed rounds."""
+    stage, _ = logging_in(*settings)
+    found = []
+    for _ in range(12):
+        fail(stage)
+        before = stage.now
+        stage.wait(TimerPurpose.RETRY_LOGIN)
+        found.append(stage.now - before)
+    return found
+
+
+def test_login_retry_interval_is_the_longest_pause() -> None:
+    assert max(pauses()) > 7
+    assert 7 * (1 - JITTER) <= max(pauses(" LoginRetryInterval=7s")) <= 7
+
+
+# --- down to a target ---------------------------------------------------------------------------
+
+
+def turned(job: DiscoveryJob | LoginJob, found: Station) -> Ring:
+    """Do the job while the target answers."""
+    ring = Ring()
+    ring.others.append(found.turn)
+    ring.run(job)
+    return ring
+
+
+def first_text(target: ScriptedTarget) -> dict[str, str]:
+    """Return all that the initiator said during login."""
+    pairs = (split_text(octets[48:].rstrip(b"\0") + b"\0") for octets in target.login_requests)
+    return {key: value for each in pairs for key, value in each}
+
+
+@pytest.mark.parametrize(("setting", "asked"), [("", "Yes"), (" SendAsyncText=no", None)])
+def test_send_async_text_is_asked_of_the_target(setting: str, asked: str | None) -> None:
+    with scripted(Script()) as found:
+        _, job = discovering(setting, portal=found.portal)
+        turned(replace(job, keep=False), found)
+        (target,) = found.targets
+    assert first_text(target).get("X-com.cisco.sendAsyncText") == asked
+
+
+@pytest.mark.parametrize("kind", ["discovery", "login"])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("LoginTimeout=1", "AuthTimeout=50"), "no answer within 1 s"),
+        (("LoginTimeout=50", "AuthTimeout=1"), "no answer within the 1 s for authentication"),
+    ],
+    ids=["LoginTimeout", "AuthTimeout"],
+)
+def test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer(
+    kind: str, settings: tuple[str, ...], words: str
+) -> None:
+    lines = [f" {each}" for each in settings]
+    with station(Says) as silent:
+        job: DiscoveryJob | LoginJob
+        if kind == "discovery":
+            _, job = discovering(*lines, portal=silent.portal)
+        else:
+            _, job = logging_in(*lines, portal=silent.portal)
+        ring = turned(job, silent)
+    (failed,) = (fact for fact in ring.facts if isinstance(fact, LoginFailed | DiscoveryFailed))
+    assert failed.failure.what == f"logging in: {words}"

@@ -1,0 +1,210 @@
+"""A throw-away virtual machine: boot it, run one shell script in it as root, read what it says.
+
+The machine is QEMU's software emulation of Debian's stock kernel, started by virtme-ng. It sees the
+file system of this machine through 9p, with throw-away overlays where it writes; the program under
+test is in its memory (``memory``). One that falls silent is asked what everybody in it is doing.
+Used on the host only: by the test session (``relay``) and by the demonstration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.vm import memory
+from tests.vm.paths import CHECKOUT, KERNEL, SYSTEM_PATH
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+MEMORY = "3G"
+CPUS = "2"
+
+PRELUDE = f"""\
+#!/bin/sh
+export PATH={SYSTEM_PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+ip link set lo up
+modprobe -a configfs iscsi_tcp iscsi_target_mod target_core_file sd_mod sr_mod st sg ext4 >&2
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+"""
+
+SHARE = Path("/run/share")
+"""Where the machine sees the directory that is made for it."""
+
+MOUNT_SHARE = f"""\
+mkdir {SHARE}
+mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000 share {SHARE}
+"""
+
+# Only what the shell can do by itself: nobody knows what still works. Threads of the kernel, whose
+# parent is 2, are told by the kernel. SIGABRT makes Python say where it is, and ends the machine.
+ANSWER = """\
+exec 4<&0 </dev/null
+answer() {
+    while read -r _; do
+        echo w >/proc/sysrq-trigger
+        for process in /proc/[0-9]*; do
+            told='' parent=''
+            while read -r key value; do
+                case $key in
+                PPid:) parent=$value ;;
+                Name: | State: | SigPnd: | ShdPnd: | SigBlk: | SigIgn:) told="$told $key $value" ;;
+                esac
+            done <"$process/status"
+            [ "$parent" != 2 ] || continue
+            echo "${process#/proc/}, child of $parent:$told"
+            while read -r line; do echo "    $line"; done <"$process/stack"
+        done
+        kill -ABRT $$
+    done >&2 2>/dev/null
+}
+answer <&4 &
+exec 4<&-
+"""
+
+ANSWER_LIMIT = 60.0
+"""Seconds for a silent machine to say what it is doing."""
+ASKED = "--- no more word from the virtual machine; what everybody in it is doing:"
+"""The line of the console's file after which the answer comes."""
+QUOTED = 60
+"""So many of the console's last lines are shown of a machine that failed."""
+
+OOPS = ("BUG:", "Oops", "Kernel panic", "general protection")
+"""What the kernel writes to its console when it has stumbled over its own feet."""
+
+
+class MachineSilent(Exception):
+    """The machine has said nothing for too long."""
+
+
+def what_is_missing() -> str:
+    """Say what stands in the way of a virtual machine, empty where nothing does."""
+    if platform.machine() != "x86_64":
+        return f"the virtual machine is an x86_64 one, this is {platform.machine()}"
+    if not KERNEL.exists():
+        return "no kernel for the virtual machine: run 'sh tests/setup'"
+    for command in ("qemu-system-x86_64", "busybox", "depmod", "file"):
+        if shutil.which(command, path=SYSTEM_PATH) is None:
+            return f"no {command} for the virtual machine: run 'sh tests/setup'"
+    return ""
+
+
+def find_oops(console: str) -> str:
+    """Return the lines in which the kernel complains of itself, empty where it does not."""
+    return "\n".join(line for line in console.splitlines() if any(word in line for word in OOPS))
+
+
+def last_words(console: str) -> str:
+    """Return the end of what a console says, and all that was said when the machine was asked."""
+    before, asked, answer = console.replace("\r", "").partition(ASKED)
+    return "\n".join(before.splitlines()[-QUOTED:]) + f"\n{asked}{answer}"
+
+
+class Machine:
+    """One boot. ``script`` is shell text; its standard output is read here, line by line.
+
+    Standard error of the script and the kernel's console go to the file ``console`` together.
+    """
+
+    def __init__(self, script: str, *, console: Path) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="iscsid-machine-")
+        program = Path(self._directory.name) / "script"
+        archive = Path(self._directory.name) / "archive"
+        memory.write_archive(archive)
+        furnishing = [MOUNT_SHARE, memory.script(SHARE / archive.name), f"umount {SHARE}\n"]
+        start = f"cd {CHECKOUT} || exit 1\n{script}"
+        program.write_text("".join([PRELUDE, *furnishing, ANSWER, start]))
+        program.chmod(0o755)
+        self._process = subprocess.Popen(
+            self._command(program),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment(),
+            start_new_session=True,
+        )
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self._questions = self._process.stdin
+        self._output, self._errors = self._process.stdout, self._process.stderr
+        self._ears = selectors.DefaultSelector()
+        self._ears.register(self._output, selectors.EVENT_READ)
+        self._ears.register(self._errors, selectors.EVENT_READ)
+        self._console = console.open("ab")
+        self._lines: deque[str] = deque()
+        self._rest = b""
+
+    def _command(self, program: Path) -> list[str]:
+        kernel = KERNEL.parent.resolve()
+        export = f"local,mount_tag=share,path={self._directory.name}"
+        return [
+            str(Path(sys.prefix) / "bin" / "vng"),
+            *("--verbose", "--disable-kvm", "--force-9p", "--user", "root"),
+            *("--cpus", CPUS, "--memory", MEMORY, "--run", str(kernel / KERNEL.name)),
+            # Its modules must be there before anything is mounted.
+            f"--rodir={kernel}",
+            f"--qemu-opts=-virtfs {export},security_model=none,readonly=on,multidevs=remap",
+            *("--exec", str(program)),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{Path(sys.prefix) / 'bin'}:{SYSTEM_PATH}"
+        return {"PATH": path, "HOME": self._directory.name, "LC_ALL": "C.UTF-8"}
+
+    def read_line(self, *, seconds: float) -> str | None:
+        """Return the next line of the script's output, ``None`` when the machine has ended.
+
+        Raise ``MachineSilent`` where no line has come after ``seconds``.
+        """
+        limit = time.monotonic() + seconds
+        while not self._lines and self._ears.get_map():
+            ready = self._ears.select(max(0, limit - time.monotonic()))
+            if not ready:
+                self._ask_what_it_does()
+                raise MachineSilent(f"no word from the virtual machine for {seconds:.0f} seconds")
+            for key, _ in ready:
+                self._read_from(key.fileobj)
+        return self._lines.popleft() if self._lines else None
+
+    def _ask_what_it_does(self) -> None:
+        """Have the answer written to the console's file, after the line ``ASKED``."""
+        self._console.write(f"\n{ASKED}\n".encode())
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._questions.fileno(), b"?\n")
+        limit = time.monotonic() + ANSWER_LIMIT
+        while self._ears.get_map():
+            ready = self._ears.select(max(0, limit - time.monotonic()))
+            if not ready:
+                break
+            for key, _ in ready:
+                self._read_from(key.fileobj)
+
+    def _read_from(self, stream: FileDescriptorLike) -> None:
+        piece = os.read(stream if isinstance(stream, int) else stream.fileno(), 65536)
+        if not piece:
+            self._ears.unregister(stream)
+        elif stream is self._output:
+            *whole, self._rest = (self._rest + piece).split(b"\n")
+            self._lines.extend(line.decode(errors="replace").rstrip("\r") for line in whole)
+        else:
+            self._console.write(piece)
+            self._console.flush()
+
+    def stop(self) -> None:
+        """End the machine, whatever it is doing. Nothing of it remains but the console's file."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._questions, self._output, self._errors, self._console, self._ears):
+            stream.close()
+        self._directory.cleanup()

@@ -1,0 +1,300 @@
+"""What each keyword of iscsi.conf changes in the kernel or at the target: a row per keyword.
+
+A row is one target, two values of the keyword, and where to look. What only a running session can
+show is here; what acts on the timers of the daemon or on discovery is in ``test_keyword_cases.py``,
+which also holds the two tables complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm import disks, sessions
+from tests.vm.daemon import Daemon
+from tests.vm.lio import Account
+
+NAME = "iqn.2003-02.org.example"
+LIO = ("127.0.0.1:3260", "127.0.0.2:3260", "127.0.0.3:3260")
+"""Portals of LIO, which agrees to whatever is offered."""
+TGTD = "127.0.0.1:3261"
+"""Knows fewer algorithms than LIO, and answers SendTargets."""
+DEAD = "127.0.0.1:1"
+LUNS = (0, 1, 3, 5, 6, 7, 9)
+ACCOUNT = Account("alice", "secret-of-alice", "vault", "secret-of-vault")
+OURS = ("Username=alice", "Password=secret-of-alice")
+
+View = Callable[[Daemon, str], str]
+"""Looks at what there is of a target, by its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """``first`` and ``second``: the lines below TargetName that differ, and what is seen then.
+
+    The keyword's own value is the only thing in which the lines differ. ``around``: lines that
+    stand there in both cases. ``account``: what the target asks for.
+    """
+
+    keyword: str
+    view: View
+    first: tuple[str, str]
+    second: tuple[str, str]
+    around: tuple[str, ...] = ()
+    portals: tuple[str, ...] = LIO[:1]
+    account: Account | None = None
+    has_disks: bool = False
+    is_live: bool = True
+    """The second value reaches the session of the first at SIGHUP; otherwise it holds from the
+    next start on, and a second target shows what it does."""
+    is_global: bool = False
+    """The lines stand outside of any entry, before the target's own."""
+
+    @property
+    def name(self) -> str:
+        return f"{NAME}:{self.keyword.lower()}"
+
+    @property
+    def twin(self) -> str:
+        """The target that has the second value, where the first one's session cannot."""
+        return self.name if self.is_live else f"{self.name}.2"
+
+    def entry(self, name: str, line: str) -> list[str]:
+        """Return the lines of the file for one of the targets, with one of the values."""
+        if self.is_global and not self.portals:
+            return line.splitlines()
+        entry = [f"TargetName={name}", *(f"    Address={portal}" for portal in self.portals)]
+        entry += [f"    {each}" for each in self.around]
+        if self.is_global:
+            return [*line.splitlines(), *entry]
+        return [*entry, *([f"    {line}"] if line else [])]
+
+
+# --- where one looks ----------------------------------------------------------------------------
+
+
+def _sids(name: str) -> list[int]:
+    return [sid for sid in sessions.session_ids() if sessions.attribute(sid, "targetname") == name]
+
+
+def session(*attributes: str) -> View:
+    """What the kernel says of the session."""
+    return lambda _daemon, name: " ".join(
+        sessions.attribute(sid, attribute) for sid in _sids(name) for attribute in attributes
+    )
+
+
+def connection(attribute: str) -> View:
+    """What the kernel says of the connections, in order."""
+    return lambda _daemon, name: " ".join(
+        sorted(sessions.connection_attribute(sid, attribute) for sid in _sids(name))
+    )
+
+
+def state(_daemon: Daemon, name: str) -> str:
+    return " ".join(sessions.attribute(sid, "state") for sid in _sids(name)) or "no session"
+
+
+def state_or_refusal(daemon: Daemon, name: str) -> str:
+    """Tell a session that will not come from one that is not there yet."""
+    if _sids(name):
+        return state(daemon, name)
+    return "refused" if daemon.lines_about(name, "refused") else "nothing yet"
+
+
+def socket_buffers(_daemon: Daemon, name: str) -> str:
+    """Return the receive and the send buffer, of which the kernel has doubled what it was told."""
+    (sid,) = _sids(name)
+    port = sessions.connection_attribute(sid, "local_port")
+    disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
+    shown = disks.run("ss", "-tnmH", "sport", "=", port)
+    memory = dict.fromkeys(("rb", "tb"), "")
+    for word in shown.partition("skmem:(")[2].partition(")")[0].split(","):
+        if word[:2] in memory and word[2:].isdigit():
+            memory[word[:2]] = word[2:]
+    return f"{memory['rb']} {memory['tb']}"
+
+
+def luns(_daemon: Daemon, name: str) -> str:
+    return " ".join(sorted(path.name.rpartition(":")[2] for path in _disks(name)))
+
+
+def command_timeouts(_daemon: Daemon, name: str) -> str:
+    return " ".join(sorted({(path / "timeout").read_text().strip() for path in _disks(name)}))
+
+
+def _disks(name: str) -> list[Path]:
+    """Return the directory of every disk of a target; its controllers are left out."""
+    units = (sessions.SESSIONS / f"session{sid}" / "device" for sid in _sids(name))
+    found = (path for unit in units for path in unit.glob("target*/*:*:*:*"))
+    return [path for path in found if (path / "type").read_text().strip() == "0"]
+
+
+def _kernel(keyword: str, view: View, default: str, value: str, seen: str) -> Effect:
+    """A row that begins with the default."""
+    return Effect(keyword=keyword, view=view, first=("", default), second=(value, seen))
+
+
+def _secret(keyword: str, line: str, wrong: str, *around: str) -> Effect:
+    """A row of what both sides must say alike: with anything else there is no session."""
+    return Effect(
+        keyword=keyword,
+        view=state,
+        first=(line, "LOGGED_IN"),
+        second=(wrong, "FAILED"),
+        around=around,
+        account=ACCOUNT,
+    )
+
+
+_INCOMING = (*OURS, "IncomingUsername=vault", "IncomingPassword=secret-of-vault")
+
+EFFECTS = (
+    # Openers of entries.
+    Effect(
+        keyword="TargetName",
+        view=state,
+        first=(f"TargetName={NAME}:targetname\n    Address={LIO[0]}", "LOGGED_IN"),
+        second=("", "no session"),
+        portals=(),
+        is_global=True,
+    ),
+    Effect(
+        keyword="DiscoveryAddress",
+        view=state,
+        first=(f"DiscoveryAddress={TGTD}", "LOGGED_IN"),
+        second=("", "no session"),
+        portals=(),
+        is_global=True,
+    ),
+    Effect(
+        keyword="Address",
+        view=connection("persistent_address"),
+        first=(f"Address={LIO[0]}", "127.0.0.1"),
+        second=(f"Address={LIO[1]}", "127.0.0.2"),
+        portals=(),
+        is_live=False,
+    ),
+    Effect(
+        keyword="Subnet",
+        view=session("abort_tmo"),
+        first=("Subnet=127.0.0.3/32\n    AbortTimeout=44", "44"),
+        second=("Subnet=127.0.0.9/32\n    AbortTimeout=44", "10"),
+        portals=(LIO[2],),
+        is_global=True,
+    ),
+    # Authentication.
+    _secret("OutgoingUsername", "Username=alice", "Username=mallory", OURS[1]),
+    _secret("OutgoingPassword", "Password=secret-of-alice", "Password=secret-of-nobody", OURS[0]),
+    _secret(
+        "IncomingUsername",
+        "IncomingUsername=vault",
+        "IncomingUsername=chest",
+        *OURS,
+        _INCOMING[3],
+    ),
+    _secret(
+        "IncomingPassword",
+        "IncomingPassword=secret-of-vault",
+        "IncomingPassword=secret-of-chest",
+        *OURS,
+        _INCOMING[2],
+    ),
+    Effect(
+        keyword="CHAPAlgorithms",
+        view=state,
+        first=("CHAPAlgorithms=MD5", "LOGGED_IN"),
+        second=("CHAPAlgorithms=SHA256", "FAILED"),
+        around=OURS,
+        portals=(TGTD,),
+        account=Account("alice", "secret-of-alice"),
+    ),
+    # Targets and their sessions.
+    Effect(
+        keyword="Enabled",
+        view=state,
+        first=("", "LOGGED_IN"),
+        second=("Enabled=no", "no session"),
+    ),
+    Effect(
+        keyword="LUNs",
+        view=luns,
+        first=("", "0 1 3 5 6 7 9"),
+        second=("LUNs=0,3,5-7", "0 3 5 6 7"),
+        has_disks=True,
+        is_live=False,
+    ),
+    Effect(
+        keyword="Multipath",
+        view=connection("persistent_address"),
+        first=("", "127.0.0.1"),
+        second=("Multipath=portal", "127.0.0.1 127.0.0.2"),
+        portals=LIO[:2],
+    ),
+    Effect(
+        keyword="PortalFailover",
+        view=state_or_refusal,
+        first=("PortalFailover=no", "refused"),
+        second=("PortalFailover=yes", "LOGGED_IN"),
+        portals=(DEAD, LIO[0]),
+        is_live=False,
+    ),
+    Effect(
+        keyword="PreferredPortal",
+        view=connection("persistent_address"),
+        first=("", "127.0.0.1"),
+        second=("PreferredPortal=127.0.0.2", "127.0.0.2"),
+        portals=LIO[:2],
+        is_live=False,
+    ),
+    Effect(
+        keyword="PreferredSubnet",
+        view=connection("persistent_address"),
+        first=("", "127.0.0.1"),
+        second=("PreferredSubnet=127.0.0.2/31", "127.0.0.2"),
+        portals=LIO[:2],
+        is_live=False,
+    ),
+    # Timeouts.
+    _kernel("ActiveTimeout", connection("recv_tmo"), "5", "ActiveTimeout=24", "24"),
+    _kernel("IdleTimeout", connection("recv_tmo"), "5", "IdleTimeout=4", "4"),
+    _kernel("PingTimeout", connection("ping_tmo"), "90", "PingTimeout=99", "99"),
+    _kernel("ConnFailTimeout", session("recovery_tmo"), "off", "ConnFailTimeout=123", "123"),
+    _kernel("AbortTimeout", session("abort_tmo"), "10", "AbortTimeout=21", "21"),
+    _kernel(
+        "ResetTimeout",
+        session("lu_reset_tmo", "tgt_reset_tmo"),
+        "30 30",
+        "ResetTimeout=1m",
+        "60 60",
+    ),
+    Effect(
+        keyword="DiskCommandTimeout",
+        view=command_timeouts,
+        first=("", "30"),
+        second=("DiskCommandTimeout=77", "77"),
+        has_disks=True,
+    ),
+    # Parameters of the connection.
+    _kernel("HeaderDigest", connection("header_digest"), "0", "HeaderDigest=always", "1"),
+    _kernel("DataDigest", connection("data_digest"), "0", "DataDigest=always", "1"),
+    _kernel("InitialR2T", session("initial_r2t"), "0", "InitialR2T=yes", "1"),
+    _kernel("ImmediateData", session("immediate_data"), "1", "ImmediateData=no", "0"),
+    _kernel(
+        "MaxRecvDataSegmentLength",
+        connection("max_recv_dlength"),
+        "131072",
+        "MaxRecvDataSegmentLength=65536",
+        "65536",
+    ),
+    _kernel(
+        "FirstBurstLength", session("first_burst_len"), "262144", "FirstBurstLength=32768", "32768"
+    ),
+    _kernel(
+        "MaxBurstLength", session("max_burst_len"), "16776192", "MaxBurstLength=524288", "524288"
+    ),
+    _kernel(
+        "TCPWindowSize", socket_buffers, "524288 524288", "TCPWindowSize=65536", "131072 131072"
+    ),
+)

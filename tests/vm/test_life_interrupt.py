@@ -1,0 +1,92 @@
+"""SIGINT: the target is told, nothing that was written is lost, and what is in use stays.
+
+Quotations are from the manual page iscsid(8).
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.vm import disks, sessions, wire
+from tests.vm.daemon import Daemon
+from tests.vm.tgtd import Tgtd
+
+RED = "iqn.2003-02.org.example:red"
+GREEN = "iqn.2003-02.org.example:green"
+
+
+def write_unsynced(path: Path) -> str:
+    """Write what stays in the cache for a while; return its checksum."""
+    path.write_bytes(b"".join(number.to_bytes(8, "big") * 512 for number in range(256)))
+    return disks.checksum(path)
+
+
+def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    """ "caches are written back, the target is told, the devices and their links disappear. A
+    session whose disk is in use ... is left as it is; the log names it, and the exit status
+    tells. Sent again meanwhile, it changes nothing." """
+    for name in (RED, GREEN):
+        tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-4:], 64)})
+    daemon.configure("PingTimeout=0", f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    numbers = daemon.wait_for_bindings(RED, GREEN)
+    red, green = (daemon.link(*numbers[name], 1) for name in (RED, GREEN))
+    daemon.wait_for_links(red, green)
+    for link in (red, green):
+        disks.make_file_system(link)
+    with disks.mounted(green, tmp_path / "green-root") as green_root:
+        disks.run("udevadm", "settle", "--timeout=60")
+        with wire.captured() as capture:
+            port = wire.source_port(sessions.session_of(RED))
+            green_port = wire.source_port(sessions.session_of(GREEN))
+            with disks.mounted(red, tmp_path / "red-root") as red_root:
+                in_red = write_unsynced(red_root / "file")
+            in_green = write_unsynced(green_root / "file")
+            daemon.send(signal.SIGINT)
+            daemon.wait_for_line("SIGINT: logging out")
+            assert daemon.stop(signal.SIGINT) == 3
+            requests, responses = capture.requests(port), capture.responses(port)
+        commands = [each.command for each in requests if each.opcode == wire.SCSI_COMMAND]
+        assert commands[-1] in wire.SYNCHRONIZE_CACHE, "the cache was not flushed at the end"
+        assert requests[-1].opcode == wire.LOGOUT_REQUEST
+        assert responses[-1].opcode == wire.LOGOUT_RESPONSE
+        assert sessions.target_names() == [GREEN]
+        assert not red.is_symlink() and not red.parents[1].exists()
+        assert "mounted on" in daemon.wait_for_line(GREEN, "in use")
+        assert green.exists() and wire.source_port(sessions.session_of(GREEN)) == green_port
+        disks.write_pattern(green_root / "more", 1, seed="after the end")
+
+    daemon.start()
+    daemon.wait_for_links(red, green)
+    for link, checksum in ((red, in_red), (green, in_green)):
+        with disks.mounted(link, tmp_path / "again") as root:
+            assert disks.checksum(root / "file") == checksum
+    assert daemon.stop(signal.SIGINT) == 0
+    assert sessions.session_ids() == []
+    assert list(daemon.tree.glob("*")) == []
+
+
+def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    """ "A session whose disk is in use (... or opened exclusively) is left as it is" """
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    disk = daemon.link(0, 0, 1)
+    daemon.wait_for_links(disk)
+    disks.run("mkswap", disk)
+    disks.run("swapon", disk)
+    try:
+        assert daemon.stop(signal.SIGINT) == 3
+        assert "is swap" in daemon.wait_for_line(RED, "in use")
+    finally:
+        disks.run("swapoff", disk)
+    tgtd.remove_target(RED)
+    daemon.start()
+    daemon.wait_for_line(RED, "adopted")
+    assert daemon.stop(signal.SIGINT) == 0
+    assert sessions.session_ids() == []

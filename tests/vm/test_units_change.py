@@ -1,0 +1,172 @@
+"""Links keep up with what a target does to its logical units, and lie at no time.
+
+One story on each kind of target. Quotations are from the manual page iscsid(8).
+``ISCSID_TEST_LUNS`` is how many of the 256 LUNs are there; each takes the machine half a second or
+more, so that all of them want an ``ISCSID_TEST_PATIENCE`` of 600.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.vm import disks
+from tests.vm.conftest import Target
+from tests.vm.daemon import Daemon, show_tree, wait_until
+
+RED = "iqn.2003-02.org.example:red"
+ZEBRA = "iqn.2003-02.org.example:zebra"
+"""Stays when the other goes: LIO listens only while it has a target."""
+LUNS = int(os.environ.get("ISCSID_TEST_LUNS", "32"))
+SERIALS = [f"{number}2345678-9abc-def0-1234-56789abcdef{number}" for number in range(5)]
+
+
+class Story:
+    """One target, the daemon, and the link to each disk."""
+
+    def __init__(self, target: Target, daemon: Daemon, directory: Path) -> None:
+        self.target, self.daemon, self._directory = target, daemon, directory
+        self._files = 0
+
+    def link(self, lun: int, name: str = "disk") -> Path:
+        return self.daemon.link(0, 0, lun, name)
+
+    def export(self, lun: int, serial: str, megabytes: int = 16) -> None:
+        self._files += 1
+        file = disks.make_file(self._directory / f"disk{self._files}", megabytes)
+        self.target.add_lun(RED, lun, file, serial=serial)
+
+    def hang_up(self) -> None:
+        self.daemon.send(signal.SIGHUP)
+
+    def until(self, question: Callable[[], bool], what: str) -> None:
+        wait_until(question, lambda: f"{what}\n{self.tree}\n{self.daemon.log()}")
+
+    @property
+    def tree(self) -> list[str]:
+        return list(show_tree(self.daemon.tree))
+
+    @contextmanager
+    def mounted(self, lun: int) -> Iterator[None]:
+        """Mount the disk; at the end its file system may have lost the disk already."""
+        disks.make_file_system(self.link(lun))
+        root = self._directory / "root"
+        with disks.mounted(self.link(lun), root):
+            disks.write_pattern(root / "pattern", 1, seed="written while it was there")
+            yield
+
+
+def sectors(link: Path) -> int:
+    """Return the size of a disk; 0 while it has no link."""
+    try:
+        return int(Path("/sys/class/block", link.readlink().name, "size").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def node(link: Path) -> Path:
+    return Path(link.readlink())
+
+
+@pytest.fixture
+def story(target: Target, daemon: Daemon, tmp_path: Path) -> Story:
+    return Story(target, daemon, tmp_path)
+
+
+def test_units_come_grow_change_and_go(story: Story, tmp_path: Path) -> None:
+    """Nobody has a disk at LUN 0: tgtd answers there as a controller, LIO not at all."""
+    target, daemon = story.target, story.daemon
+    target.add_target(RED, {})
+    target.add_target(ZEBRA, {1: disks.make_file(tmp_path / "zebra", 8)})
+    for lun in (1, 2, 3):
+        story.export(lun, SERIALS[lun])
+    daemon.configure(f"DiscoveryAddress={target.address}")
+    daemon.start()
+    daemon.wait_for_links(*(story.link(lun) for lun in (1, 2, 3)))
+    with story.mounted(3):
+        check_that_new_one_is_found_at_the_targets_word(story)
+        check_that_grown_one_keeps_its_name(story)
+        check_that_exchanged_one_has_no_name(story)
+        check_that_one_that_is_gone_goes_if_nobody_uses_it(story)
+    story.hang_up()
+    daemon.wait_for_no_links(story.link(3), story.link(3, "generic"))
+    check_that_nothing_is_left_of_a_target_that_is_gone(story)
+
+
+def check_that_new_one_is_found_at_the_targets_word(story: Story) -> None:
+    """Both targets report changed LUNs with a unit attention: the next command brings it."""
+    story.export(4, SERIALS[4])
+    disks.forget_cache(story.link(1))
+    disks.read_start(story.link(1), 512)
+    story.daemon.wait_for_line("the LUNs of the target have changed")
+    story.daemon.wait_for_links(story.link(4), story.link(4, "generic"))
+
+
+def check_that_grown_one_keeps_its_name(story: Story) -> None:
+    before = node(story.link(1))
+    story.target.remove_lun(RED, 1)
+    story.export(1, SERIALS[1], megabytes=24)
+    story.hang_up()
+    story.until(lambda: sectors(story.link(1)) == 24 * 2048, "the disk has not grown")
+    assert node(story.link(1)) == before
+
+
+def check_that_exchanged_one_has_no_name(story: Story) -> None:
+    """ "no name is silently moved to another disk. If the exchange was meant, SIGHUP accepts
+    it." """
+    disk = node(story.link(2))
+    story.target.remove_lun(RED, 2)
+    story.export(2, SERIALS[0])
+    story.hang_up()
+    story.daemon.wait_for_no_links(story.link(2), story.link(2, "generic"))
+    assert "send SIGHUP to accept it" in story.daemon.wait_for_line("bus0/target0/lun2", "another")
+    assert disk.is_block_device(), "the disk itself is the administrator's affair"
+    story.hang_up()
+    story.daemon.wait_for_links(story.link(2), story.link(2, "generic"))
+    assert node(story.link(2)) == disk
+
+
+def check_that_one_that_is_gone_goes_if_nobody_uses_it(story: Story) -> None:
+    idle, busy = node(story.link(4)), node(story.link(3))
+    for lun in (3, 4):
+        story.target.remove_lun(RED, lun)
+    story.hang_up()
+    story.daemon.wait_for_no_links(story.link(4), story.link(4, "generic"))
+    story.until(lambda: not idle.exists(), f"{idle} is still there")
+    line = story.daemon.wait_for_line("LUN 3 is gone at the target", "in use")
+    assert f"{busy} is mounted on" in line
+    assert story.link(3).exists() and node(story.link(3)) == busy
+    assert len(story.daemon.lines_about("LUN 3 is gone at the target")) == 1
+
+
+def check_that_nothing_is_left_of_a_target_that_is_gone(story: Story) -> None:
+    story.target.remove_target(RED)
+    story.hang_up()
+    directory = story.daemon.tree / "bus0/target0"
+    story.until(lambda: not directory.exists(), "links of a target that is gone")
+    assert story.daemon.link(0, 1, 1).exists()
+
+
+@pytest.mark.vm(seconds=900)
+@pytest.mark.parametrize("target", ["lio"], indirect=True)
+def test_many_logical_units_up_to_the_last_number(
+    target: Target, daemon: Daemon, tmp_path: Path
+) -> None:
+    """ "On every target up to 256 logical units, with numbers from 0 to 255, are looked for" """
+    luns = sorted({*range(0, 256, 256 // LUNS), 255})
+    files = {lun: disks.make_file(tmp_path / f"disk{lun}", 1) for lun in luns}
+    target.add_target(RED, files)
+    daemon.configure(f"DiscoveryAddress={target.address}")
+    daemon.start()
+    links = {lun: daemon.link(0, 0, lun) for lun in luns}
+    daemon.wait_for_links(*links.values())
+    for lun in (luns[0], luns[1], luns[-2], luns[-1]):
+        disks.write_at_start(links[lun], f"unit {lun}".encode())
+        disks.assert_starts_with(files[lun], f"unit {lun}".encode())
+    assert daemon.stop(signal.SIGINT) == 0
+    assert not daemon.tree.exists()

@@ -1,0 +1,198 @@
+"""An exchange over a connection: what is sent, and how much is read; real loopback sockets."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from iscsid.errors import ConnectionFailed
+from iscsid.orders import Level
+from iscsid.protocol.trace import Trace
+from iscsid.workers.deadline import Deadline
+from iscsid.workers.inline_reporter import InlineReporter
+from iscsid.workers.transport import ExchangeDriver, Limits, StreamEnded, StreamReset
+from tests.support.jobs import login_job
+from tests.support.supervisor_harness import forked
+
+RELAXED = Limits(20, Deadline.after(0))
+HURRIED = 0.2
+
+
+class Reader:
+    """An exchange that sends one thing and then wants so many octets."""
+
+    def __init__(self, wanted: int, to_send: bytes = b"") -> None:
+        self.trace = Trace()
+        self.bytes_wanted = wanted
+        self.received: list[bytes] = []
+        self._to_send = to_send
+
+    def data_to_send(self) -> bytes:
+        self.trace.sent((("Question", "1"),))
+        data, self._to_send = self._to_send, b""
+        return data
+
+    def receive_data(self, data: bytes) -> None:
+        assert 0 < len(data) <= self.bytes_wanted
+        self.received.append(data)
+        self.trace.received((("Answer", "1"),))
+        self.bytes_wanted -= len(data)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+        with near, far:
+            yield near, far
+
+
+def line_to(
+    near: socket.socket,
+    reader: Reader,
+    patience: Limits = RELAXED,
+    level: Level = Level.INFO,
+    said: list[str] | None = None,
+) -> ExchangeDriver:
+    told = [] if said is None else said
+    notebook = InlineReporter(login_job(), lambda _job, _level, text: told.append(text), level)
+    return ExchangeDriver(near, reader, patience, "logging in", notebook)
+
+
+@pytest.mark.parametrize("level", [Level.DEBUG, Level.INFO])
+def test_the_trace_is_told_as_it_goes_or_dropped_where_nobody_reads_it(
+    level: Level, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    said: list[str] = []
+    reader = Reader(5, b"question")
+    line = line_to(near, reader, level=level, said=said)
+    line.turn()
+    asked = [">     Question=1"]
+    assert said == (asked if level is Level.DEBUG else [])
+    far.sendall(b"hello")
+    line.turn()
+    assert said == ([*asked, *asked, "<     Answer=1"] if level is Level.DEBUG else [])
+    assert reader.trace.take() == ()
+
+
+def test_what_is_to_be_sent_goes_out_first(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    line = line_to(near, Reader(48, b"request"))
+    line.turn()
+    assert far.recv(100) == b"request"
+    assert not line.send()
+
+
+def test_not_an_octet_more_is_read_than_was_wanted(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    far.sendall(b"h" * 48 + b"what belongs to the kernel")
+    reader = Reader(48)
+    line = line_to(near, reader)
+    while reader.bytes_wanted:
+        line.turn()
+    assert b"".join(reader.received) == b"h" * 48
+    assert near.recv(100) == b"what belongs to the kernel"
+
+
+def test_octets_that_come_one_by_one_are_taken_one_by_one(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    reader = Reader(20)
+    line = line_to(near, reader)
+    for number in range(20):
+        far.sendall(bytes([number]))
+        line.turn()
+    assert reader.received == [bytes([number]) for number in range(20)]
+
+
+def test_a_large_pdu_is_not_read_in_one_piece(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Whatever length it announces, memory is taken only for what has come."""
+    near, far = pair
+    asked: list[int] = []
+
+    class Watched(Reader):
+        def receive_data(self, data: bytes) -> None:
+            asked.append(len(data))
+
+    far.sendall(b"x" * 100_000)
+    line = line_to(near, Watched(2**24))
+    line.turn()
+    assert asked[0] <= 65536
+
+
+def test_a_target_that_says_nothing_is_given_up_in_time(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    line = line_to(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+    line.turn()
+    with pytest.raises(ConnectionFailed, match="logging in: no answer within 0.2 s"):
+        line.turn()
+
+
+def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """The limit is for the answer, not for each octet of it."""
+    near, far = pair
+    line = line_to(near, Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+
+    def drip() -> None:
+        while True:
+            far.sendall(b"x")
+            time.sleep(HURRIED / 10)
+
+    with forked(drip):
+        line.turn()
+        with pytest.raises(ConnectionFailed, match="no answer within 0.2 s"):
+            for _ in range(48):
+                line.turn()
+
+
+def test_the_limit_for_all_of_it_holds_for_each_answer(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    patience = Limits(20, Deadline.after(HURRIED, words="the 60 s for all of the login"))
+    line = line_to(pair[0], Reader(48, b"request"), patience)
+    line.turn()
+    with pytest.raises(ConnectionFailed, match="within the 60 s for all of the login"):
+        line.turn()
+
+
+def test_a_target_that_does_not_read_is_given_up_in_time(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    request = b"x" * 16_000_000
+    line = line_to(pair[0], Reader(48, request), Limits(HURRIED, Deadline.after(20)))
+    with pytest.raises(ConnectionFailed, match="no answer within 0.2 s"):
+        line.turn()
+
+
+def test_the_end_of_the_stream_is_told_from_a_reset(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    far.sendall(b"half")
+    far.shutdown(socket.SHUT_WR)
+    line = line_to(near, Reader(48))
+    line.turn()
+    with pytest.raises(StreamEnded, match="logging in: the target closed the connection"):
+        line.turn()
+
+
+def test_a_reset_is_told_from_the_end_of_the_stream(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = pair
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    far.close()
+    with pytest.raises(StreamReset, match="logging in: the connection was reset"):
+        line_to(near, Reader(48)).turn()

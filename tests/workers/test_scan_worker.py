@@ -1,0 +1,213 @@
+"""The scan, on files that look like the kernel's; one of them blocks as the kernel's does."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from iscsid.devices.sysfs import ScsiDevice, Sysfs
+from iscsid.errors import IscsidError
+from iscsid.facts import ScanFailed, ScanFinished, WorkerEnded
+from iscsid.jobs import Job, JobId, ScanJob
+from iscsid.orders import Level
+from iscsid.workers.inline_reporter import InlineReporter
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
+from iscsid.workers.scan_worker import scan
+from tests.support.jobs import TARGET
+from tests.support.supervisor_harness import Ring
+
+HOST = "class/scsi_host/host4"
+SESSION = "class/iscsi_session/session1/device/target4:0:0"
+
+
+def job(luns: frozenset[int] | None = None, timeout: int = 0, deadline: float = 20) -> ScanJob:
+    return ScanJob(
+        id=JobId(1),
+        sid=1,
+        host_no=4,
+        target_name=TARGET,
+        luns=luns,
+        disk_command_timeout=timeout,
+        deadline=deadline,
+    )
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Sysfs:
+    (tmp_path / HOST).mkdir(parents=True)
+    (tmp_path / HOST / "scan").touch()
+    return Sysfs(tmp_path)
+
+
+def add_device(sysfs: Sysfs, lun: int, kind: str = "0") -> Path:
+    path = sysfs.root / SESSION / f"4:0:0:{lun}"
+    path.mkdir(parents=True)
+    for name, text in (("type", f"{kind}\n"), ("timeout", "30\n"), ("rescan", "")):
+        (path / name).write_text(text)
+    return path
+
+
+def run(sysfs: Sysfs, wanted: ScanJob) -> tuple[list[object], list[str]]:
+    said: list[str] = []
+    notebook = InlineReporter(wanted, lambda _job, _level, text: said.append(text), Level.DEBUG)
+    scan(wanted, notebook, sysfs)
+    return list(notebook.facts), said
+
+
+def test_all_logical_units_are_looked_for_on_the_one_target_there_is(sysfs: Sysfs) -> None:
+    """Channel 0 and id 0 are all that the driver has; the LUN is left open."""
+    facts, _ = run(sysfs, job())
+    assert facts == [ScanFinished(JobId(1))]
+    assert (sysfs.root / HOST / "scan").read_text().strip() == "0 0 -"
+
+
+def test_only_the_permitted_logical_units_are_looked_for(sysfs: Sysfs) -> None:
+    os.remove(sysfs.root / HOST / "scan")
+    written: list[str] = []
+
+    class Recorded(Sysfs):
+        def scan(self, host_no: int, lun: int | None = None) -> None:
+            written.append(f"{host_no} {lun}")
+
+    _, said = run(Recorded(sysfs.root), job(luns=frozenset({5, 0, 255})))
+    assert written == ["4 0", "4 5", "4 255"]
+    assert said[0] == "looking for LUN 0 on host4"
+
+
+def test_an_empty_list_of_permitted_ones_looks_for_none(sysfs: Sysfs) -> None:
+    assert run(sysfs, job(luns=frozenset()))[0] == [ScanFinished(JobId(1))]
+    assert (sysfs.root / HOST / "scan").read_text() == ""
+
+
+def test_known_logical_units_are_looked_at_again(sysfs: Sysfs) -> None:
+    device = add_device(sysfs, 3)
+    run(sysfs, job())
+    assert (device / "rescan").read_text().strip() == "1"
+
+
+def test_only_disks_get_the_time_limit_for_commands(sysfs: Sysfs) -> None:
+    disk, tape = add_device(sysfs, 1), add_device(sysfs, 2, kind="1")
+    run(sysfs, job(timeout=45))
+    assert (disk / "timeout").read_text().strip() == "45"
+    assert (tape / "timeout").read_text() == "30\n"
+
+
+def test_without_a_limit_the_kernels_own_stays(sysfs: Sysfs) -> None:
+    disk = add_device(sysfs, 1)
+    run(sysfs, job(timeout=0))
+    assert (disk / "timeout").read_text() == "30\n"
+
+
+@pytest.mark.parametrize("name", ["rescan", "timeout", "type"])
+def test_a_logical_unit_that_vanishes_meanwhile_is_no_failure(sysfs: Sysfs, name: str) -> None:
+    gone, there = add_device(sysfs, 1), add_device(sysfs, 2)
+    os.remove(gone / name)
+    (gone / name).mkdir()
+    facts, _ = run(sysfs, job(timeout=45))
+    assert facts == [ScanFinished(JobId(1))]
+    assert (there / "timeout").read_text().strip() == "45"
+
+
+def add_generic(sysfs: Sysfs, lun: int) -> Path:
+    """Add a device with a SCSI generic node, ``/dev/sg`` and its LUN."""
+    path = add_device(sysfs, lun)
+    generic = path / f"scsi_generic/sg{lun}"
+    generic.mkdir(parents=True)
+    (generic / "uevent").touch()
+    (path / "wwid").write_text(f"naa.{lun}\n")
+    (path / "delete").touch()
+    return path
+
+
+def run_asking(sysfs: Sysfs, wanted: ScanJob, answers: Mapping[str, bool | None]) -> ScanFinished:
+    notebook = InlineReporter(wanted, lambda *_: None, Level.DEBUG)
+    scan(wanted, notebook, sysfs, answers.__getitem__)
+    (finished,) = notebook.facts
+    assert isinstance(finished, ScanFinished)
+    return finished
+
+
+def test_a_lun_that_the_target_has_no_more_is_reported_and_left_alone(sysfs: Sysfs) -> None:
+    """To read the size of what is gone would make it zero under a file system."""
+    gone, silent, there = (add_generic(sysfs, lun) for lun in (1, 2, 3))
+    answers = {"/dev/sg1": False, "/dev/sg2": None, "/dev/sg3": True}
+    assert run_asking(sysfs, job(), answers).missing == (1,)
+    assert (gone / "rescan").read_text() == "" and (gone / "delete").read_text() == ""
+    assert (silent / "rescan").read_text() == (there / "rescan").read_text() == "1"
+
+
+def test_a_lun_that_is_to_be_dropped_is_asked_once_more(sysfs: Sysfs) -> None:
+    gone, back, other = (add_generic(sysfs, lun) for lun in (1, 2, 3))
+    wanted = dataclasses.replace(job(), drop=frozenset({1, 2}))
+    answers = {"/dev/sg1": False, "/dev/sg2": True, "/dev/sg3": False}
+    run_asking(sysfs, wanted, answers)
+    assert (gone / "delete").read_text() == "1"
+    assert (back / "delete").read_text() == (other / "delete").read_text() == ""
+
+
+def test_a_lun_without_a_generic_node_is_never_taken_for_gone(sysfs: Sysfs) -> None:
+    path = add_device(sysfs, 1)
+    (path / "delete").touch()
+    finished = run_asking(sysfs, dataclasses.replace(job(), drop=frozenset({1})), {})
+    assert finished.missing == () and (path / "delete").read_text() == ""
+
+
+@pytest.mark.parametrize(("identity", "event"), [("naa.1", ""), ("naa.other", "change")])
+def test_udev_is_told_of_an_identity_that_has_changed(
+    sysfs: Sysfs, identity: str, event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reads it anew, and tells nobody."""
+    path = add_generic(sysfs, 1)
+
+    def rescan(device: ScsiDevice) -> None:
+        (device.path / "wwid").write_text(f"{identity}\n")
+
+    monkeypatch.setattr(ScsiDevice, "rescan", rescan)
+    run_asking(sysfs, job(), {"/dev/sg1": True})
+    assert (path / "scsi_generic/sg1/uevent").read_text() == event
+
+
+def test_a_host_that_is_gone_is_a_failure_with_words(sysfs: Sysfs) -> None:
+    os.remove(sysfs.root / HOST / "scan")
+    os.rmdir(sysfs.root / HOST)
+    with pytest.raises(IscsidError, match="host4 cannot be scanned: No such file or directory"):
+        run(sysfs, job())
+
+
+def _forked(sysfs: Sysfs) -> Ring:
+    def perform(wanted: Job, reporter: Reporter, _confine: Confine) -> None:
+        assert isinstance(wanted, ScanJob)
+        scan(wanted, reporter, sysfs)
+
+    return Ring(perform)
+
+
+def test_a_scan_that_blocks_does_not_block_the_daemon_and_is_ended(sysfs: Sysfs) -> None:
+    """A pipe nobody reads holds the writer, as the kernel does while the path is dead."""
+    os.remove(sysfs.root / HOST / "scan")
+    os.mkfifo(sysfs.root / HOST / "scan")
+    ring = _forked(sysfs)
+    ring.start(job(deadline=15))
+    ring.until_said("looking for all logical units on host4")
+    due = ring.keeper.next_deadline()
+    assert due is not None
+    ring.keeper.enforce_deadlines(due)
+    ring.until(lambda: len(ring.keeper) == 0)
+    ending = ring.ending_of(JobId(1))
+    assert ending.how is not None
+    assert ending.how.what == (
+        "not finished within 15 s, ended while looking for all logical units on host4"
+    )
+
+
+def test_a_failed_scan_is_a_fact(sysfs: Sysfs) -> None:
+    os.remove(sysfs.root / HOST / "scan")
+    os.mkdir(sysfs.root / HOST / "scan")
+    failed, ended = _forked(sysfs).run(job())
+    assert isinstance(failed, ScanFailed)
+    assert ended == WorkerEnded(JobId(1))

@@ -1,0 +1,334 @@
+"""The keeper with real children: started, heard, stopped, reaped."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from iscsid.errors import Retry
+from iscsid.facts import (
+    DiscoveryCompleted,
+    LoginFailed,
+    LoginSucceeded,
+    ScanFinished,
+    TargetDiscovered,
+    WorkerEnded,
+)
+from iscsid.jobs import Job, JobId
+from iscsid.orders import Level
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
+from iscsid.workers.reporter import ParentMessage, Reporter
+from iscsid.workers.sandbox import Confine
+from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
+from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
+from tests.support.supervisor_harness import Ring, children, is_zombie, open_descriptors, until
+
+ONE = JobId(1)
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Portal(*listener.getsockname())
+
+
+# --- the ordinary life --------------------------------------------------------------------------
+
+
+def test_a_job_ends_with_its_facts_and_then_its_end() -> None:
+    ring = Ring(finishes)
+    assert ring.run(scan_job()) == [ScanFinished(ONE), WorkerEnded(ONE)]
+    assert ring.ears == {}
+
+
+def test_facts_come_while_the_child_still_runs() -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.report(TargetDiscovered(job.id, DiscoveryRecord(TARGET, ())))
+        time.sleep(60)
+
+    ring = Ring(perform)
+    ring.start(discovery_job())
+    ring.until(lambda: ring.facts != [])
+    assert ring.facts == [TargetDiscovered(ONE, DiscoveryRecord(TARGET, ()))]
+    ring.keeper.end_all()
+
+
+def test_what_a_child_said_is_told_before_its_end_even_if_nobody_listened_in_between() -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        for number in range(200):
+            name = IscsiName(f"iqn.2024-01.org.example:t{number}")
+            reporter.report(TargetDiscovered(job.id, DiscoveryRecord(name, ())))
+        reporter.report(DiscoveryCompleted(job.id))
+
+    ring = Ring(perform)
+    ring.start(discovery_job())
+    until(lambda: is_zombie(ring.pid_of()))
+    facts = ring.keeper.reap()
+    assert len(facts) == 202
+    assert facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
+
+
+def test_one_that_says_much_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        for _ in range(150):
+            reporter.report(TargetDiscovered(job.id, DiscoveryRecord(TARGET, ())))
+        (tmp_path / "done").touch()
+        time.sleep(60)
+
+    ring = Ring(perform)
+    ring.start(discovery_job())
+    (ear,) = ring.ears.values()
+    until((tmp_path / "done").exists)
+    assert [len(ear()) for _ in range(4)] == [64, 64, 22, 0]
+    ring.keeper.end_all()
+
+
+def test_lines_for_the_log_go_to_the_log() -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.doing("testing")
+        reporter.say(Level.WARNING, "look out")
+        reporter.report(ScanFinished(job.id))
+
+    ring = Ring(perform)
+    ring.run(scan_job())
+    assert ring.said == [(Level.DEBUG, "testing"), (Level.WARNING, "look out")]
+
+
+def test_forty_children_at_once_are_all_reaped() -> None:
+    ring = Ring(finishes)
+    before, others = open_descriptors(), children()
+    ring.run(*(scan_job(number) for number in range(1, 41)))
+    assert {ring.ending_of(JobId(number)).how for number in range(1, 41)} == {None}
+    assert sum(isinstance(fact, ScanFinished) for fact in ring.facts) == 40
+    assert children() == others
+    assert open_descriptors() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_sixty_logins_may_end_before_the_daemon_looks_at_the_first(portal: Portal) -> None:
+    """The kernel counts the sockets on their way against the limit of the workers' one user."""
+
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        confine()
+        logs_in(portal)(job, reporter, confine)
+
+    ring = Ring(perform)
+    numbers = range(1, 61)
+    for number in numbers:
+        ring.start(login_job(number))
+    until(lambda: all(is_zombie(ring.pid_of(number)) for number in numbers))
+    ring.facts += ring.keeper.reap()
+    assert sum(isinstance(fact, LoginSucceeded) for fact in ring.facts) == 60
+    for number in numbers:
+        ring.keeper.close_socket(JobId(number))
+
+
+def test_a_foreign_child_is_not_reaped() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    until(lambda: is_zombie(pid))
+    Ring(finishes).run(scan_job())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_child_that_somebody_else_reaped_has_ended_too() -> None:
+    ring = Ring(hangs)
+    ring.start(scan_job())
+    os.kill(ring.pid_of(), signal.SIGKILL)
+    os.waitpid(ring.pid_of(), 0)
+    (ended,) = ring.keeper.reap()
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert len(ring.keeper) == 0
+
+
+def test_a_child_that_cannot_be_started_is_a_failed_attempt() -> None:
+    ring = Ring(finishes)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        facts = ring.keeper.start(scan_job())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    (ended,) = facts
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert ended.how.what == "no worker could be started: Too many open files"
+    assert ended.how.retry is Retry.SOON
+    assert len(ring.keeper) == 0
+
+
+def test_a_failed_fork_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "")
+
+    ring = Ring(finishes)
+    before = open_descriptors()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    monkeypatch.setattr(os, "fork", fork)
+    (ended,) = ring.keeper.start(scan_job())
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert open_descriptors() == before
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+
+
+# --- orders -------------------------------------------------------------------------------------
+
+
+def test_a_stopped_child_ends_and_that_is_no_failure() -> None:
+    ring = Ring(hangs)
+    ring.start(login_job())
+    ring.until_said("hanging")
+    ring.keeper.stop(ONE)
+    ring.until(lambda: len(ring.keeper) == 0)
+    assert ring.facts == [WorkerEnded(ONE)]
+
+
+def test_what_a_stopped_child_had_said_is_not_told_and_its_socket_is_closed(portal: Portal) -> None:
+    ring = Ring(logs_in(portal))
+    before = open_descriptors()
+    ring.start(login_job())
+    until(lambda: is_zombie(ring.pid_of()))
+    ring.keeper.stop(ONE)
+    assert ring.keeper.reap() == [WorkerEnded(ONE)]
+    assert open_descriptors() == before
+
+
+def test_a_stopped_child_that_hears_no_signal_is_killed() -> None:
+    ring = Ring(hangs_and_hears_no_signal)
+    ring.start(login_job(deadline=0))
+    ring.until_said("hanging")
+    ring.keeper.stop(ONE)
+    ring.keeper.stop(ONE)
+    due = ring.keeper.next_deadline()
+    assert due is not None
+    ring.keeper.enforce_deadlines(due)
+    ring.until(lambda: len(ring.keeper) == 0)
+    assert ring.facts == [WorkerEnded(ONE)]
+
+
+def test_orders_about_children_that_are_gone_do_no_harm() -> None:
+    ring = Ring(finishes)
+    ring.run(scan_job())
+    ring.keeper.stop(ONE)
+    ring.keeper.ask_again(ONE)
+    ring.keeper.close_socket(ONE)
+    ring.keeper.enforce_deadlines(time.monotonic() + 1000)
+    assert ring.keeper.reap() == []
+
+
+def test_the_loop_may_call_once_more_for_a_child_that_was_just_reaped() -> None:
+    """Its channel and SIGCHLD may be ready in the same turn."""
+    ring = Ring(finishes)
+    ring.start(scan_job())
+    (ear,) = ring.ears.values()
+    ring.until(lambda: len(ring.keeper) == 0)
+    assert ear() == []
+
+
+def test_the_socket_of_a_login_is_handed_out_once_and_stands(portal: Portal) -> None:
+    ring = Ring(logs_in(portal))
+    ring.run(login_job())
+    with ring.keeper.take_socket(ONE) as connection:
+        assert connection.getpeername()[0] == "127.0.0.1"
+    with pytest.raises(KeyError):
+        ring.keeper.take_socket(ONE)
+
+
+def test_the_socket_of_a_login_that_came_too_late_can_be_closed(portal: Portal) -> None:
+    ring = Ring(logs_in(portal))
+    before = open_descriptors()
+    ring.run(login_job())
+    ring.keeper.close_socket(ONE)
+    ring.keeper.close_socket(ONE)
+    assert open_descriptors() == before
+
+
+def test_only_a_kept_discovery_is_asked_again() -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.doing("waiting")
+        time.sleep(0.1)
+        reporter.say(Level.INFO, reporter.hear().name)
+        reporter.report(DiscoveryCompleted(job.id, kept=False))
+
+    for keep, heard in ((True, "ASK_AGAIN"), (False, "NOTHING")):
+        ring = Ring(perform)
+        ring.start(discovery_job(keep=keep))
+        ring.until_said("waiting")
+        ring.keeper.ask_again(ONE)
+        ring.until(lambda ring=ring: len(ring.keeper) == 0)  # type: ignore[misc]
+        assert ring.lines[-1] == heard
+
+
+def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        (hangs if job.id % 2 else hangs_and_hears_no_signal)(job, reporter, confine)
+
+    others = children()
+    ring = Ring(perform)
+    for number in range(1, 9):
+        ring.start(scan_job(number))
+    ring.until(lambda: ring.lines.count("hanging") == 8)
+    ring.keeper.end_all(seconds=20)
+    assert len(ring.keeper) == 0
+    assert children() == others
+    assert ring.ears == {}
+
+
+def test_waiting_for_the_end_has_a_limit() -> None:
+    """A scan may hang in the kernel, where no signal reaches it."""
+    ring = Ring(hangs_and_hears_no_signal)
+    ring.start(scan_job())
+    ring.until_said("hanging")
+    pid = ring.pid_of()
+    ring.keeper.end_all(seconds=0.2)
+    assert len(ring.keeper) == 1
+    os.kill(pid, signal.SIGKILL)
+    ring.until(lambda: len(ring.keeper) == 0)
+
+
+# --- without a fork -----------------------------------------------------------------------------
+
+
+def test_a_job_can_be_done_without_a_fork(portal: Portal) -> None:
+    pids: list[int] = []
+
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        pids.append(os.getpid())
+        confine()
+        logs_in(portal)(job, reporter, confine)
+
+    ring = Ring(perform)
+    uid = os.getuid()
+    succeeded, ended = ring.keeper.run_inline(login_job())
+    assert isinstance(succeeded, LoginSucceeded)
+    assert ended == WorkerEnded(ONE)
+    assert pids == [os.getpid()]
+    assert os.getuid() == uid
+    with ring.keeper.take_socket(ONE) as connection:
+        assert not connection.get_inheritable()
+
+
+def test_a_failure_without_a_fork_is_the_same_fact() -> None:
+    def perform(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
+        raise ConnectionRefusedError(111, "")
+
+    failed, ended = Ring(perform).keeper.run_inline(login_job())
+    assert isinstance(failed, LoginFailed)
+    assert ended == WorkerEnded(ONE)
+
+
+def test_a_discovery_without_a_fork_is_not_kept() -> None:
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        assert job == discovery_job(keep=False)
+        assert reporter.hear() is ParentMessage.NOTHING
+        reporter.report(DiscoveryCompleted(job.id))
+
+    facts = Ring(perform).keeper.run_inline(discovery_job(keep=True))
+    assert facts == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]

@@ -1,0 +1,314 @@
+"""The life of a worker, seen from inside by test jobs and from outside through /proc."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from ast import literal_eval
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from iscsid.errors import ConnectionFailed, Failure, Retry
+from iscsid.facts import LoginFailed, ScanFinished, WorkerEnded
+from iscsid.jobs import Job, JobId
+from iscsid.orders import Level
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.sandbox import Confine
+from iscsid.workers.supervisor import Supervisor
+from tests.support.jobs import login_job, scan_job
+from tests.support.supervisor_harness import Ring, forked, open_descriptors, status_of, until
+
+
+def telling(tell: Callable[[], object]) -> Callable[[Job, Reporter, Confine], None]:
+    """A job that says what it sees, and then finishes as a scan."""
+
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.say(Level.INFO, repr(tell()))
+        reporter.report(ScanFinished(job.id))
+
+    return perform
+
+
+def told(tell: Callable[[], object], *others: Job) -> str:
+    """What a job says that was started after ``others``."""
+    ring = Ring(telling(tell))
+    ring.run(*others, scan_job(9))
+    return ring.lines[-1]
+
+
+def raising(error: BaseException) -> Callable[[Job, Reporter, Confine], None]:
+    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.doing("testing")
+        raise error
+
+    return perform
+
+
+# --- what it lets go of -------------------------------------------------------------------------
+
+
+def test_nothing_but_its_channel_and_the_standard_streams_is_open() -> None:
+    """Of its siblings' channels above all: a copy would keep a dead sibling's end from showing."""
+
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        if job.id == 9:
+            reporter.say(Level.INFO, repr(sorted(open_descriptors())))
+            reporter.say(Level.INFO, repr(reporter.fileno()))
+        else:
+            signal.pause()
+
+    with socket.socket(), open(os.devnull):
+        ring = Ring(perform)
+        for job in (scan_job(1), scan_job(2), scan_job(9)):
+            ring.start(job)
+        ring.until(lambda: len(ring.keeper) == 2)
+        descriptors, channel = map(literal_eval, ring.lines)
+        ring.keeper.end_all()
+    assert [fd for fd in descriptors if fd > 2] == [channel]
+
+
+def test_its_end_shows_although_siblings_live_on() -> None:
+    def perform(job: Job, _reporter: Reporter, _confine: Confine) -> None:
+        if job.id != 1:
+            signal.pause()
+
+    ring = Ring(perform)
+    for number in (1, 2, 3):
+        ring.start(scan_job(number))
+    ring.until(lambda: len(ring.ears) == 2)
+    ring.keeper.end_all()
+
+
+@pytest.fixture
+def handlers() -> Iterator[list[int]]:
+    """The signal handlers and the wake-up descriptor of a daemon."""
+    heard: list[int] = []
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+    before = {each: signal.signal(each, lambda number, _: heard.append(number)) for each in numbers}
+    descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+    try:
+        yield heard
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        near.close()
+        far.close()
+
+
+def test_the_daemons_signal_handlers_are_gone(handlers: list[int]) -> None:
+    def tell() -> object:
+        numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD)
+        return (
+            [signal.getsignal(number) == signal.SIG_IGN for number in numbers],
+            [signal.getsignal(number) == signal.SIG_DFL for number in numbers],
+            signal.set_wakeup_fd(-1),
+            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        )
+
+    ignored = [True, True, True, False, False]
+    assert told(tell) == repr((ignored, [not each for each in ignored], -1, set()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_does_not_end_it(
+    handlers: list[int], number: signal.Signals
+) -> None:
+    """Ctrl-C in a terminal, killall: what follows is the daemon's decision."""
+
+    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.doing("waiting")
+        os.kill(os.getpid(), number)
+        reporter.report(ScanFinished(job.id))
+
+    assert Ring(perform).run(scan_job()) == [ScanFinished(JobId(1)), WorkerEnded(JobId(1))]
+
+
+def test_a_signal_just_after_the_fork_is_not_the_daemons(
+    handlers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent to the child while it still has the daemon's handlers."""
+    fork = os.fork
+
+    def fork_and_be_told() -> int:
+        pid = fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+        return pid
+
+    monkeypatch.setattr(os, "fork", fork_and_be_told)
+    ring = Ring(telling(lambda: "alive"))
+    ring.run(scan_job())
+    ending = ring.ending_of(JobId(1))
+    assert ending.how is not None and "SIGTERM" in ending.how.what
+    assert set(handlers) <= {signal.SIGCHLD}
+
+
+# --- how it looks -------------------------------------------------------------------------------
+
+
+def test_its_title_names_the_work() -> None:
+    title = told(lambda: Path("/proc/self/cmdline").read_text().rstrip("\0"))
+    assert title == "'iscsid: scan iqn.2024-01.org.example:disks on host4'"
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+def test_an_error_of_ours_is_a_failed_attempt() -> None:
+    error = ConnectionFailed("connecting: refused", advice="start it")
+    ring = Ring(raising(error))
+    assert ring.run(login_job()) == [
+        LoginFailed(JobId(1), Failure(Retry.SOON, "connecting: refused", "start it")),
+        WorkerEnded(JobId(1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, ""), "connection refused"),
+        (MemoryError(), "more than the 128 MiB of memory"),
+    ],
+)
+def test_an_error_of_the_system_is_a_failed_attempt(error: Exception, words: str) -> None:
+    failed, ended = Ring(raising(error)).run(login_job())
+    assert isinstance(failed, LoginFailed)
+    assert words in failed.failure.what
+    assert ended == WorkerEnded(JobId(1))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the login is over"), SystemExit(0), KeyboardInterrupt(), ValueError()]
+)
+def test_a_bug_is_one_failed_attempt_and_is_described_in_the_log(error: BaseException) -> None:
+    ring = Ring(raising(error))
+    (ended,) = ring.run(login_job())
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert ended.how.what == "the worker met an error of its own while testing"
+    level, line = ring.said[-1]
+    assert level is Level.ERROR
+    start = f"internal error: {type(error).__name__}: {error}, at test_worker_main.py:"
+    assert line.startswith(start)
+    assert "\n" not in line
+
+
+def test_a_bug_while_the_daemon_is_gone_ends_it_all_the_same() -> None:
+    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+        os.close(reporter.fileno())
+        raise RuntimeError
+
+    (ended,) = Ring(perform).run(scan_job())
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+
+
+def test_nothing_of_the_daemons_runs_at_its_end(tmp_path: Path) -> None:
+    """python-daemon would remove the pid file; what is buffered would be written twice."""
+    note = tmp_path / "note"
+    ring = Ring(telling(lambda: "alive"))
+    with note.open("w") as buffered:
+        buffered.write("once")
+        forget = atexit.register(lambda: note.write_text("the worker's"))
+        try:
+            ring.run(scan_job())
+        finally:
+            atexit.unregister(forget)
+    assert note.read_text() == "once"
+
+
+def test_it_dies_with_the_daemon() -> None:
+    """Whatever kills the daemon; and also where the worker has changed its user since."""
+    reader, writer = os.pipe()
+
+    def perform(_job: Job, _reporter: Reporter, confine: Confine) -> None:
+        confine()
+        time.sleep(60)
+
+    def daemon() -> None:
+        ring = Ring(perform)
+        ring.start(scan_job())
+        (ward,) = ring.keeper._wards.values()
+        until(lambda: status_of(ward.pid)["NoNewPrivs"] == "1")
+        os.write(writer, str(ward.pid).encode())
+        time.sleep(60)
+
+    with forked(daemon) as pid:
+        worker = int(os.read(reader, 20))
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: status_of(worker).get("State", "Z")[0] in "ZX")
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_daemon_that_died_during_the_fork_leaves_no_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker sees that its parent is not the daemon any more."""
+    getpid = os.getpid
+    monkeypatch.setattr(os, "getpid", lambda: getpid() + 1)
+    ring = Ring(telling(lambda: "alive"))
+    ring.run(scan_job())
+    assert ring.lines == []
+
+
+def test_a_worker_that_cannot_be_confined_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_identity: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+        confine()
+        reporter.report(ScanFinished(job.id))
+
+    monkeypatch.setattr("iscsid.workers.sandbox.confine", refuse)
+    failed, _ = Ring(perform).run(login_job())
+    assert isinstance(failed, LoginFailed)
+    assert "cannot give up its privileges" in failed.failure.what
+
+
+def test_a_keeper_makes_no_use_of_the_names_service_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whom a worker becomes is looked up once: the disk may be on the session that is down."""
+    keeper = Supervisor(lambda *_: None, lambda _: None, lambda *_: None)
+    monkeypatch.setattr("pwd.getpwnam", None)
+    keeper.start(scan_job())
+    keeper.end_all()
+
+
+ALL_OF_A_DISCOVERY = """
+import os, signal, sys
+from iscsid.protocol.names import Portal
+from iscsid.workers.supervisor import Supervisor
+from tests.target.portal import listen, serve
+from tests.target.script import Listed, Script
+from tests.target.scripted import ScriptedTarget
+from tests.support.jobs import discovery_job
+
+listener = listen()
+target = os.fork()
+if target == 0:
+    script = Script(listed=(Listed("no name \\x01 at all", ("\\x02",)),))
+    serve(listener, lambda: ScriptedTarget(script))
+keeper = Supervisor(lambda *_: None, lambda _: None, lambda *_: None)
+before = set(sys.modules)
+facts = keeper.run_inline(discovery_job(portal=Portal(*listener.getsockname())))
+os.kill(target, signal.SIGKILL)
+print(len(facts), *(set(sys.modules) - before))
+"""
+
+
+def test_no_module_is_loaded_once_a_worker_is_at_work() -> None:
+    """The disk may be on the session that is down; and a confined worker may not read it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_OF_A_DISCOVERY], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\n"
