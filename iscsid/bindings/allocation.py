@@ -1,19 +1,18 @@
-"""The persistent numbers of targets: who has which, and the smallest free one for a newcomer.
+"""The persistent numbers of targets: which target has which, and the smallest free one.
 
-The owner holds one ``Bindings``, made from the text of the bindings file. A number that a target
-has is never changed here, whatever the file looks like. Pure: reading and writing the file is the
-hand's work (``system.bindings_file``).
+There is one ``Bindings`` object, made from the text of the bindings file. A number that a target
+has is never changed here, whatever the file holds. Pure: reading and writing the file is the work
+of ``bindings.file``, its syntax is ``bindings.file_format``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from iscsid.bindings import reader
-from iscsid.bindings.binding import Binding
+from iscsid.bindings import file_format
+from iscsid.bindings.binding import BUSES, TARGETS_PER_BUS, Binding
 from iscsid.bindings.file_format import END, HEADER, Entry
-from iscsid.bindings.numbers import NumberPool
 from iscsid.errors import BindingsFull
 from iscsid.protocol.names import IscsiName
 
@@ -26,46 +25,50 @@ class BindingsDiagnostic:
     line: int
     what: str
     damage: bool
-    """The line binds nothing; otherwise it is a remark."""
+    """Whether the line binds nothing; otherwise this is a remark."""
 
     def __str__(self) -> str:
         return f"{self.filename}:{self.line}: {self.what}"
 
 
 class Bindings:
-    """Every number given so far, and the text of the file that says so."""
+    """Every number assigned so far, and the text of the file that records them."""
 
     def __init__(self) -> None:
         self.diagnostics: tuple[BindingsDiagnostic, ...] = ()
-        """What to tell of the file as it was read, in the order of its lines."""
+        """What to report about the file as it was read, in the order of its lines."""
         self.damaged = False
-        """The file holds what ``format`` would not write back: keep a copy before replacing it."""
-        self._lost = False
+        """Whether ``format`` omits something that the file holds: keep a copy of the file."""
         self._lines: list[str | Entry] = list(HEADER)
         self._place: dict[Binding, int] = {}
         self._numbers: dict[IscsiName, dict[str, Binding]] = {}
-        self._pool = NumberPool()
+        self._taken: set[Binding] = set()
+        """Numbers never to be assigned: those of targets and those of invalid lines."""
+        self._buses: Iterable[int] = range(BUSES)
+        """In the order in which numbers are assigned."""
+        self._untried = self._all_numbers()
         self._revision = self._formatted = self._saved = 0
 
     @classmethod
     def parse(cls, text: str | bytes, filename: str) -> Bindings:
-        """Return what a bindings file says, all its good lines and a complaint for each other.
+        """Return the bindings in the text of a file: its good lines, and what is wrong with others.
 
-        Of two lines that claim one number, or two numbers for one target, the first holds.
-        Never raises. ``bytes`` are read as UTF-8; octets that are not survive in comments.
+        If two lines give one number to two targets, or two numbers to one target, the first is
+        valid. Never raises. ``bytes`` are decoded as UTF-8; invalid octets in comments survive.
         """
         text = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else text
-        found = reader.read(text)
+        found = file_format.read(text)
         self = cls()
-        self._lost = found.lost
         self._lines = list(found.lines)
         for place, line in enumerate(self._lines):
             if isinstance(line, Entry):
                 self._place[line.binding] = place
                 self._numbers.setdefault(line.name, {})[line.path] = line.binding
-                self._pool.take(line.binding)
-        for number in found.reserved:
-            self._pool.take(number)
+        self._taken = self._place.keys() | found.reserved
+        if found.lost:
+            # The lines that are missing most likely had low numbers.
+            self._buses = range(BUSES - 1, -1, -1)
+            self._untried = self._all_numbers()
         self.damaged = any(remark.damage for remark in found.remarks)
         self.diagnostics = tuple(
             BindingsDiagnostic(filename, remark.line, remark.what, remark.damage)
@@ -77,13 +80,13 @@ class Bindings:
         return len(self._place)
 
     def __iter__(self) -> Iterator[Entry]:
-        """Go through all bindings in the order of the file."""
+        """Iterate over all bindings in the order of the file."""
         return (line for line in self._lines if isinstance(line, Entry))
 
     def lookup(self, name: IscsiName) -> Binding | None:
-        """Return the number of a target that has one session.
+        """Return the number of a target that has a single session.
 
-        A target that so far had a session per path goes on with the smallest of its numbers.
+        A target that had one session for each path keeps the smallest of its numbers.
         """
         numbers = self._numbers.get(name)
         if not numbers:
@@ -100,11 +103,11 @@ class Bindings:
         return entry.name if entry else None
 
     def assign(self, name: IscsiName) -> Binding:
-        """Return the number of a target; a newcomer gets the smallest free one.
+        """Return the number of a target; a new target gets the smallest free one.
 
-        Raises ``BindingsFull`` where none is left.
+        Raises ``BindingsFull`` if none is left.
         """
-        return self.lookup(name) or self._give(name, "", self._pool.free(from_the_top=self._lost))
+        return self.lookup(name) or self._give(name, "", self._first_free())
 
     def assign_path(self, name: IscsiName, path: str) -> Binding:
         """Return the number of one path of a target: the target's id on a bus of its own.
@@ -118,14 +121,15 @@ class Bindings:
         if "" in numbers:
             return self._name_path(numbers[""], path)
         if not numbers:
-            return self._give(name, path, self._pool.free(from_the_top=self._lost))
+            return self._give(name, path, self._first_free())
         target = min(numbers.values()).target
-        return self._give(name, path, self._pool.free_bus(target, from_the_top=self._lost))
+        free = (number for bus in self._buses if (number := Binding(bus, target)) not in self)
+        return self._give(name, path, next(free, None))
 
     def adopt(self, name: IscsiName, binding: Binding, path: str = "") -> bool:
         """Enter a number that is in use already: by a session the kernel runs, for instance.
 
-        Returns whether the number is the target's now. It is not where the file gives the number
+        Returns whether the number is the target's now. It is not if the file gives the number
         to another target, or another number to this one.
         """
         numbers = self._numbers.get(name, {})
@@ -142,7 +146,7 @@ class Bindings:
 
     @property
     def changed(self) -> bool:
-        """Whether the file has yet to be told of something."""
+        """Whether the file does not yet hold everything."""
         return self._revision != self._saved
 
     def format(self) -> str:
@@ -151,9 +155,21 @@ class Bindings:
         return "".join(f"{line}\n" for line in (*self._lines, END))
 
     def saved(self) -> None:
-        """Take note that the file holds what ``format`` returned last."""
+        """Note that the file holds what ``format`` returned last."""
         self._saved = self._formatted
         self.damaged = False
+
+    def __contains__(self, binding: Binding) -> bool:
+        """Whether a number is taken."""
+        return binding in self._taken
+
+    def _all_numbers(self) -> Iterator[Binding]:
+        return (Binding(bus, target) for bus in self._buses for target in range(TARGETS_PER_BUS))
+
+    def _first_free(self) -> Binding | None:
+        """Return the first number that is not taken. No number is ever given back, so that the
+        search goes on from where the last one ended."""
+        return next((number for number in self._untried if number not in self._taken), None)
 
     def _entry_at(self, binding: Binding) -> Entry | None:
         place = self._place.get(binding)
@@ -167,7 +183,7 @@ class Bindings:
         self._place[number] = len(self._lines)
         self._lines.append(entry)
         self._numbers.setdefault(name, {})[path] = number
-        self._pool.take(number)
+        self._taken.add(number)
         self._revision += 1
         return number
 

@@ -1,6 +1,6 @@
-"""The persistent number of a target: the key by which the whole daemon knows a session.
+"""The persistent number of a target: the key of its session everywhere in the daemon.
 
-Pure value, from the manual page's chapter on target bindings.
+A pure value; the manual page's chapter on target bindings defines it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The bindings file as a hand: read it, replace it, and notice when a person has changed it.
+"""Reads the bindings file, replaces it, and notices that a person has changed it meanwhile.
 
-What the lines mean is the business of ``initiator.bindings``. Touches that one file, and what
-lies beside it: a lock, the new file until it is whole, and copies of damaged ones.
+Touches that one file and what lies beside it: a lock, the new file until it is complete, and
+copies of damaged ones. The meaning of the lines is the subject of ``bindings.allocation``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from iscsid.process import files
 from iscsid.process.files import Replacement, Stamp
 
 LONGEST = 32 << 20
-"""Octets: all numbers given, to the longest names. What is behind is taken as lost."""
+"""Octets: enough for all numbers and the longest names. Anything after them counts as lost."""
 
 
 class BindingsFile:
-    """One bindings file. No method raises: what goes wrong is a fact."""
+    """One bindings file. No method raises: an error becomes a fact."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._stamp: Stamp | None = None
-        """Of the file as we last read or wrote it."""
+        """Identifies the file as it was read or written last."""
 
     def read(self) -> BindingsRead | BindingsNotRead:
         """Read the file as it is now."""

@@ -7,11 +7,11 @@ from enum import Enum
 from iscsid.config.settings import DiscoverySettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import DiscoveryCompleted, Timer, TimerPurpose
+from iscsid.initiator.isid import discovery_isid
 from iscsid.initiator.offers import discovery_offer
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
 from iscsid.initiator.session import Identity
-from iscsid.initiator.session_tag import discovery_isid
 from iscsid.jobs import DiscoveryJob, JobId
 from iscsid.orders import AskAgain
 from iscsid.protocol.names import DiscoveryRecord, IscsiName

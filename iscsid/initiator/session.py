@@ -20,6 +20,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.attempts import RetryState
 from iscsid.initiator.device_links import DeviceLinks
+from iscsid.initiator.isid import session_isid
 from iscsid.initiator.lun_scanner import LunScanner
 from iscsid.initiator.offers import kernel_timeouts, session_offer
 from iscsid.initiator.outbox import Outbox
@@ -28,7 +29,6 @@ from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
 from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Event, State
 from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
-from iscsid.initiator.session_tag import session_isid
 from iscsid.jobs import JobId
 from iscsid.orders import ApplyTimeouts, CloseSocket
 from iscsid.protocol.names import IscsiName

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from iscsid.bindings.binding import Binding
-from iscsid.initiator.session_tag import session_isid
+from iscsid.initiator.isid import session_isid
 from iscsid.protocol.names import IscsiName
 from iscsid.protocol.parameters import LoginPlan
 from tests.loopback.conftest import ALICE, MUTUAL, tgtd_name

@@ -65,7 +65,7 @@ GOOD = f"0 7 {C}\n"
         (f"0 8 {C}", "line 1 gives this target another number"),
     ],
 )
-def test_bad_line_is_named_set_aside_and_harms_no_other(line: str, diagnostic: str) -> None:
+def test_bad_line_is_reported_quarantined_and_harms_no_other(line: str, diagnostic: str) -> None:
     bindings = parse(f"{GOOD}{line}\n0 9 {B}\n")
     assert listed(bindings) == {(C, ""): Binding(0, 7), (B, ""): Binding(0, 9)}
     assert len(bindings.diagnostics) == 1 and bindings.damaged
@@ -75,8 +75,8 @@ def test_bad_line_is_named_set_aside_and_harms_no_other(line: str, diagnostic: s
     assert message.isprintable() and len(message) < 1024
     rewritten = parse(bindings.format())
     assert listed(rewritten) == listed(bindings)
-    assert not rewritten.damaged, "what was set aside is kept and no longer damage"
-    assert all("set aside" in line for line in what(rewritten)) and rewritten.diagnostics
+    assert not rewritten.damaged, "a quarantined line is kept and no longer damage"
+    assert all("quarantined" in line for line in what(rewritten)) and rewritten.diagnostics
 
 
 @pytest.mark.parametrize("line", ["0 0 iqn.2001-04.com.ex/ample", f"0 0 {A} 1 more", "0 0 \x01"])
