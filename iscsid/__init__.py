@@ -30,9 +30,9 @@ find out comes back as facts.** The ring turns one way, and each station of it i
     What people and programs are shown of it all: the status files, and what iscsi-ls prints.
     Pure.
 
-``daemon``, ``hands``
-    Open the ears and hands and turn the ring; say who carries out which order. Only ``__main__``
-    imports the daemon.
+``daemon``
+    Opens everything, runs the loop, and is the table of which call carries out which order. Only
+    ``__main__`` imports it.
 
 ``trial/``
     ``--check --login``: the owner's plan and the workers' logins without owner or kernel.

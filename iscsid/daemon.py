@@ -1,7 +1,10 @@
-"""The daemon: becomes one, opens the ears and hands, and turns the ring.
+"""The daemon: detaches, opens every descriptor, and runs the loop.
 
-It may touch everything, through ``system`` and ``workers``; only ``__main__`` imports it. It
-decides nothing about iSCSI.
+Facts that are read from the descriptors go through a queue to the initiator, its orders are carried
+out here, and what comes of them joins the queue as facts. ``Daemon._dispatch`` is the table from a
+kind of order to the call; an order without a case there is an error of type. The module may touch
+everything, through ``kernel``, ``devices``, ``process`` and ``workers``; it decides nothing about
+iSCSI, and only ``__main__`` imports it.
 """
 
 from __future__ import annotations
@@ -10,21 +13,22 @@ import os
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterable
 from contextlib import ExitStack
+from typing import assert_never
 
-from iscsid import __version__
+from iscsid import __version__, orders
 from iscsid.bindings.file import BindingsFile
 from iscsid.cli.options import Options
 from iscsid.devices.links import LinkTree
-from iscsid.devices.udev import Removals, Udev
+from iscsid.devices.udev import Removals, Udev, announce
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
-from iscsid.hands import Hands, Instruments
 from iscsid.initiator.initiator import Initiator
 from iscsid.initiator.once import outcome
 from iscsid.kernel.interface import Kernel
-from iscsid.orders import Level
+from iscsid.orders import Level, Order
 from iscsid.process.background import Background
 from iscsid.process.config_files import ConfigurationFiles
 from iscsid.process.log import DaemonLog
@@ -38,20 +42,20 @@ from iscsid.process.status_files import StatusFiles, directory_for
 from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2
-"""The debug level from which the children's exchanges are logged (the manual's chapter LOG)."""
+"""The debug level from which the workers' exchanges are logged (the manual's chapter LOG)."""
 
 
 def run(options: Options) -> int:
     """Be the daemon until a signal ends it; return the exit status.
 
-    Raises ``IscsidError`` where it cannot start, in the process that the shell waits for.
+    Raises ``IscsidError`` if it cannot start, in the process that the shell waits for.
     """
     files = ConfigurationFiles(options.config, options.initiatorname)
     (configuration,) = files.read()
     if isinstance(configuration, ConfigurationRefused):
         raise IscsidError("\n".join(configuration.diagnostics))
     with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
-        # Not before: to become a daemon closes whatever is open.
+        # Not before: detaching closes whatever is open.
         notifier = Notifier.open(os.environ)
         with ExitStack() as stack:
             stack.callback(notifier.close)
@@ -59,134 +63,198 @@ def run(options: Options) -> int:
             daemon.load_initial_state(configuration)
             background.ready()
             notifier.ready()
-            status = daemon.turn()
+            status = daemon.run()
             notifier.stopping()
             daemon.end()
     return status
 
 
 class Daemon:
-    """The ring: ears, owner, hands, and the queue of facts between them."""
+    """The loop, the initiator, and the queue of facts between them."""
 
     def __init__(
         self, options: Options, files: ConfigurationFiles, notifier: Notifier, stack: ExitStack
     ) -> None:
-        self._journal = DaemonLog.open(options.foreground, options.debug)
-        stack.callback(self._journal.close)
-        self._loop = Loop(self._journal.write)
+        self._once, self._basedir = options.once, options.basedir
+        self._configuration_files, self._notifier = files, notifier
+        self._log = DaemonLog.open(options.foreground, options.debug)
+        stack.callback(self._log.close)
+        self._loop = Loop(self._log.write)
         stack.callback(self._loop.close)
-        kernel = Kernel.open()
-        stack.callback(kernel.close)
-        udev, removals = Udev(), Removals()
-        network = RouteMonitor()
-        stack.callback(network.close)
+        self._kernel = Kernel.open()
+        stack.callback(self._kernel.close)
+        self._udev, removals = Udev(), Removals()
+        routes = RouteMonitor()
+        stack.callback(routes.close)
         signals = Signals()
         stack.callback(signals.close)
-        self._keeper = Supervisor(
+        self._supervisor = Supervisor(
             self._loop.add,
             self._loop.remove,
-            lambda job, level, text: self._journal.write(level, job.title, text, TRACE),
+            lambda job, level, text: self._log.write(level, job.title, text, TRACE),
             level=Level.DEBUG if options.debug >= TRACE else Level.INFO,
         )
-        signals.set_reaper(self._keeper.reap)
-        # What overflows is lost: the kernel's events are read before everything else.
-        self._loop.add(kernel.fileno(), kernel.read_events, "the kernel's events")
+        signals.set_reaper(self._supervisor.reap)
+        # In this order: what overflows is lost, so the kernel's events are read first.
+        self._loop.add(self._kernel.fileno(), self._kernel.read_events, "the kernel's events")
         self._loop.add(removals.fileno(), removals.read_events, "the kernel's removals")
-        self._loop.add(udev.fileno(), udev.read_events, "udev")
+        self._loop.add(self._udev.fileno(), self._udev.read_events, "udev")
         self._loop.add(signals.fileno(), signals.read, "signals")
-        self._loop.add(network.fileno(), network.read, "the network")
-        self._loop.add_deadline(self._keeper.next_deadline, self._keeper.enforce_deadlines)
-        self._loop.add_deadline(self._journal.deadline, self._journal.flush)
+        self._loop.add(routes.fileno(), routes.read, "the network")
+        self._loop.add_deadline(self._supervisor.next_deadline, self._supervisor.enforce_deadlines)
+        self._loop.add_deadline(self._log.deadline, self._log.flush)
         self._status_files = StatusFiles(directory_for(options.pidfile))
         self._loop.add_deadline(self._status_files.deadline, self._write_status)
-        links = LinkTree(options.basedir, options.mode)
-        bindings_file = BindingsFile(options.bindings)
-        self._hands = Hands(
-            Instruments(
-                loop=self._loop,
-                journal=self._journal,
-                kernel=kernel,
-                keeper=self._keeper,
-                links=links,
-                bindings_file=bindings_file,
-                configuration_files=files,
-                notifier=notifier,
-            ),
-            inline=options.once,
-        )
-        self._once, self._basedir = options.once, options.basedir
-        self._owner = Initiator(
+        self._links = LinkTree(options.basedir, options.mode)
+        self._bindings_file = BindingsFile(options.bindings)
+        self._initiator = Initiator(
             login_timeout=options.login_timeout,
             max_processes=options.max_processes,
             bindings_file=options.bindings,
         )
         self._queue: deque[Fact] = deque()
-        self._kernel, self._udev = kernel, udev
-        self._notifier = notifier
-        self._links, self._bindings_file = links, bindings_file
+        self._exit_status: int | None = None
+        """Set by the order to leave."""
         for refusal in protect():
-            self._journal.write(Level.DEBUG, "", refusal)
+            self._log.write(Level.DEBUG, "", refusal)
 
     def load_initial_state(self, configuration: Fact) -> None:
-        """Queue for the owner what the files say, and what an earlier life has left.
+        """Queue what the files contain, and what an earlier daemon has left.
 
-        No child is forked yet: it would inherit the streams of the shell that waits for us.
-        Raises ``IscsidError`` where the bindings cannot be read: who has which number is not
-        known then, and giving numbers anew would break every name.
+        No worker is forked yet: it would inherit the streams of the shell that waits for us.
+        Raises ``IscsidError`` if the bindings cannot be read: which numbers are taken is unknown
+        then, and assigning them anew would break every name.
         """
         bindings = self._bindings_file.read()
         if isinstance(bindings, BindingsNotRead):
             raise IscsidError(bindings.reason, retry=Retry.NEVER)
-        self._queue += (configuration, bindings, self._links.present(), self._kernel.look())
-        self._queue += self._udev.enumerate()
-        self._queue.append(DevicesEnumerated())
+        self._queue += (
+            configuration,
+            bindings,
+            self._links.present(),
+            self._kernel.list_sessions(),
+            *self._udev.enumerate(),
+            DevicesEnumerated(),
+        )
 
-    def turn(self) -> int:
-        """Turn the ring until the owner orders to leave; return the exit status.
+    def run(self) -> int:
+        """Run the loop until the initiator orders to leave; return the exit status.
 
         An exception that gets here is a bug. The sessions live on in the kernel, and the next
-        start adopts them: to leave is the safest thing to do.
+        start adopts them, so leaving is the safest thing to do.
         """
         try:
             self._drain_queue()
             self._write_status(time.monotonic())
-            while self._hands.leave_with is None:
+            while self._exit_status is None:
                 self._queue += self._loop.wait()
                 self._drain_queue()
         except Exception:
             for line in traceback.format_exc().splitlines():
-                self._journal.write(Level.ERROR, "", line)
+                self._log.write(Level.ERROR, "", line)
             return ExitStatus.BUG
-        return self._hands.leave_with
+        return self._exit_status
 
     def end(self) -> None:
-        """End all children, and take back what said how the daemon is."""
-        self._keeper.end_all()
+        """End all workers, and remove the status files."""
+        self._supervisor.end_all()
         self._status_files.remove()
 
     def _drain_queue(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""
         if self._queue:
             self._status_files.note_change()
-        while self._queue and self._hands.leave_with is None:
+        while self._queue and self._exit_status is None:
             fact = self._queue.popleft()
-            for order in self._owner.handle(fact, time.monotonic()):
-                self._queue += self._hands.carry_out(order)
+            for order in self._initiator.handle(fact, time.monotonic()):
+                self._queue += self._carry_out(order)
             if self._once and (status := outcome(fact)) is not None:
-                self._hands.leave_with = status
+                self._exit_status = status
         self._notifier.settled()
-        if self._once and self._hands.leave_with is None:
-            # Everything has been done in line, and there was no session to be had.
-            self._hands.leave_with = ExitStatus.SUCCESS
+        if self._once and self._exit_status is None:
+            # Every job has run inline, and no session came of them.
+            self._exit_status = ExitStatus.SUCCESS
+
+    def _carry_out(self, order: Order) -> Iterable[Fact]:
+        """Carry out ``order``; return the facts that come of it."""
+        result = self._dispatch(order)
+        if result is None:
+            return ()
+        return result if isinstance(result, Iterable) else (result,)
+
+    def _dispatch(self, order: Order) -> Iterable[Fact] | Fact | None:
+        """Call what carries out this kind of order."""
+        kernel, supervisor = self._kernel, self._supervisor
+        match order:
+            case orders.StartWorker():
+                # Inline, for --once, is without a fork.
+                return (supervisor.run_inline if self._once else supervisor.start)(order.job)
+            case orders.StopWorker():
+                supervisor.stop(order.job_id)
+            case orders.AskAgain():
+                supervisor.ask_again(order.job_id)
+            case orders.CloseSocket():
+                supervisor.close_socket(order.job_id)
+            case orders.StartSession():
+                return kernel.start_session(order, supervisor.take_socket(order.job_id))
+            case orders.ResumeSession():
+                return kernel.resume_session(order, supervisor.take_socket(order.job_id))
+            case orders.AdoptSession():
+                kernel.adopt(order.sid)
+            case orders.LearnCmdSn():
+                return kernel.learn_cmd_sn(order.sid)
+            case orders.ApplyTimeouts():
+                return kernel.apply_timeouts(order.sid, order.timeouts)
+            case orders.CheckDiskUsers():
+                return kernel.check_disks(order.sid, may_open=order.may_open)
+            case orders.CheckLunUsers():
+                return kernel.check_luns(order.sid, order.luns)
+            case orders.UnbindSession():
+                return kernel.unbind_session(order.sid)
+            case orders.SendLogout():
+                return kernel.send_logout(order.sid, order.session_tag)
+            case orders.DestroySession():
+                return kernel.destroy_session(order.sid)
+            case orders.ListSessions():
+                return kernel.list_sessions()
+            case orders.ReadConfiguration():
+                return self._read_files()
+            case orders.SaveBindings():
+                return self._bindings_file.save(order.text, order.keep_copy)
+            case orders.MakeLink():
+                return self._links.make(order.path, order.node, order.device)
+            case orders.RemoveLink():
+                return self._links.remove(order.path)
+            case orders.AnnounceDevice():
+                announce(order.device)
+            case orders.SetTimer():
+                self._loop.set_timer(order.timer, order.at)
+            case orders.CancelTimer():
+                self._loop.cancel_timer(order.timer)
+            case orders.Log():
+                self._log.write(order.level, order.log_prefix, order.text)
+            case orders.Leave():
+                self._exit_status = order.status
+            case _:
+                assert_never(order)
+        return None
+
+    def _read_files(self) -> tuple[Fact, ...]:
+        """Read the files of the administrator; bindings count only if the configuration does."""
+        self._notifier.reloading()
+        (configuration,) = self._configuration_files.read()
+        if isinstance(configuration, ConfigurationRefused):
+            return (configuration,)
+        return self._bindings_file.read(), configuration
 
     def _write_status(self, now: float) -> None:
-        """Let people and programs see how the daemon is."""
-        self._notifier.status(self._owner.status)
+        """Write what people and programs can see of the daemon."""
+        self._notifier.status(self._initiator.status)
         clock = time.time() - time.monotonic()
         failure = self._status_files.write(
-            lambda: self._owner.overview(
+            lambda: self._initiator.overview(
                 now, clock, version=__version__, pid=os.getpid(), basedir=self._basedir
             )
         )
         if failure:
-            self._journal.write(Level.WARNING, "", f"the status is not written: {failure}")
+            self._log.write(Level.WARNING, "", f"the status is not written: {failure}")

@@ -157,7 +157,7 @@ class DestroySession:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAtKernel:
+class ListSessions:
     """Read every session's state from sysfs."""
 
 
@@ -251,7 +251,7 @@ Order = (
     | UnbindSession
     | SendLogout
     | DestroySession
-    | LookAtKernel
+    | ListSessions
     | ReadConfiguration
     | SaveBindings
     | MakeLink

@@ -7,7 +7,7 @@ from iscsid.facts import Timer, TimerPurpose
 from iscsid.initiator.async_pdus import pdu_received
 from iscsid.initiator.reconciler import Handlers, Reconciler
 from iscsid.initiator.session_fsm import Event
-from iscsid.orders import LookAtKernel
+from iscsid.orders import ListSessions
 
 LOOK_SOON = 2.0
 """Seconds: an error sent just before we listened may precede the change of its state file."""
@@ -103,7 +103,7 @@ class KernelFacts:
 
     def look(self) -> None:
         self._look_ordered_at = self._outbox.turn
-        self._outbox.order(LookAtKernel())
+        self._outbox.order(ListSessions())
         self._outbox.set_timer(LOOK, LOOK_AGAIN)
 
     def _sessions_found(self, fact: facts.SessionsFound) -> None:

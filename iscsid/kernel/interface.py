@@ -117,7 +117,7 @@ class Kernel:
         has_no_socket = isinstance(self._connections[event.sid], (Stopped, Ended))
         return not (has_no_socket and isinstance(event, ConnectionLost))
 
-    def look(self) -> SessionsFound:
+    def list_sessions(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""
         return SessionsFound(self._sysfs.sessions(open_ports()))
 
@@ -194,7 +194,7 @@ class Kernel:
         uses = (use for device in devices for use in disk_users(device, may_open=may_open))
         return DiskUsersChecked(sid, tuple(uses))
 
-    def check_units(self, sid: int, luns: Collection[int]) -> LunUsersChecked:
+    def check_luns(self, sid: int, luns: Collection[int]) -> LunUsersChecked:
         """Find out who uses the disks of some LUNs; those that are gone are left out."""
         devices = [device for device in self._sysfs.devices(sid) if device.lun in luns]
         if why := self._must_not_open(sid):

@@ -38,8 +38,7 @@ LAW = {
     "workers": f"{VOCABULARY} process devices kernel",
     "login_check": f"{VOCABULARY} cli initiator process workers",
     "cli": f"__init__ {VOCABULARY} initiator process status devices",
-    "hands": f"{VOCABULARY} process devices kernel workers",
-    "daemon": f"__init__ {VOCABULARY} cli initiator process devices kernel workers hands status",
+    "daemon": f"__init__ {VOCABULARY} cli initiator process devices kernel workers status",
     "__main__": "__init__ errors exit_status cli login_check daemon",
 }
 """Each room, and the rooms it may import from besides itself."""

@@ -241,7 +241,7 @@ def test_a_logout_that_a_killed_daemon_began_is_finished() -> None:
     stage = Stage()
     stage.begin(configuration(), kernel_session(target_state="UNBOUND"))
     (look,) = stage.wait(TimerPurpose.CHECK_KERNEL)
-    assert look == orders.LookAtKernel()
+    assert look == orders.ListSessions()
     given = stage.tell(facts.SessionsFound((kernel_session(target_state="UNBOUND"),)))
     assert kinds(given) == ["SendLogout"]
 
@@ -266,7 +266,7 @@ def test_a_session_whose_number_belongs_to_another_target_is_left_alone() -> Non
 def test_events_that_were_lost_are_made_up_for_from_sysfs() -> None:
     stage = Stage()
     stage.up()
-    assert stage.tell(facts.EventsLost()) == [orders.LookAtKernel()]
+    assert stage.tell(facts.EventsLost()) == [orders.ListSessions()]
     failed = kernel_session(state="FAILED", connection_state="failed")
     stage.tell(facts.SessionsFound((failed,)))
     assert stage.said(DISK, "session is down")

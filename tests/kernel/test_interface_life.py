@@ -174,7 +174,7 @@ def test_events_of_an_adopted_session_are_ours(bench: Bench) -> None:
 def test_look_shows_all_sessions(bench: Bench) -> None:
     bench.start()
     bench.tree.add_session(8, 9, session=SESSION | {"ifacename": "default"})
-    assert [session.sid for session in bench.hand.look().sessions] == [1, 8]
+    assert [session.sid for session in bench.hand.list_sessions().sessions] == [1, 8]
 
 
 # --- the disks ----------------------------------------------------------------------------------
@@ -209,10 +209,10 @@ def test_only_the_disks_of_the_luns_in_question_are_looked_at(bench: Bench) -> N
         if lun != 4:
             (unit / f"block/sdx{'abcdefghij'[lun]}/holders/dm-3").mkdir()
     uses = ((3, ("/dev/sdxd is held by dm-3",)), (4, ()))
-    assert bench.hand.check_units(1, (3, 4, 5)) == LunUsersChecked(1, uses)
+    assert bench.hand.check_luns(1, (3, 4, 5)) == LunUsersChecked(1, uses)
     (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
     why = ("host101 is recovering from SCSI errors",)
-    assert bench.hand.check_units(1, (4,)) == LunUsersChecked(1, ((4, why),))
+    assert bench.hand.check_luns(1, (4,)) == LunUsersChecked(1, ((4, why),))
 
 
 def test_machine_without_the_interface_says_what_to_do() -> None:

@@ -192,7 +192,7 @@ class World:
                 if refusal is None and self.random.random() >= self.clumsiness:
                     self.later(0.1, facts.SessionDestroyed(sid))
                 return _some(refusal)
-            case orders.LookAtKernel():
+            case orders.ListSessions():
                 return [self.kernel.look()]
             case orders.ReadConfiguration():
                 return [facts.BindingsRead(self.bindings), self.configuration()]

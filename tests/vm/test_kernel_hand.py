@@ -50,7 +50,7 @@ def kernel(target: Target, image: Path) -> Iterator[Kernel]:
 
 def test_session_is_there_as_described(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
-    (found,) = kernel.look().sessions
+    (found,) = kernel.list_sessions().sessions
     assert (found.sid, found.host_no) == (session.sid, session.host_no)
     assert (found.target_name, found.session_tag) == (kernel_helpers.TARGET, kernel_helpers.MARKER)
     assert (found.state, found.connection_state, found.target_state) == (

@@ -103,7 +103,7 @@ def test_connection_that_breaks_again_during_the_login_is_recovered(kernel: Kern
         kernel_helpers.resume(kernel, session.sid, kernel_helpers.learn(kernel, session.sid))
         == session
     )
-    assert kernel.look().sessions[0].connection_state == "up"
+    assert kernel.list_sessions().sessions[0].connection_state == "up"
 
 
 def test_session_whose_target_is_gone_can_be_destroyed(tgtd: Tgtd, image: Path) -> None:
@@ -124,7 +124,7 @@ def test_adopting_sends_nothing_and_hears_everything(kernel: Kernel, image: Path
     kernel.close()
     before = _traffic(session.sid)
     with kernel_helpers.opened() as successor:
-        (found,) = successor.look().sessions
+        (found,) = successor.list_sessions().sessions
         successor.adopt(found.sid)
         assert _traffic(session.sid) == before
         disks.write_at_start(disk, b"adopted")
@@ -176,7 +176,7 @@ def test_half_made_session_can_be_adopted_and_destroyed(
     make: Callable[[RequestSocket], int], kernel: Kernel
 ) -> None:
     sid = _leave(make)
-    assert [session.sid for session in kernel.look().sessions] == [sid]
+    assert [session.sid for session in kernel.list_sessions().sessions] == [sid]
     kernel.adopt(sid)
     kernel_helpers.until_destroyed(kernel, sid)
     assert session_ids() == []
@@ -210,7 +210,7 @@ def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
     with kernel_helpers.opened() as successor:
         assert successor.unbind_session(session.sid) is None
         assert kernel_helpers.until_event(successor, SessionUnbound) == SessionUnbound(session.sid)
-        assert successor.look().sessions[0].target_state == "UNBOUND"
+        assert successor.list_sessions().sessions[0].target_state == "UNBOUND"
 
 
 def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
@@ -230,5 +230,5 @@ def test_persistent_portal_is_the_one_it_was_told(kernel: Kernel) -> None:
     sock, description = kernel_helpers.log_in(cmd_sn=cmd_sn)
     moved = replace(description, portal=Portal("2001:db8::5", 3261))
     assert kernel.resume_session(kernel_helpers.resume_order(session.sid, moved), sock) == session
-    (found,) = kernel.look().sessions
+    (found,) = kernel.list_sessions().sessions
     assert found.persistent_portal == Portal("2001:db8::5", 3261)
