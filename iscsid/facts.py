@@ -11,7 +11,7 @@ from iscsid.errors import Failure
 from iscsid.jobs import JobId
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.protocol.parameters import LoginResult
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 
 # --- from files and links -----------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class CmdSnLearned:
 
     sid: int
     cmd_sn: int
-    identities: tuple[Identity, ...] = ()
+    identities: tuple[LunIdentity, ...] = ()
     """What its LUNs have said of themselves, as far as the kernel has asked."""
 
 

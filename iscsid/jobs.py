@@ -12,7 +12,7 @@ from typing import NewType
 from iscsid.config.settings import Timeouts
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 
 JobId = NewType("JobId", int)
 """Unique for the life of the daemon."""
@@ -50,7 +50,7 @@ class LoginJob:
     tcp_window_size: int
     deadline: float
     """Seconds for resolving, connecting and login; 0 is no limit."""
-    identities: tuple[Identity, ...] = ()
+    identities: tuple[LunIdentity, ...] = ()
     """What the kernel knows of the LUNs it has: they are asked before the socket is handed back."""
     only_try: bool = False
     """Log out again instead of handing back the socket."""

@@ -5,11 +5,16 @@ Pure. ``parse_configuration`` makes it; the owner asks it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from iscsid.config.diagnostics import Diagnostic
-from iscsid.config.entries import ParsedFile
+from iscsid.config.consistency import check, notes
+from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic
+from iscsid.config.grammar import EntryKind, ParsedFile
+from iscsid.config.lexer import decode, lex
+from iscsid.config.parser import Parser
+from iscsid.config.resolve import Resolver, discovery_settings, static_target
 from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTarget
 from iscsid.protocol.names import IscsiName, Portal
 
@@ -44,3 +49,36 @@ class Configuration:
         the file names itself.
         """
         return self.resolver(target_name, portal, discovered_at)
+
+
+_SECRET = re.compile(r"^[ \t]*\w*password", re.IGNORECASE | re.MULTILINE)
+"""A line that holds a secret, or was meant to: broken lines count too."""
+
+
+def parse_configuration(text: str | bytes, filename: str) -> Configuration:
+    """Return what the text of /etc/iscsi.conf says.
+
+    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with every complaint there is,
+    and nothing else whatever the text.
+    """
+    decoded = decode(text, filename)
+    if isinstance(decoded, Diagnostic):
+        raise ConfigurationErrors([decoded])
+    has_secrets = _SECRET.search(decoded) is not None
+    reader = Parser(filename)
+    contents = reader.read(lex(decoded, filename))
+    diagnostics = reader.diagnostics + check(contents)
+    if diagnostics:
+        raise ConfigurationErrors(diagnostics, has_secrets=has_secrets)
+    return Configuration(
+        discoveries=tuple(
+            discovery_settings(entry)
+            for entry in contents.entries
+            if entry.kind is EntryKind.DISCOVERY
+        ),
+        static_targets=tuple(static_target(entry) for entry in contents.entries if entry.addresses),
+        resolver=Resolver(contents),
+        contents=contents,
+        notes=(*reader.notes, *notes(contents)),
+        has_secrets=has_secrets,
+    )

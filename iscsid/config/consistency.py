@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from iscsid.config.diagnostics import Diagnostic
-from iscsid.config.entries import INVALID, Entry, EntryKind, ParsedFile, Setting, Settings
+from iscsid.config.grammar import INVALID, ConfigEntry, EntryKind, ParsedFile, Setting, Settings
 from iscsid.config.keywords import BY_FIELD
 from iscsid.secret import Secret
 
@@ -43,7 +43,9 @@ def notes(contents: ParsedFile) -> list[Diagnostic]:
     ]
 
 
-def _complaint(contents: ParsedFile, at: Setting | Entry, what: str, expected: str) -> Diagnostic:
+def _diagnostic_at(
+    contents: ParsedFile, at: Setting | ConfigEntry, what: str, expected: str
+) -> Diagnostic:
     return Diagnostic(contents.filename, at.line, at.column, what, expected=expected)
 
 
@@ -53,7 +55,7 @@ def _doubled_entries(contents: ParsedFile) -> Iterator[Diagnostic]:
         line = first.setdefault((entry.kind, entry.subject), entry.line)
         if line != entry.line:
             what = f"{entry.kind.value} {entry.subject} has an entry already, on line {line}"
-            yield _complaint(contents, entry, what, "one entry for each")
+            yield _diagnostic_at(contents, entry, what, "one entry for each")
 
 
 def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
@@ -67,25 +69,25 @@ def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
         if first.value > most.value:
             where = f"of line {most.line}" if most.line else "(the default)"
             what = f"FirstBurstLength {first.value} exceeds MaxBurstLength {most.value} {where}"
-            yield _complaint(contents, first, what, f"at most {most.value}")
+            yield _diagnostic_at(contents, first, what, f"at most {most.value}")
 
 
 def _credentials(contents: ParsedFile) -> Iterator[Diagnostic]:
     """Complain of half pairs, and of targets that shall prove themselves one-sidedly."""
     used: set[int] = set()
     for entry in contents.entries:
-        for settings in _usable_credentials(entry):
+        for settings in _credential_sets(entry):
             used.update(setting.line for setting in settings.values())
-            yield from _judge_credentials(
+            yield from _check_credentials(
                 contents, settings, f" for {entry.kind.value} {entry.subject}"
             )
     # A global name that each entry completes with a secret of its own is not half a pair.
-    for diagnostic in _judge_credentials(contents, contents.globals, ""):
+    for diagnostic in _check_credentials(contents, contents.globals, ""):
         if diagnostic.line not in used:
             yield diagnostic
 
 
-def _usable_credentials(entry: Entry) -> Iterator[Settings]:
+def _credential_sets(entry: ConfigEntry) -> Iterator[Settings]:
     """Yield the settings whose credentials a session may come to use.
 
     Those below a TargetName must be whole by themselves: which DiscoveryAddress will report the
@@ -97,7 +99,7 @@ def _usable_credentials(entry: Entry) -> Iterator[Settings]:
         yield {**entry.inherited, **entry.own}
 
 
-def _judge_credentials(
+def _check_credentials(
     contents: ParsedFile, settings: Settings, where: str
 ) -> Iterator[Diagnostic]:
     given = {
@@ -110,11 +112,11 @@ def _judge_credentials(
             if present in given and absent not in given:
                 missing = BY_FIELD[absent].name
                 what = f"{BY_FIELD[present].name} without {missing}{where}"
-                yield _complaint(contents, given[present], what, missing)
+                yield _diagnostic_at(contents, given[present], what, missing)
     if given.keys() & set(INCOMING) and not given.keys() & set(OUTGOING):
         at = next(given[field] for field in INCOMING if field in given)
         what = f"the target shall prove itself, but the initiator has no credentials{where}"
-        yield _complaint(contents, at, what, "OutgoingUsername and OutgoingPassword as well")
+        yield _diagnostic_at(contents, at, what, "OutgoingUsername and OutgoingPassword as well")
 
 
 def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
@@ -131,7 +133,7 @@ def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
         outgoing = seen[OUTGOING[1]].get(secret)
         if outgoing:
             what = f"the IncomingPassword is the OutgoingPassword of line {outgoing.line}"
-            yield _complaint(contents, incoming, what, "two different secrets")
+            yield _diagnostic_at(contents, incoming, what, "two different secrets")
 
 
 def _collect_secrets(settings: Settings, seen: dict[str, dict[Secret, Setting]]) -> None:

@@ -12,13 +12,19 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from iscsid.config.build_settings import AUTHENTICATION_FIELDS
 from iscsid.config.configuration import Configuration
 from iscsid.config.diagnostics import LONGEST_LINE
-from iscsid.config.entries import Entry, EntryKind, Setting, Settings
-from iscsid.config.grammar import SCOPE_OF, Keyword, Scope
+from iscsid.config.grammar import (
+    SCOPE_OF,
+    ConfigEntry,
+    EntryKind,
+    Keyword,
+    Scope,
+    Setting,
+    Settings,
+)
 from iscsid.config.keywords import BY_FIELD
-from iscsid.config.resolve import Resolver
+from iscsid.config.resolve import AUTHENTICATION_FIELDS, Resolver
 from iscsid.config.values import ALGORITHM_NAMES, MASK
 from iscsid.protocol.names import IscsiName, TargetAddress
 from iscsid.protocol.printable import printable
@@ -88,7 +94,7 @@ class _Report:
             settings = self._effective(self._found(name, {}), Scope.TARGET)
             yield Section(EntryKind.TARGET.value, name, DEFAULT, (), settings)
 
-    def _static_target(self, entry: Entry) -> Iterator[Section]:
+    def _static_target(self, entry: ConfigEntry) -> Iterator[Section]:
         """Yield one section for all addresses at which the same holds: Subnets can differ."""
         alike: dict[str, tuple[Settings, list[TargetAddress]]] = {}
         for address in entry.addresses:
@@ -108,7 +114,7 @@ class _Report:
 
     def _section(
         self,
-        entry: Entry,
+        entry: ConfigEntry,
         settings: Mapping[str, Setting | None],
         addresses: Iterable[TargetAddress] = (),
     ) -> Section:

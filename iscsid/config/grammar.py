@@ -1,13 +1,81 @@
-"""The shape of the keyword table: what a row says of a keyword, and where one may stand. Pure."""
+"""What a configuration file holds, once read: global settings and entries, each with its origin.
+
+An entry is a DiscoveryAddress, a TargetName or a Subnet with the settings below it. It remembers
+the globals that were in force where it stands: a later global does not reach back. Pure values;
+where a setting stands does not count when two of them are compared.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Flag, auto
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
 from typing import Any
 
-from iscsid.config.entries import EntryKind
+from iscsid.config.addresses import Network
 from iscsid.config.values import Syntax
+from iscsid.protocol.names import IscsiName, Portal, TargetAddress
+
+
+class EntryKind(Enum):
+    """What an entry is about; the value is the keyword that opens it."""
+
+    DISCOVERY = "DiscoveryAddress"
+    TARGET = "TargetName"
+    SUBNET = "Subnet"
+
+
+INVALID = object()
+"""The value of a setting whose line could not be used: something was said, but not what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it was said; line 0: nowhere, it is the default."""
+
+    value: Any
+    """Of the type that the keyword's syntax makes."""
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+    @property
+    def is_default(self) -> bool:
+        return self.line == 0
+
+
+Settings = Mapping[str, Setting]
+"""Settings by field, as ``keywords`` names them: ``header_digest``, ``timeouts.login``, ..."""
+
+Subject = Portal | IscsiName | Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigEntry:
+    """One entry of the file."""
+
+    kind: EntryKind
+    subject: Subject
+    own: Settings
+    """What its own lines say."""
+    inherited: Settings
+    """The globals in force where it stands, as far as this kind of entry can hold them."""
+    addresses: tuple[TargetAddress, ...] = ()
+    """A target's own addresses: with them it needs no discovery."""
+    spelling: str = ""
+    """A target's name as the file writes it, where that is not its normalised form."""
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedFile:
+    """All that a file says. Subjects of one kind differ from one another."""
+
+    filename: str = field(default="", compare=False)
+    entries: tuple[ConfigEntry, ...] = ()
+    """In the order of the file."""
+    globals: Settings = field(default_factory=dict)
+    """Those in force at the end of the file, defaults included."""
 
 
 class Scope(Flag):

@@ -59,7 +59,7 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
                 case "initiatoralias":
                     alias = _parse_alias(line.value)
                 case _:
-                    diagnostics.append(_complaint_of_keyword(line, filename))
+                    diagnostics.append(_unknown_keyword(line, filename))
         except InvalidName as error:
             place = (filename, line.number, line.value_column)
             diagnostics.append(Diagnostic(*place, f"{line.keyword}: {error.what}", line.value))
@@ -80,7 +80,7 @@ def _parse_alias(text: str) -> str:
     return text
 
 
-def _complaint_of_keyword(line: Line, filename: str) -> Diagnostic:
+def _unknown_keyword(line: Line, filename: str) -> Diagnostic:
     place = (filename, line.number, line.column)
     if line.keyword.lower() == "generatename":
         # Linux-iSCSI's start script replaced this line by a name; a daemon does not edit /etc.

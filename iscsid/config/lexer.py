@@ -72,44 +72,44 @@ def lex(text: str, filename: str) -> Iterator[Line]:
             start = len(content) - len(body)
             indentation = sum(TAB_WIDTH if blank == "\t" else 1 for blank in content[:start])
             try:
-                yield _take_apart(content, start, number, indentation)
-            except _Flaw as flaw:
+                yield _parse_line(content, start, number, indentation)
+            except _BrokenLine as flaw:
                 place = (filename, number, flaw.at + 1)
                 diagnostic = Diagnostic(*place, flaw.what, flaw.word, flaw.expected)
                 word = _first_word(content, start)
                 yield Line(number, indentation, start + 1, word, start + 1, "", False, diagnostic)
 
 
-class _Flaw(Exception):
+class _BrokenLine(Exception):
     """A line that cannot be taken apart; ``at`` counts from 0."""
 
     def __init__(self, at: int, what: str, expected: str, word: str = "") -> None:
         self.at, self.what, self.expected, self.word = at, what, expected, word
 
 
-def _take_apart(content: str, start: int, number: int, indentation: int) -> Line:
+def _parse_line(content: str, start: int, number: int, indentation: int) -> Line:
     control = _CONTROL.search(content)
     if control:
         what = f"the control character {quoted(control.group())}"
-        raise _Flaw(control.start(), what, "printable text")
+        raise _BrokenLine(control.start(), what, "printable text")
     equals = content.find("=")
     if equals < 0:
         raise _without_equals(content, start)
     keyword = content[start:equals].rstrip(_BLANKS)
     _refuse_disguised_blanks(content, start, start + len(keyword))
     if not keyword:
-        raise _Flaw(start, "no keyword before '='", "Keyword=value")
+        raise _BrokenLine(start, "no keyword before '='", "Keyword=value")
     value_at = len(content) - len(content[equals + 1 :].lstrip(_BLANKS))
     is_quoted = content[value_at : value_at + 1] == '"'
     value = _quoted(content, value_at) if is_quoted else _unquoted(content, equals + 1, value_at)
     return Line(number, indentation, start + 1, keyword, value_at + 1, value, is_quoted)
 
 
-def _without_equals(content: str, start: int) -> _Flaw:
+def _without_equals(content: str, start: int) -> _BrokenLine:
     # Only the first word is shown: the rest of such a line may well be a secret.
     _refuse_disguised_blanks(content, start, len(content))
     word = _first_word(content, start)
-    return _Flaw(start, f"no '=' after {quoted(word)}", "Keyword=value", word)
+    return _BrokenLine(start, f"no '=' after {quoted(word)}", "Keyword=value", word)
 
 
 def _refuse_disguised_blanks(content: str, start: int, end: int) -> None:
@@ -121,7 +121,7 @@ def _refuse_disguised_blanks(content: str, start: int, end: int) -> None:
         if unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cf") and character != " ":
             name = unicodedata.name(character, "unnamed").lower()
             what = f"an invisible character, U+{ord(character):04X} ({name})"
-            raise _Flaw(start + offset, what, "an ordinary blank, or nothing")
+            raise _BrokenLine(start + offset, what, "an ordinary blank, or nothing")
 
 
 def _unquoted(content: str, after_equals: int, value_at: int) -> str:
@@ -131,7 +131,7 @@ def _unquoted(content: str, after_equals: int, value_at: int) -> str:
         expected = "Keyword=value"
         if comment:
             expected += ' (a value that begins with "#" needs quotes)'
-        raise _Flaw(after_equals, "no value after '='", expected)
+        raise _BrokenLine(after_equals, "no value after '='", expected)
     _refuse_disguised_blanks(content, value_at, end)
     return content[value_at:end].rstrip(_BLANKS)
 
@@ -142,14 +142,16 @@ def _quoted(content: str, opening: int) -> str:
     while True:
         closing = content.find('"', position)
         if closing < 0:
-            raise _Flaw(opening, "the quote that opens here is never closed", "a closing quote")
+            raise _BrokenLine(
+                opening, "the quote that opens here is never closed", "a closing quote"
+            )
         if content[closing + 1 : closing + 2] != '"':
             break
         position = closing + 2
     rest = content[closing + 1 :].lstrip(_BLANKS)
     if rest and not rest.startswith("#"):
         expected = 'the end of the line (a quote inside quotes is written "")'
-        raise _Flaw(len(content) - len(rest), "text after the closing quote", expected)
+        raise _BrokenLine(len(content) - len(rest), "text after the closing quote", expected)
     return content[opening + 1 : closing].replace('""', '"')
 
 

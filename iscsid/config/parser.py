@@ -11,11 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from iscsid.config import obsolete
+from iscsid.config import foreign_keywords
 from iscsid.config.addresses import TARGET_ADDRESS
 from iscsid.config.diagnostics import Diagnostic, nearest, quoted
-from iscsid.config.entries import INVALID, Entry, EntryKind, ParsedFile, Setting
-from iscsid.config.grammar import PLACES, SCOPE_OF, Keyword, Scope
+from iscsid.config.grammar import (
+    INVALID,
+    PLACES,
+    SCOPE_OF,
+    ConfigEntry,
+    EntryKind,
+    Keyword,
+    ParsedFile,
+    Scope,
+    Setting,
+)
 from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS
 from iscsid.config.lexer import Line
 from iscsid.config.values import InvalidValue, Syntax
@@ -36,12 +45,12 @@ class _OpenEntry:
     """With the lines they stand on."""
     judges_values: bool = True
 
-    def close(self) -> Entry | None:
+    def close(self) -> ConfigEntry | None:
         if self.kind is None or self.subject is INVALID:
             return None
         line = self.opened_by
         is_spelt_otherwise = self.kind is EntryKind.TARGET and line.value != self.subject
-        return Entry(
+        return ConfigEntry(
             kind=self.kind,
             subject=self.subject,
             own=self.own,
@@ -63,7 +72,7 @@ class Parser:
         """What entries of each kind take over from the globals as they are now."""
         self._unused: set[str] = set()
         """Fields of globals that no entry follows yet."""
-        self._entries: list[Entry] = []
+        self._entries: list[ConfigEntry] = []
         self._entry: _OpenEntry | None = None
         self.diagnostics: list[Diagnostic] = []
         self.notes: list[Diagnostic] = []
@@ -80,15 +89,15 @@ class Parser:
         if self._entry and line.indentation <= self._entry.opened_by.indentation:
             self._close_entry()
         row = BY_NAME.get(line.keyword.lower())
-        if row is None and line.keyword.lower() in obsolete.BY_NAME:
-            self._read_obsolete(line, obsolete.BY_NAME[line.keyword.lower()])
+        if row is None and line.keyword.lower() in foreign_keywords.BY_NAME:
+            self._read_obsolete(line, foreign_keywords.BY_NAME[line.keyword.lower()])
             return
         if row is None:
             line, row = self._guess(line)
         if line.flaw:
             self.diagnostics.append(line.flaw)
         if row is None:
-            self._read_foreign(line)
+            self._read_unknown(line)
         elif row.opens and not self._is_own_address(row):
             self._open(line, row, row.opens)
         elif self._entry is None:
@@ -147,12 +156,12 @@ class Parser:
         elif SCOPE_OF[entry.kind] not in row.scope:
             here = f"{PLACES[SCOPE_OF[entry.kind]]} (line {entry.opened_by.number})"
             allowed = [place for scope, place in PLACES.items() if scope in row.scope]
-            self._complain(line, f"{row.name} cannot stand {here}", " or ".join(allowed))
+            self._report(line, f"{row.name} cannot stand {here}", " or ".join(allowed))
         elif row.opens:
             self._add_address(entry, line)
         elif row.field in entry.own:
             what = f"{row.name} stands twice in this entry, first on line"
-            self._complain(line, f"{what} {entry.own[row.field].line}", "one of the two lines")
+            self._report(line, f"{what} {entry.own[row.field].line}", "one of the two lines")
         else:
             entry.own[row.field] = self._setting(line, row)
 
@@ -160,7 +169,7 @@ class Parser:
         address = self._value(line, TARGET_ADDRESS)
         if address in entry.addresses:
             what = f"this target has the address {address} already, on line"
-            self._complain(line, f"{what} {entry.addresses[address]}", "one of the two lines")
+            self._report(line, f"{what} {entry.addresses[address]}", "one of the two lines")
         elif address is not INVALID:
             entry.addresses[address] = line.number
 
@@ -176,14 +185,14 @@ class Parser:
         self._inherited.clear()
         self._unused.add(row.field)
 
-    def _read_foreign(self, line: Line) -> None:
+    def _read_unknown(self, line: Line) -> None:
         # It may be meant to open an entry: what is indented below is no global then.
         if self._entry is None:
             self._entry = _OpenEntry(line)
 
     def _read_obsolete(self, line: Line, name: str) -> None:
-        self._note(line, f"{name} has no effect: {obsolete.NO_LONGER[name]}")
-        if name in obsolete.OPENED_ENTRIES_ONCE:
+        self._note(line, f"{name} has no effect: {foreign_keywords.WITHOUT_EFFECT[name]}")
+        if name in foreign_keywords.OPENED_ENTRIES:
             self._close_entry()
             self._entry = _OpenEntry(line, judges_values=False)
 
@@ -206,15 +215,15 @@ class Parser:
             return INVALID
         try:
             return syntax.parse(line.value)
-        except InvalidValue as misfit:
-            what = f"{line.keyword}: {misfit.why}"
+        except InvalidValue as invalid:
+            what = f"{line.keyword}: {invalid.why}"
             word = "" if syntax.is_secret else line.value
             place = (self._filename, line.number, line.value_column)
-            diagnostic = Diagnostic(*place, what, word, syntax.expected, misfit.suggestion)
+            diagnostic = Diagnostic(*place, what, word, syntax.expected, invalid.suggestion)
             self.diagnostics.append(diagnostic)
             return INVALID
 
-    def _complain(self, line: Line, what: str, expected: str) -> None:
+    def _report(self, line: Line, what: str, expected: str) -> None:
         if not line.flaw:
             place = (self._filename, line.number, line.column)
             self.diagnostics.append(Diagnostic(*place, what, line.keyword, expected))

@@ -17,7 +17,7 @@ from pathlib import Path
 from iscsid.errors import IscsidError, Retry
 from iscsid.facts import KernelSession
 from iscsid.protocol.names import DEFAULT_PORT, Portal
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 
 _DRIVER = "iscsi_tcp"
 _HOST = re.compile(r"/host(\d+)/session\d+/")
@@ -155,7 +155,7 @@ class Sysfs:
         devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
         return sorted(devices, key=lambda device: device.lun)
 
-    def identities(self, sid: int) -> tuple[Identity, ...]:
+    def identities(self, sid: int) -> tuple[LunIdentity, ...]:
         """Return what the logical units of a session said of themselves, as far as it is known."""
         pages = ((device.lun, device.identity_page()) for device in self.devices(sid))
         return tuple((lun, page) for lun, page in pages if page)

@@ -23,7 +23,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.link_table import LinkTable, announcements
 from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
-from iscsid.protocol.vpd import exchanged
+from iscsid.protocol.vpd import changed_identity
 
 DeviceFact = (
     DeviceAppeared | DeviceVanished | DevicesEnumerated | LinksFound | LinkNotMade | LinkNotRemoved
@@ -233,7 +233,7 @@ class DeviceLinks:
             return []
         unit.is_told = True
         text = (
-            f"{directory}: {exchanged(unit.identity, unit.seen)}; its links are removed. "
+            f"{directory}: {changed_identity(unit.identity, unit.seen)}; its links are removed. "
             "If the exchange is meant, send SIGHUP to accept it"
         )
         return [Log(Level.ERROR, session.log_prefix, text)]

@@ -32,7 +32,7 @@ from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
 from iscsid.jobs import JobId
 from iscsid.orders import ApplyTimeouts, CloseSocket
 from iscsid.protocol.names import IscsiName
-from iscsid.protocol.vpd import Identity as LunIdentity
+from iscsid.protocol.vpd import LunIdentity
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 
 from iscsid.errors import ConnectionFailed, KernelError
 from iscsid.kernel.connection import Bound, Connections
-from iscsid.protocol.bhs import BHS_LENGTH
 from iscsid.protocol.codes import Stage
 from iscsid.protocol.parameters import Isid
-from iscsid.protocol.pdu import LoginRequest
+from iscsid.protocol.pdu import BHS_LENGTH, LoginRequest
 
 _DEADLINE = 2.0
 """Seconds, for each wait."""

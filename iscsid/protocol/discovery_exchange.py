@@ -1,23 +1,20 @@
-"""The exchange on a discovery session, from SendTargets to Logout, without the socket.
+"""What a target may tell a discovery session of its own accord (RFC 7143, section 11.9.1). Pure.
 
-A driver sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
-``receive_data()``, and takes records, notes and events whenever it likes, until there is an
-``outcome``. After ANSWERED it may ``ask_again()`` on a session that is kept, or ``log_out()``.
-Pure: when to give up waiting is the driver's business.
+It should not, and may simply drop the connection (RFC 7143, section 7.4.3); one that speaks all the
+same is listened to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from iscsid.errors import ProtocolError
 from iscsid.protocol import serial
-from iscsid.protocol.codes import RESERVED_TAG, LogoutOutcome
-from iscsid.protocol.discovery_events import DiscoveryEvent, event_of
+from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, LogoutOutcome
 from iscsid.protocol.names import DiscoveryRecord, Portal
-from iscsid.protocol.notes import Notes
 from iscsid.protocol.parameters import Digest, LoginResult
 from iscsid.protocol.pdu import (
     AsyncMessage,
@@ -26,16 +23,55 @@ from iscsid.protocol.pdu import (
     NopIn,
     Pdu,
     Reject,
-    Response,
+    ResponsePdu,
     TextRequest,
     TextResponse,
     answer_to_ping,
     opcode_of,
 )
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu_reader import PduReader
+from iscsid.protocol.printable import Notes
 from iscsid.protocol.sendtargets import SendTargetsAnswer
 from iscsid.protocol.text import format_pairs
 from iscsid.protocol.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutRequested:
+    """The target wants us to log out within so many seconds."""
+
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDropped:
+    """The target drops the connection; it may be back after ``time2wait`` seconds."""
+
+    time2wait: int
+    time2retain: int
+
+
+@dataclass(frozen=True, slots=True)
+class SomethingChanged:
+    """The target reports an event: asking again may bring another answer."""
+
+
+DiscoveryEvent = LogoutRequested | ConnectionDropped | SomethingChanged
+
+
+def event_of(pdu: AsyncMessage) -> DiscoveryEvent | None:
+    """Say what an Asynchronous Message means for a discovery session."""
+    match pdu.async_event:
+        case AsyncEvent.LOGOUT_REQUESTED | AsyncEvent.NEGOTIATION_REQUESTED:
+            # We never negotiate anew; logging out and in is the standard's other way.
+            return LogoutRequested(pdu.parameter3)
+        case AsyncEvent.CONNECTION_DROPPED | AsyncEvent.SESSION_DROPPED:
+            return ConnectionDropped(pdu.parameter2, pdu.parameter3)
+        case AsyncEvent.TASKS_ABORTED:
+            return None
+        case _:
+            return SomethingChanged()
+
 
 MAX_PDU_LENGTH = 2 << 20
 """Octets of data in one PDU. Far more than we declare, for istgt heeds no declaration and sends
@@ -155,12 +191,12 @@ class DiscoveryExchange:
     def _receive_pdu(self, pdu: Pdu) -> None:
         self.trace.received(pdu)
         row = _ROWS[self._phase].get(type(pdu))
-        if row is None or not isinstance(pdu, Response):
+        if row is None or not isinstance(pdu, ResponsePdu):
             raise ProtocolError(f"a PDU ({pdu.opcode}) came {self._phase.value}")
         self._acknowledge(pdu)
         row(self, pdu)
 
-    def _acknowledge(self, pdu: Response) -> None:
+    def _acknowledge(self, pdu: ResponsePdu) -> None:
         """Keep ExpStatSN and CmdSN in step.
 
         Nothing hangs on a gap in StatSN here, where one TCP connection brings all in order, so it
@@ -236,7 +272,7 @@ class DiscoveryExchange:
 
     # --- helpers --------------------------------------------------------------------------------
 
-    def _check_task_tag(self, pdu: Response) -> None:
+    def _check_task_tag(self, pdu: ResponsePdu) -> None:
         if pdu.initiator_task_tag != self._initiator_task_tag:
             raise ProtocolError(
                 f"a PDU ({pdu.opcode}) has the task tag {pdu.initiator_task_tag:#x}, "

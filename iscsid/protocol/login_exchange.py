@@ -55,10 +55,10 @@ class LoginExchange:
     ) -> None:
         self._plan = plan
         self.trace = Trace()
-        self._dialogue = LoginFraming(plan, self.trace, max_rounds=max_rounds, max_bytes=max_bytes)
+        self._framing = LoginFraming(plan, self.trace, max_rounds=max_rounds, max_bytes=max_bytes)
         self._negotiation = OperationalNegotiation(plan)
         self._security = security_negotiation(plan.authentication, random_octets)
-        self._security_heard: set[str] = set()
+        self._security_seen: set[str] = set()
         self._stage = Stage.SECURITY_NEGOTIATION
         self._result: LoginResult | Redirection | None = None
         self._has_failed = False
@@ -80,18 +80,18 @@ class LoginExchange:
 
         Zero when the login is over: what follows belongs to the kernel.
         """
-        return 0 if self._is_over else self._dialogue.bytes_wanted
+        return 0 if self._is_over else self._framing.bytes_wanted
 
     def data_to_send(self) -> bytes:
         """Return what is to be sent now, and forget it."""
-        return self._dialogue.data_to_send()
+        return self._framing.data_to_send()
 
     def receive_data(self, data: bytes) -> None:
         """Take at most ``bytes_wanted`` octets from the target."""
         if self._is_over:
             raise RuntimeError("the login is over")
         try:
-            answer = self._dialogue.receive_data(data)
+            answer = self._framing.receive_data(data)
             if answer is not None:
                 self._receive(answer)
         except IscsidError:
@@ -102,11 +102,11 @@ class LoginExchange:
         """Return what it means that the target closed the connection now, as an exception."""
         self._has_failed = True
         is_security = self._stage is Stage.SECURITY_NEGOTIATION
-        if is_security and self._dialogue.is_between_pdus:
-            told = self._security.error_for_close(has_answered=self._dialogue.has_answered)
+        if is_security and self._framing.is_between_pdus:
+            told = self._security.error_for_close(has_answered=self._framing.has_answered)
             if told is not None:
                 return told
-        where = "instead of answering" if self._dialogue.is_between_pdus else "within its answer to"
+        where = "instead of answering" if self._framing.is_between_pdus else "within its answer to"
         return ConnectionFailed(
             f"the target closed the connection {where} a Login Request ({self._stage})",
             advice="look into the target's log",
@@ -125,24 +125,24 @@ class LoginExchange:
             self._stage = Stage.OPERATIONAL_NEGOTIATION
             self._ask_operational(identity + self._negotiation.offers())
         else:
-            turn = self._security.opening()
-            self._ask_security(identity + turn.pairs, transit=turn.transit)
+            reply = self._security.opening()
+            self._ask_security(identity + reply.pairs, transit=reply.transit)
 
     def _ask_security(self, pairs: Pairs, *, transit: bool) -> None:
         next_stage = Stage.OPERATIONAL_NEGOTIATION if transit else None
-        self._dialogue.ask(pairs, Stage.SECURITY_NEGOTIATION, next_stage)
+        self._framing.ask(pairs, Stage.SECURITY_NEGOTIATION, next_stage)
 
     def _ask_operational(self, pairs: Pairs) -> None:
         """Send what we have, and ask for the end of the login every time: we are done first."""
-        self._dialogue.ask(pairs, Stage.OPERATIONAL_NEGOTIATION, Stage.FULL_FEATURE_PHASE)
+        self._framing.ask(pairs, Stage.OPERATIONAL_NEGOTIATION, Stage.FULL_FEATURE_PHASE)
 
     def _receive(self, answer: Answer) -> None:
         if answer.status != SUCCESS:
-            self._receive_refusal(answer)
+            self._receive_failure(answer)
         else:
             _RECEIVE[self._stage](self, answer)
 
-    def _receive_refusal(self, answer: Answer) -> None:
+    def _receive_failure(self, answer: Answer) -> None:
         if explain(answer.status).consequence is Consequence.FOLLOW:
             self._result = read_redirection(answer.status, answer.pairs)
         elif self._stage is Stage.SECURITY_NEGOTIATION:
@@ -153,13 +153,13 @@ class LoginExchange:
 
     def _receive_security(self, answer: Answer) -> None:
         keys, others = self._divide(answer.pairs)
-        turn = self._security.receive(keys, transit=answer.transit)
+        reply = self._security.receive(keys, transit=answer.transit)
         answers = self._negotiation.receive(others)
         if answer.transit:
             self._stage = Stage.OPERATIONAL_NEGOTIATION
             self._ask_operational(answers + self._negotiation.offers())
         else:
-            self._ask_security(turn.pairs + answers, transit=turn.transit)
+            self._ask_security(reply.pairs + answers, transit=reply.transit)
 
     def _receive_operational(self, answer: Answer) -> None:
         keys, others = self._divide(answer.pairs)
@@ -180,7 +180,7 @@ class LoginExchange:
             isid=self._plan.isid,
             tsih=tsih,
             cmd_sn=self._plan.cmd_sn,
-            exp_stat_sn=self._dialogue.exp_stat_sn,
+            exp_stat_sn=self._framing.exp_stat_sn,
             target_alias=self._negotiation.target_alias,
             target_portal_group_tag=self._negotiation.target_portal_group_tag,
             parameters=self._negotiation.agreed(),
@@ -194,10 +194,10 @@ class LoginExchange:
         for name, value in pairs:
             if name not in SECURITY_KEYS:
                 others.append((name, value))
-            elif name in self._security_heard:
+            elif name in self._security_seen:
                 raise ProtocolError(f"{name} came a second time", section="6.3")
             else:
-                self._security_heard.add(name)
+                self._security_seen.add(name)
                 security[name] = value
         return security, tuple(others)
 

@@ -15,7 +15,7 @@ from iscsid.protocol.codes import Stage
 from iscsid.protocol.login_status import SUCCESS
 from iscsid.protocol.parameters import LoginPlan
 from iscsid.protocol.pdu import LoginRequest, LoginResponse, Pdu, Reject
-from iscsid.protocol.reader import DEFAULT_MAX_DATA_SEGMENT_LENGTH, PduReader
+from iscsid.protocol.pdu_reader import DEFAULT_MAX_DATA_SEGMENT_LENGTH, PduReader
 from iscsid.protocol.text import (
     Pairs,
     TextAssembler,

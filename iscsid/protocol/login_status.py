@@ -31,7 +31,7 @@ class Consequence(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class LoginStatus:
     """One row: ``retry`` is what holds for the next attempt when this one has failed."""
 
     words: str
@@ -48,102 +48,102 @@ _CREDENTIALS = "compare the user name and the password with what the target has 
 _PARAMETERS = "compare the parameters set in /etc/iscsi.conf with what the target supports"
 _TARGET_LOG = "look into the target's log"
 
-STATUSES: dict[int, Status] = {
-    SUCCESS: Status("success", Consequence.GO_ON, _RETRY),
-    MOVED_TEMPORARILY: Status("target moved temporarily", Consequence.FOLLOW, _SLOWLY),
-    MOVED_PERMANENTLY: Status("target moved permanently", Consequence.FOLLOW, _SLOWLY),
+STATUSES: dict[int, LoginStatus] = {
+    SUCCESS: LoginStatus("success", Consequence.GO_ON, _RETRY),
+    MOVED_TEMPORARILY: LoginStatus("target moved temporarily", Consequence.FOLLOW, _SLOWLY),
+    MOVED_PERMANENTLY: LoginStatus("target moved permanently", Consequence.FOLLOW, _SLOWLY),
     # LIO answers 0200 to whatever value it cannot take.
-    INITIATOR_ERROR: Status(
+    INITIATOR_ERROR: LoginStatus(
         "initiator error", _REFUSAL, _GIVE_UP, "the target dislikes what we offered", _PARAMETERS
     ),
-    AUTHENTICATION_FAILURE: Status(
+    AUTHENTICATION_FAILURE: LoginStatus(
         "authentication failure",
         _AUTHENTICATION,
         _SLOWLY,
         "the user name or the password is not the one the target knows",
         _CREDENTIALS,
     ),
-    0x0202: Status(
+    0x0202: LoginStatus(
         "authorization failure",
         _AUTHENTICATION,
         _SLOWLY,
         "this initiator is not allowed to use the target",
         _ACCESS_LIST,
     ),
-    0x0203: Status(
+    0x0203: LoginStatus(
         "not found",
         _REFUSAL,
         _SLOWLY,
         "there is no target of this name here",
         "compare the target's name; if it was removed for good, remove it from /etc/iscsi.conf",
     ),
-    0x0204: Status(
+    0x0204: LoginStatus(
         "target removed",
         _REFUSAL,
         _GIVE_UP,
         "the target is gone and left no new address",
         "remove it from /etc/iscsi.conf",
     ),
-    0x0205: Status(
+    0x0205: LoginStatus(
         "unsupported version",
         _REFUSAL,
         _GIVE_UP,
         "the target speaks another version of iSCSI than the one there is",
         _TARGET_LOG,
     ),
-    0x0206: Status(
+    0x0206: LoginStatus(
         "too many connections",
         _REFUSAL,
         _SLOWLY,
         "the target's limit of connections or sessions is reached",
         "end other sessions or raise the target's limit",
     ),
-    0x0207: Status(
+    0x0207: LoginStatus(
         "missing parameter",
         _REFUSAL,
         _GIVE_UP,
         "the target wants a key we did not send",
         _TARGET_LOG,
     ),
-    0x0208: Status(
+    0x0208: LoginStatus(
         "can't include in session",
         _REFUSAL,
         _GIVE_UP,
         "the target does not take the connection into the session",
         _TARGET_LOG,
     ),
-    0x0209: Status(
+    0x0209: LoginStatus(
         "session type not supported",
         _REFUSAL,
         _GIVE_UP,
         "the portal offers no discovery, or nothing else",
         "name the target and its address with TargetName and TargetAddress in /etc/iscsi.conf",
     ),
-    0x020A: Status(
+    0x020A: LoginStatus(
         "session does not exist",
         _REFUSAL,
         _RETRY,
         "the target forgot the session",
     ),
-    0x020B: Status(
+    0x020B: LoginStatus(
         "invalid request during login",
         _REFUSAL,
         _GIVE_UP,
         "the target does not follow our login",
         _TARGET_LOG,
     ),
-    0x0300: Status(
+    0x0300: LoginStatus(
         "target error", _REFUSAL, _RETRY, "the target has a hardware or software error", _TARGET_LOG
     ),
     # LIO answers 0301 to a target name it does not know.
-    0x0301: Status(
+    0x0301: LoginStatus(
         "service unavailable",
         _REFUSAL,
         _RETRY,
         "the target is not running, or has no target of this name",
         "make sure that the target is there and enabled",
     ),
-    0x0302: Status(
+    0x0302: LoginStatus(
         "out of resources",
         _REFUSAL,
         _RETRY,
@@ -152,17 +152,17 @@ STATUSES: dict[int, Status] = {
     ),
 }
 
-UNLISTED_DETAIL: dict[int, Status] = {
-    0x01: Status("redirected in an unknown way", _REFUSAL, _SLOWLY, advice=_TARGET_LOG),
-    0x02: Status("unknown initiator error", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG),
-    0x03: Status("unknown target error", _REFUSAL, _RETRY, advice=_TARGET_LOG),
+UNLISTED_DETAIL: dict[int, LoginStatus] = {
+    0x01: LoginStatus("redirected in an unknown way", _REFUSAL, _SLOWLY, advice=_TARGET_LOG),
+    0x02: LoginStatus("unknown initiator error", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG),
+    0x03: LoginStatus("unknown target error", _REFUSAL, _RETRY, advice=_TARGET_LOG),
 }
 """By Status-Class: what holds for a detail the standard does not list."""
 
-UNLISTED_CLASS = Status("status of an unknown class", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG)
+UNLISTED_CLASS = LoginStatus("status of an unknown class", _REFUSAL, _GIVE_UP, advice=_TARGET_LOG)
 
 
-def explain(status: int) -> Status:
+def explain(status: int) -> LoginStatus:
     """Return the row of a status, 0x0203 for instance; every number has one."""
     return STATUSES.get(status) or UNLISTED_DETAIL.get(status >> 8, UNLISTED_CLASS)
 

@@ -13,7 +13,7 @@ from iscsid.protocol.codes import LogoutOutcome
 from iscsid.protocol.digests import append_digest
 from iscsid.protocol.parameters import LoginResult
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, LogoutResponse, NopIn, Pdu, Reject
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu_reader import PduReader
 from iscsid.protocol.trace import Trace
 
 INITIATOR_TASK_TAG = 1

@@ -28,8 +28,8 @@ from iscsid.protocol import serial
 from iscsid.protocol.codes import RESERVED_TAG
 from iscsid.protocol.digests import append_digest
 from iscsid.protocol.parameters import LoginPlan, LoginResult
-from iscsid.protocol.pdu import AsyncMessage, NopIn, Pdu, Reject, Response, answer_to_ping
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu import AsyncMessage, NopIn, Pdu, Reject, ResponsePdu, answer_to_ping
+from iscsid.protocol.pdu_reader import PduReader
 from iscsid.protocol.scsi import (
     ScsiCommand,
     ScsiDataIn,
@@ -46,12 +46,12 @@ from iscsid.protocol.scsi import (
 from iscsid.protocol.trace import Trace
 from iscsid.protocol.vpd import (
     DEVICE_IDENTIFICATION,
-    Identity,
+    LunIdentity,
     best,
+    changed_identity,
     designators,
-    exchanged,
     is_disk,
-    is_identity,
+    is_identification_page,
     page_length,
 )
 
@@ -72,7 +72,7 @@ _NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
 _ADVICE = "its disks stay blocked until the target is put right"
 
 
-def lower_cmd_sn(plan: LoginPlan, identities: Sequence[Identity]) -> LoginPlan:
+def lower_cmd_sn(plan: LoginPlan, identities: Sequence[LunIdentity]) -> LoginPlan:
     """Return the plan of a login after which these LUNs can be asked before the kernel goes on."""
     questions = QUESTIONS * len(identities) + SPARE if identities else 0
     return replace(plan, cmd_sn=serial.subtract(plan.cmd_sn, questions))
@@ -86,15 +86,15 @@ class LunIdentityExchange:
     were are no error here but a ``failure``, so that a logout may follow.
     """
 
-    def __init__(self, login: LoginResult, identities: Sequence[Identity]) -> None:
+    def __init__(self, login: LoginResult, identities: Sequence[LunIdentity]) -> None:
         agreed = login.parameters
         self._login = login
         self._cmd_sn = login.cmd_sn
         self._exp_stat_sn = login.exp_stat_sn
         self._waiting = list(identities)
         self._spare = SPARE
-        self._doubts: list[str] = []
-        self._will_pass = True
+        self._mismatches: list[str] = []
+        self._may_recover = True
         self.trace = Trace()
         self._reader = PduReader(
             agreed.max_recv_data_segment_length,
@@ -102,7 +102,7 @@ class LunIdentityExchange:
             data_digest=agreed.data_digest,
         )
         self._output = bytearray()
-        self._then: Callable[[], None] | None = None
+        self._after_answer: Callable[[], None] | None = None
         """What follows an answer, whatever it says; ``None`` where it matters what it says."""
         self._is_over = False
         self._task_tag = 0
@@ -120,12 +120,12 @@ class LunIdentityExchange:
     @property
     def failure(self) -> Failure | None:
         """Why the connection must not go to the kernel, once there is a result."""
-        if not self._doubts:
+        if not self._mismatches:
             return None
-        shown = self._doubts[:SHOWN]
-        if len(self._doubts) > SHOWN:
-            shown.append(f"{len(self._doubts) - SHOWN} more LUNs likewise")
-        retry = Retry.SOON if self._will_pass else Retry.LATER
+        shown = self._mismatches[:SHOWN]
+        if len(self._mismatches) > SHOWN:
+            shown.append(f"{len(self._mismatches) - SHOWN} more LUNs likewise")
+        retry = Retry.SOON if self._may_recover else Retry.LATER
         return Failure(retry, "; ".join(shown), _ADVICE)
 
     @property
@@ -156,13 +156,13 @@ class LunIdentityExchange:
             return
         self._lun, self._known = self._waiting.pop(0)
         self._length = max(len(self._known), USUAL_LENGTH)
-        self._then = None
+        self._after_answer = None
         self._ask()
 
     def _clear_unit_attention(self, page: bytes) -> None:
         """Let a disk say what it would say to the kernel's first command, if there will be one."""
-        if is_disk(page) and not self._doubts:
-            self._then = self._ask_next
+        if is_disk(page) and not self._mismatches:
+            self._after_answer = self._ask_next
             self._send_command(test_unit_ready(), 0)
         else:
             self._spare += 1
@@ -170,8 +170,8 @@ class LunIdentityExchange:
 
     def _skip_to_kernel_cmd_sn(self) -> None:
         """Come to the kernel's own number; nobody goes on with a session that is in doubt."""
-        self._then = self._skip_to_kernel_cmd_sn
-        if self._spare and not self._doubts:
+        self._after_answer = self._skip_to_kernel_cmd_sn
+        if self._spare and not self._mismatches:
             self._spare -= 1
             self._ask()
         else:
@@ -202,7 +202,7 @@ class LunIdentityExchange:
             self._spare -= 1
             self._ask()
         else:
-            self._mismatch(f"it does not say what it is: {why}", will_pass=True)
+            self._mismatch(f"it does not say what it is: {why}", may_recover=True)
 
     def _send(self, pdu: Pdu) -> None:
         """Send a PDU, none of which has data here."""
@@ -214,12 +214,12 @@ class LunIdentityExchange:
     def _receive_pdu(self, pdu: Pdu) -> None:
         self.trace.received(pdu)
         row = _ROWS.get(type(pdu))
-        if row is None or not isinstance(pdu, Response):
+        if row is None or not isinstance(pdu, ResponsePdu):
             raise ProtocolError(f"a PDU ({pdu.opcode}) came as the answer to a SCSI command")
         self._acknowledge(pdu)
         row(self, pdu)
 
-    def _acknowledge(self, pdu: Response) -> None:
+    def _acknowledge(self, pdu: ResponsePdu) -> None:
         """Keep ExpStatSN in step: the kernel goes on with it."""
         if isinstance(pdu, ScsiDataIn) and not pdu.has_status:
             return
@@ -245,15 +245,15 @@ class LunIdentityExchange:
 
     def _take_response(self, pdu: ScsiResponse) -> None:
         self._check_task_tag(pdu)
-        if pdu.response and self._then is None:
+        if pdu.response and self._after_answer is None:
             self._ask_again(f"the target failed, response {pdu.response:#04x}")
         else:
             self._take_status(pdu.status, parse_sense(pdu.data))
 
     def _take_status(self, status: ScsiStatus, sense: Sense | None) -> None:
         words = f"{status}, {sense}" if sense else f"{status}"
-        if self._then is not None:
-            self._then()
+        if self._after_answer is not None:
+            self._after_answer()
         elif status is ScsiStatus.GOOD:
             self._take_page()
         elif status in _NOT_NOW or (sense and sense.key in _NOT_NOW_SENSE):
@@ -265,7 +265,7 @@ class LunIdentityExchange:
 
     def _take_page(self) -> None:
         page = self._data
-        if not is_identity(page):
+        if not is_identification_page(page):
             self._miss()
             return
         was, now = designators(self._known), designators(page)
@@ -276,15 +276,15 @@ class LunIdentityExchange:
             self._length = longest
             self._ask_again("its page has grown")
         else:
-            self._mismatch(exchanged(best(was - now), best(now - was) or best(now)))
+            self._mismatch(changed_identity(best(was - now), best(now - was) or best(now)))
 
     def _miss(self) -> None:
         was = best(designators(self._known))
-        self._mismatch(f"no logical unit answers here any more: it was {was!r}", will_pass=True)
+        self._mismatch(f"no logical unit answers here any more: it was {was!r}", may_recover=True)
 
-    def _mismatch(self, what: str, *, will_pass: bool = False) -> None:
-        self._doubts.append(f"LUN {self._lun}: {what}")
-        self._will_pass = self._will_pass and will_pass
+    def _mismatch(self, what: str, *, may_recover: bool = False) -> None:
+        self._mismatches.append(f"LUN {self._lun}: {what}")
+        self._may_recover = self._may_recover and may_recover
         self._ask_next()
 
     def _answer_ping(self, pdu: NopIn) -> None:
@@ -298,7 +298,7 @@ class LunIdentityExchange:
     def _take_rejection(self, pdu: Reject) -> None:
         raise ProtocolError(f"the target rejected a SCSI command: {pdu.reason}", section="11.17.1")
 
-    def _check_task_tag(self, pdu: Response) -> None:
+    def _check_task_tag(self, pdu: ResponsePdu) -> None:
         if pdu.initiator_task_tag != self._task_tag:
             raise ProtocolError(
                 f"a PDU ({pdu.opcode}) has the task tag {pdu.initiator_task_tag:#x}, "

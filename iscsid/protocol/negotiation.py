@@ -48,7 +48,7 @@ class OperationalNegotiation:
         self._is_discovery = plan.target_name is None
         self._declared = _identity(plan)
         self._offered: dict[str, str] = {}
-        self._heard: set[str] = set()
+        self._seen: set[str] = set()
         self._unknown_keys = 0
         self._agreed: dict[str, Value] = {}
         self.target_alias: str | None = None
@@ -62,7 +62,7 @@ class OperationalNegotiation:
     def offers(self) -> Pairs:
         """Return all that we offer and declare, but for what the target brought up already."""
         for key in KEYS.values():
-            if key.attribute and key.name not in self._heard and not self._is_irrelevant(key):
+            if key.attribute and key.name not in self._seen and not self._is_irrelevant(key):
                 self._offered[key.name] = self._our_offer(key)
         self._offered.update(self._plan.offer.extra)
         return tuple(self._offered.items())
@@ -92,7 +92,7 @@ class OperationalNegotiation:
 
     def _settled_by_offer(self) -> dict[str, Value]:
         """Return the results of our offers that needed no answer, and got none."""
-        unanswered = (KEYS[name] for name in self._offered.keys() & KEYS.keys() - self._heard)
+        unanswered = (KEYS[name] for name in self._offered.keys() & KEYS.keys() - self._seen)
         ours = ((key, self._ours(key)) for key in unanswered)
         return {key.attribute: value for key, value in ours if key.needs_no_answer(value)}
 
@@ -128,9 +128,9 @@ class OperationalNegotiation:
 
     def _receive(self, name: str, text: str) -> Iterator[tuple[str, str]]:
         key = KEYS.get(name)
-        if name in self._heard and name != "TargetAddress":
+        if name in self._seen and name != "TargetAddress":
             raise self._illegal(name, text, "the key came a second time", "6.3")
-        self._heard.add(name)
+        self._seen.add(name)
         if key is None:
             yield from self._receive_unknown(name, text)
         elif key.is_declared:

@@ -1,29 +1,18 @@
-"""The ten PDUs iscsid speaks, to and from octets (RFC 7143, section 11).
+"""Where a value sits in the 48 octets of a Basic Header Segment (RFC 7143, section 11.2.1).
 
-Each class lists its fields in the standard's order, and beside each the place it has in the
-header: that one table encodes and decodes. Digests are not part of it (see ``reader``), those of
-SCSI are in ``scsi``, and additional header segments are skipped. Pure; whether a PDU may come *now*
-is the business of the exchanges.
+A *place* reads one value out of a header and writes it back, so that the layout of a PDU is said
+once and serves both ways. All numbers are big-endian and unsigned. Pure.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, ClassVar, Self, get_args, get_type_hints
 
 from iscsid.errors import MalformedPdu
-from iscsid.protocol.bhs import (
-    BHS_LENGTH,
-    MAX_DATA_SEGMENT_LENGTH,
-    Bits,
-    Number,
-    Octets,
-    Place,
-    data_segment_length,
-    padding,
-)
 from iscsid.protocol.codes import (
     RESERVED_TAG,
     AsyncEvent,
@@ -34,6 +23,81 @@ from iscsid.protocol.codes import (
     Stage,
 )
 from iscsid.protocol.parameters import Isid
+
+BHS_LENGTH = 48
+MAX_DATA_SEGMENT_LENGTH = 0xFFFFFF
+
+Value = int | bytes
+"""What a header field holds; ``bool`` and enumerations are integers here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An integer of ``size`` octets; ``kind`` makes an enumeration's member of it."""
+
+    offset: int
+    size: int
+    kind: Callable[[int], int] = int
+
+    def take(self, header: bytes) -> Value:
+        return self.kind(int.from_bytes(header[self.offset : self.offset + self.size], "big"))
+
+    def put(self, header: bytearray, value: Value) -> None:
+        header[self.offset : self.offset + self.size] = int(value).to_bytes(self.size, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """``size`` octets as they are."""
+
+    offset: int
+    size: int
+
+    def take(self, header: bytes) -> Value:
+        return bytes(header[self.offset : self.offset + self.size])
+
+    def put(self, header: bytearray, value: Value) -> None:
+        if not isinstance(value, bytes) or len(value) != self.size:
+            raise ValueError(f"{self.size} octets wanted at {self.offset}, not {value!r}")
+        header[self.offset : self.offset + self.size] = value
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """``width`` bits of one octet, the lowest of them ``shift`` above bit 2**0."""
+
+    offset: int
+    shift: int
+    width: int = 1
+    kind: Callable[[int], int] = bool
+
+    def take(self, header: bytes) -> Value:
+        return self.kind(header[self.offset] >> self.shift & (1 << self.width) - 1)
+
+    def put(self, header: bytearray, value: Value) -> None:
+        number = int(value)
+        if not 0 <= number < 1 << self.width:
+            raise ValueError(f"{number} does not fit into {self.width} bits")
+        header[self.offset] |= number << self.shift
+
+
+Place = Number | Octets | Bits
+
+
+def data_segment_length(header: bytes | bytearray) -> int:
+    """Return the length of the data segment in octets, padding not counted."""
+    return int.from_bytes(header[5:8], "big")
+
+
+def ahs_length(header: bytes | bytearray) -> int:
+    """Return the length of the additional header segments in octets: at most 1020."""
+    return header[4] * 4
+
+
+def padding(length: int) -> int:
+    """Return how many octets fill ``length`` up to a multiple of four."""
+    return -length % 4
+
 
 NO_LUN = bytes(8)
 
@@ -99,7 +163,7 @@ class RawPdu(Pdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(KnownPdu):
+class RequestPdu(KnownPdu):
     """What every PDU from an initiator has."""
 
     immediate: Annotated[bool, Bits(0, 6)] = True
@@ -109,7 +173,7 @@ class Request(KnownPdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Response(KnownPdu):
+class ResponsePdu(KnownPdu):
     """What every PDU from a target has."""
 
     initiator_task_tag: Annotated[int, Number(16, 4)] = RESERVED_TAG
@@ -119,7 +183,7 @@ class Response(KnownPdu):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoginRequest(Request):
+class LoginRequest(RequestPdu):
     """RFC 7143, section 11.12."""
 
     opcode: ClassVar = Opcode.LOGIN_REQUEST
@@ -136,7 +200,7 @@ class LoginRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoginResponse(Response):
+class LoginResponse(ResponsePdu):
     """RFC 7143, section 11.13."""
 
     opcode: ClassVar = Opcode.LOGIN_RESPONSE
@@ -159,7 +223,7 @@ class LoginResponse(Response):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextRequest(Request):
+class TextRequest(RequestPdu):
     """RFC 7143, section 11.10."""
 
     opcode: ClassVar = Opcode.TEXT_REQUEST
@@ -171,7 +235,7 @@ class TextRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextResponse(Response):
+class TextResponse(ResponsePdu):
     """RFC 7143, section 11.11."""
 
     opcode: ClassVar = Opcode.TEXT_RESPONSE
@@ -183,7 +247,7 @@ class TextResponse(Response):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogoutRequest(Request):
+class LogoutRequest(RequestPdu):
     """RFC 7143, section 11.14."""
 
     opcode: ClassVar = Opcode.LOGOUT_REQUEST
@@ -194,7 +258,7 @@ class LogoutRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogoutResponse(Response):
+class LogoutResponse(ResponsePdu):
     """RFC 7143, section 11.15; the two times are in seconds."""
 
     opcode: ClassVar = Opcode.LOGOUT_RESPONSE
@@ -206,7 +270,7 @@ class LogoutResponse(Response):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NopOut(Request):
+class NopOut(RequestPdu):
     """RFC 7143, section 11.18."""
 
     opcode: ClassVar = Opcode.NOP_OUT
@@ -217,7 +281,7 @@ class NopOut(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NopIn(Response):
+class NopIn(ResponsePdu):
     """RFC 7143, section 11.19."""
 
     opcode: ClassVar = Opcode.NOP_IN
@@ -241,7 +305,7 @@ def answer_to_ping(ping: NopIn, *, cmd_sn: int, exp_stat_sn: int) -> NopOut | No
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AsyncMessage(Response):
+class AsyncMessage(ResponsePdu):
     """RFC 7143, section 11.9; what the parameters mean depends on the event."""
 
     opcode: ClassVar = Opcode.ASYNC_MESSAGE
@@ -256,7 +320,7 @@ class AsyncMessage(Response):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reject(Response):
+class Reject(ResponsePdu):
     """RFC 7143, section 11.17; the data is the header of the PDU that was rejected."""
 
     opcode: ClassVar = Opcode.REJECT

@@ -10,9 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from iscsid.protocol.bhs import Bits, Number, Octets
 from iscsid.protocol.codes import RESERVED_TAG, Opcode, OpenIntEnum
-from iscsid.protocol.pdu import NO_LUN, KnownPdu, Pdu, RawPdu, Request, Response
+from iscsid.protocol.pdu import (
+    NO_LUN,
+    Bits,
+    KnownPdu,
+    Number,
+    Octets,
+    Pdu,
+    RawPdu,
+    RequestPdu,
+    ResponsePdu,
+)
 
 CDB_LENGTH = 16
 SIMPLE = 1
@@ -49,7 +58,7 @@ class SenseKey(OpenIntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScsiCommand(Request):
+class ScsiCommand(RequestPdu):
     """RFC 7143, section 11.3; one that sends no data, so that F is always set."""
 
     opcode: ClassVar = Opcode.SCSI_COMMAND
@@ -63,7 +72,7 @@ class ScsiCommand(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScsiResponse(Response):
+class ScsiResponse(ResponsePdu):
     """RFC 7143, section 11.4; the data is the sense data behind a length of two octets."""
 
     opcode: ClassVar = Opcode.SCSI_RESPONSE
@@ -76,7 +85,7 @@ class ScsiResponse(Response):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScsiDataIn(Response):
+class ScsiDataIn(ResponsePdu):
     """RFC 7143, section 11.7; with ``has_status`` no SCSI Response follows."""
 
     opcode: ClassVar = Opcode.SCSI_DATA_IN

@@ -43,7 +43,7 @@ CHAP = "CHAP"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SecurityReply:
     """What to send next, and whether to ask for the transit to the operational stage."""
 
     pairs: Pairs = ()
@@ -56,10 +56,10 @@ class WithoutAuthentication:
     Some arrays choose CHAP whenever it is offered, and then wait for a proof nobody can give.
     """
 
-    def opening(self) -> Reply:
-        return Reply((("AuthMethod", NONE),), transit=True)
+    def opening(self) -> SecurityReply:
+        return SecurityReply((("AuthMethod", NONE),), transit=True)
 
-    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Reply:
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> SecurityReply:
         """Take the security keys of an answer; an answer may also leave them out."""
         for name, text in keys.items():
             if name != "AuthMethod":
@@ -69,7 +69,7 @@ class WithoutAuthentication:
             # tgtd and LIO say NotUnderstood where they would rather skip the stage.
             if text not in (NONE, NOT_UNDERSTOOD, IRRELEVANT):
                 raise NegotiationError(name, NONE, text, "it was not offered", section="12.1")
-        return Reply(transit=True)
+        return SecurityReply(transit=True)
 
     def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
@@ -110,10 +110,10 @@ class ChapAuthentication:
         self._response = b""
         self._step = Step.METHOD_OFFERED
 
-    def opening(self) -> Reply:
-        return Reply((("AuthMethod", CHAP),))
+    def opening(self) -> SecurityReply:
+        return SecurityReply((("AuthMethod", CHAP),))
 
-    def receive(self, keys: Mapping[str, str], *, transit: bool) -> Reply:
+    def receive(self, keys: Mapping[str, str], *, transit: bool) -> SecurityReply:
         """Take the security keys of an answer.
 
         Raises ``AuthenticationFailed`` where the target leaves a step out or fails in one, and
@@ -123,12 +123,14 @@ class ChapAuthentication:
         for name in keys:
             if name not in _EXPECTED[step]:
                 raise ProtocolError(f"{name} came {step.value}", section=chap.SECTION)
-        turn = _ACTIONS[step](self, keys) if keys else Reply(transit=step in _TRANSIT_ASKED)
+        reply = (
+            _ACTIONS[step](self, keys) if keys else SecurityReply(transit=step in _TRANSIT_ASKED)
+        )
         if transit and step not in _TRANSIT_ASKED:
             raise _downgraded(f"it left the security stage {step.value}")
         if transit and self._step is not Step.COMPLETE:
             raise chap.not_proven("it left the security stage without answering our challenge")
-        return turn
+        return reply
 
     def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
@@ -163,7 +165,7 @@ class ChapAuthentication:
             )
         return None
 
-    def _receive_method(self, keys: Mapping[str, str]) -> Reply:
+    def _receive_method(self, keys: Mapping[str, str]) -> SecurityReply:
         method = keys["AuthMethod"]
         if method in NO_VALUES:
             raise _not_taken(f"AuthMethod={method}")
@@ -172,20 +174,20 @@ class ChapAuthentication:
         if method != CHAP:
             raise NegotiationError("AuthMethod", CHAP, method, "not offered", section="12.1")
         self._step = Step.ALGORITHMS_OFFERED
-        return Reply((("CHAP_A", self._algorithm_list),))
+        return SecurityReply((("CHAP_A", self._algorithm_list),))
 
-    def _receive_challenge(self, keys: Mapping[str, str]) -> Reply:
+    def _receive_challenge(self, keys: Mapping[str, str]) -> SecurityReply:
         self._algorithm = self._receive_algorithm(keys.get("CHAP_A"))
         challenge = chap.Challenge.from_keys(keys)
         self._response = chap.response(self._algorithm, self._credentials.password, challenge)
         answer = chap.answer(self._credentials, self._response)
         if self._challenger is None:
             self._step = Step.COMPLETE
-            return Reply(answer, transit=True)
+            return SecurityReply(answer, transit=True)
         if hmac.compare_digest(self._challenger.challenge.octets, challenge.octets):
             raise AuthenticationFailed("the target's CHAP challenge is the one we were to make")
         self._step = Step.CHALLENGE_SENT
-        return Reply(answer + self._challenger.challenge.to_keys(), transit=True)
+        return SecurityReply(answer + self._challenger.challenge.to_keys(), transit=True)
 
     def _receive_algorithm(self, text: str | None) -> ChapAlgorithm:
         if text in NO_VALUES:
@@ -201,11 +203,11 @@ class ChapAuthentication:
     def _algorithm_list(self) -> str:
         return ",".join(str(int(each)) for each in self._algorithms)
 
-    def _receive_proof(self, keys: Mapping[str, str]) -> Reply:
+    def _receive_proof(self, keys: Mapping[str, str]) -> SecurityReply:
         assert self._challenger is not None
         self._challenger.check(self._algorithm, keys, self._response)
         self._step = Step.COMPLETE
-        return Reply(transit=True)
+        return SecurityReply(transit=True)
 
     def _algorithms_refused(self, how: str) -> ChapAlgorithmsRefused:
         offered = ", ".join(each.name for each in self._algorithms)
@@ -223,7 +225,7 @@ _EXPECTED = {
 }
 """The keys a target may send at each step."""
 
-_ACTIONS: dict[Step, Callable[[ChapAuthentication, Mapping[str, str]], Reply]] = {
+_ACTIONS: dict[Step, Callable[[ChapAuthentication, Mapping[str, str]], SecurityReply]] = {
     Step.METHOD_OFFERED: ChapAuthentication._receive_method,
     Step.ALGORITHMS_OFFERED: ChapAuthentication._receive_challenge,
     Step.CHALLENGE_SENT: ChapAuthentication._receive_proof,

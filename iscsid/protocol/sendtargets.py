@@ -20,10 +20,8 @@ from iscsid.protocol.names import (
     parse_target_address,
     why_unusable,
 )
-from iscsid.protocol.notes import Notes
-from iscsid.protocol.pairs import PairSplitter
-from iscsid.protocol.printable import printable
-from iscsid.protocol.text import parse_pair
+from iscsid.protocol.printable import Notes, printable
+from iscsid.protocol.text import PairSplitter, parse_pair
 
 MAX_TARGETS = 65536
 """As many as can have a number of their own: 256 buses of 256 targets."""

@@ -17,8 +17,8 @@ from iscsid.protocol.pdu import (
     LogoutResponse,
     Pdu,
     Reject,
-    Request,
-    Response,
+    RequestPdu,
+    ResponsePdu,
 )
 from iscsid.protocol.printable import printable
 from iscsid.protocol.text import Pairs
@@ -86,17 +86,17 @@ def _details(pdu: Pdu) -> Iterator[str]:
         case Reject():
             yield f"{pdu.reason}"
     match pdu:
-        case Request():
+        case RequestPdu():
             yield f"ITT {pdu.initiator_task_tag:#x}"
             yield f"CmdSN {pdu.cmd_sn}, ExpStatSN {pdu.exp_stat_sn}"
-        case Response():
+        case ResponsePdu():
             yield f"ITT {pdu.initiator_task_tag:#x}"
             yield f"StatSN {pdu.stat_sn}, {_window(pdu)}"
     if pdu.data:
         yield f"{len(pdu.data)} octets"
 
 
-def _window(pdu: Response) -> str:
+def _window(pdu: ResponsePdu) -> str:
     return f"ExpCmdSN {pdu.exp_cmd_sn}, MaxCmdSN {pdu.max_cmd_sn}"
 
 

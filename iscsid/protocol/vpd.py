@@ -25,7 +25,7 @@ _TEXTS = (1, 8)
 _PREFERENCE = (8, 3, 2, 10, 7, 1)
 """Which of them to show, the best first."""
 
-Identity = tuple[int, bytes]
+LunIdentity = tuple[int, bytes]
 """A LUN as the kernel numbers it, and the page that it answered when the kernel met it."""
 
 
@@ -47,7 +47,7 @@ def page_length(page: bytes) -> int:
     return HEADER_LENGTH + int.from_bytes(page[2:4], "big")
 
 
-def is_identity(page: bytes) -> bool:
+def is_identification_page(page: bytes) -> bool:
     """Whether this is a Device Identification page at all, and of a logical unit that is there.
 
     A target answers for a LUN that it does not have, too: with a peripheral qualifier of 3.
@@ -75,7 +75,7 @@ def _designators(page: bytes) -> Iterator[Designator]:
         at += 4 + length
 
 
-def comparable(identities: Iterable[Identity]) -> tuple[Identity, ...]:
+def comparable(identities: Iterable[LunIdentity]) -> tuple[LunIdentity, ...]:
     """Return those whose page names the logical unit: nothing can be said of the others."""
     return tuple(each for each in identities if designators(each[1]))
 
@@ -89,7 +89,7 @@ def best(names: frozenset[Designator]) -> str:
     return str(min(names, key=rank)) if names else ""
 
 
-def exchanged(was: str, now: str) -> str:
+def changed_identity(was: str, now: str) -> str:
     """Say that a LUN is not what it was; ``now`` is empty where it has no name any more."""
     return (
         f"another logical unit than before answers here: it was {was!r} and "

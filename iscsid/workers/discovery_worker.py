@@ -16,8 +16,13 @@ from iscsid.errors import IscsidError
 from iscsid.facts import DiscoveryCompleted, TargetDiscovered
 from iscsid.jobs import DiscoveryJob
 from iscsid.orders import Level
-from iscsid.protocol.discovery_events import ConnectionDropped, LogoutRequested, SomethingChanged
-from iscsid.protocol.discovery_exchange import DiscoveryExchange, DiscoveryOutcome
+from iscsid.protocol.discovery_exchange import (
+    ConnectionDropped,
+    DiscoveryExchange,
+    DiscoveryOutcome,
+    LogoutRequested,
+    SomethingChanged,
+)
 from iscsid.workers.deadline import Deadline
 from iscsid.workers.login_worker import LoggedIn, log_in
 from iscsid.workers.logout import LOGOUT

@@ -13,7 +13,7 @@ from iscsid.errors import IscsidError
 from iscsid.orders import Level
 from iscsid.protocol.lun_identity import LunIdentityExchange
 from iscsid.protocol.parameters import LoginResult
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 from iscsid.workers.logout import log_out
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.transport import ExchangeDriver, Limits
@@ -22,7 +22,7 @@ from iscsid.workers.transport import ExchangeDriver, Limits
 def confirm(
     connection: socket.socket,
     login: LoginResult,
-    identities: Sequence[Identity],
+    identities: Sequence[LunIdentity],
     patience: Limits,
     reporter: Reporter,
 ) -> LoginResult:

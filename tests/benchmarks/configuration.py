@@ -13,10 +13,12 @@ from typing import ParamSpec
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from iscsid.config.configuration import Configuration  # noqa: E402
+from iscsid.config.configuration import (
+    Configuration,  # noqa: E402
+    parse_configuration,  # noqa: E402
+)
 from iscsid.config.diagnostics import ConfigurationErrors  # noqa: E402
 from iscsid.config.effective import format_json, report  # noqa: E402
-from iscsid.config.parse import parse_configuration  # noqa: E402
 from iscsid.protocol.names import IscsiName, Portal  # noqa: E402
 
 SIZES = (2_500, 5_000, 10_000, 20_000)

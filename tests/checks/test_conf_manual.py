@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.config import obsolete
+from iscsid.config import foreign_keywords
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.grammar import PLACES, Keyword, Scope
 from iscsid.config.keywords import KEYWORDS
-from iscsid.config.parse import parse_configuration
 from iscsid.protocol.names import IscsiName, Portal
 
 PAGE = Path(__file__).parents[2] / "man" / "iscsi.conf.5"
@@ -46,7 +46,7 @@ def test_the_page_knows_every_keyword_and_alias_of_the_table_and_no_others() -> 
 def test_the_page_names_the_keywords_of_old() -> None:
     section = SOURCE[SOURCE.index(".SS No longer in use") : SOURCE.index(".SH ERRORS")]
     named = re.findall(r"^\.BR? ([A-Z][A-Za-z,]+?)(?: ,)?$", section, re.MULTILINE)
-    assert sorted(named) == sorted(obsolete.NO_LONGER)
+    assert sorted(named) == sorted(foreign_keywords.WITHOUT_EFFECT)
 
 
 @each_setting

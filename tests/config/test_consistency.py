@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
-from iscsid.config.parse import parse_configuration
 
 NAME = "iqn.2001-04.com.example:disk"
 ONE, TWO, THREE = "first-secret-1", "second-secret-2", "third-secret-3"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.effective import FROM_DISCOVERY, Section, format_json, format_text, report
-from iscsid.config.parse import parse_configuration
 from iscsid.protocol.names import IscsiName
 
 NAME = "iqn.2001-04.com.example:disk"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.keywords import BY_NAME, DEFAULTS, KEYWORDS
 from iscsid.config.lexer import lex
-from iscsid.config.parse import parse_configuration
 
 EXAMPLE = (Path(__file__).parents[2] / "etc" / "iscsi.conf.example").read_text()
 

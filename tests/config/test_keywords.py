@@ -8,12 +8,11 @@ from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
-from iscsid.config import obsolete
+from iscsid.config import foreign_keywords
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
-from iscsid.config.entries import EntryKind
-from iscsid.config.grammar import PLACES, SCOPE_OF, Keyword, Scope
+from iscsid.config.grammar import PLACES, SCOPE_OF, EntryKind, Keyword, Scope
 from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS, KEYWORDS
-from iscsid.config.parse import parse_configuration
 from iscsid.config.settings import DiscoverySettings, SessionSettings, Timeouts
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication
@@ -127,9 +126,9 @@ def test_extensions_are_marked_as_such_and_nothing_else() -> None:
 
 
 def test_no_name_stands_for_two_things() -> None:
-    lowered = [name.lower() for name in (*ALL_NAMES, *obsolete.NO_LONGER)]
+    lowered = [name.lower() for name in (*ALL_NAMES, *foreign_keywords.WITHOUT_EFFECT)]
     assert len(set(lowered)) == len(lowered)
-    assert set(BY_NAME) | set(obsolete.BY_NAME) == set(lowered)
+    assert set(BY_NAME) | set(foreign_keywords.BY_NAME) == set(lowered)
 
 
 @each_row
@@ -239,8 +238,8 @@ def test_a_wrong_value_is_told_with_the_place_and_what_was_expected(field: str) 
     assert diagnostic.expected == row.syntax.expected
 
 
-@pytest.mark.parametrize("name", obsolete.NO_LONGER)
+@pytest.mark.parametrize("name", foreign_keywords.WITHOUT_EFFECT)
 def test_a_keyword_of_old_brings_a_note_and_no_error(name: str) -> None:
     configuration = parse_configuration(f"{name.lower()}=all", "f")
     (note,) = configuration.notes
-    assert str(note) == f"f:1:1: {name} has no effect: {obsolete.NO_LONGER[name]}"
+    assert str(note) == f"f:1:1: {name} has no effect: {foreign_keywords.WITHOUT_EFFECT[name]}"

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from iscsid.config.configuration import Configuration
+from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
-from iscsid.config.parse import parse_configuration
 from iscsid.config.settings import SessionSettings
 from iscsid.protocol.names import IscsiName, Portal
 from tests.fuzz import fuzz_configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid.config.entries import EntryKind, ParsedFile, Setting
+from iscsid.config.grammar import EntryKind, ParsedFile, Setting
 from iscsid.config.keywords import DEFAULTS
 from iscsid.config.lexer import lex
 from iscsid.config.parser import Parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid.config.parse import parse_configuration
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.settings import SessionSettings
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from iscsid.config.configuration import parse_configuration  # noqa: E402
 from iscsid.config.diagnostics import ConfigurationErrors  # noqa: E402
-from iscsid.config.parse import parse_configuration  # noqa: E402
 from iscsid.protocol.names import IscsiName, Portal  # noqa: E402
 from tests.support.config_writing import render  # noqa: E402
 

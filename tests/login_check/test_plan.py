@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.config.configuration import Configuration
-from iscsid.config.parse import parse_configuration
+from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.initiator.isid import discovery_isid, session_isid
 from iscsid.initiator.session import Identity
 from iscsid.login_check.plan import Found, PlannedTarget, Planner

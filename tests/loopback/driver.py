@@ -15,19 +15,21 @@ from types import TracebackType
 from typing import Self
 
 from iscsid.errors import IscsidError
-from iscsid.protocol.bhs import BHS_LENGTH, data_segment_length, padding
 from iscsid.protocol.codes import RESERVED_TAG
 from iscsid.protocol.discovery_exchange import DiscoveryExchange, DiscoveryOutcome
 from iscsid.protocol.login_exchange import RANDOM_OCTETS, LoginExchange
 from iscsid.protocol.names import DiscoveryRecord, Portal
 from iscsid.protocol.parameters import Digest, LoginPlan, LoginResult, Redirection
 from iscsid.protocol.pdu import (
+    BHS_LENGTH,
     LogoutRequest,
     LogoutResponse,
     NopIn,
     NopOut,
     Pdu,
+    data_segment_length,
     decode,
+    padding,
 )
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan

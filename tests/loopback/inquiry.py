@@ -13,7 +13,7 @@ from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Digest, LoginPlan, Offer
 from iscsid.protocol.scsi import ScsiCommand, ScsiDataIn, encode_lun, inquiry, scsi_pdu
 from iscsid.protocol.serial import add
-from iscsid.protocol.vpd import DEVICE_IDENTIFICATION, Identity
+from iscsid.protocol.vpd import DEVICE_IDENTIFICATION, LunIdentity
 from tests.loopback.driver import Session, log_in
 from tests.target.pairing import make_plan
 
@@ -50,7 +50,7 @@ def ask(session: Session, lun: int) -> ScsiDataIn:
     return answer
 
 
-def pages(portal: Portal, plan: LoginPlan, *luns: int) -> tuple[Identity, ...]:
+def pages(portal: Portal, plan: LoginPlan, *luns: int) -> tuple[LunIdentity, ...]:
     with log_in(portal, plan) as session:
         found = tuple((lun, ask(session, lun).data) for lun in luns)
         session.log_out()
@@ -59,7 +59,7 @@ def pages(portal: Portal, plan: LoginPlan, *luns: int) -> tuple[Identity, ...]:
 
 @contextmanager
 def identified(
-    portal: Portal, plan: LoginPlan, identities: tuple[Identity, ...]
+    portal: Portal, plan: LoginPlan, identities: tuple[LunIdentity, ...]
 ) -> Iterator[tuple[Session, Failure | None]]:
     """A session on which all LUNs have been asked, and what came of it."""
     with log_in(portal, lower_cmd_sn(plan, identities)) as session:

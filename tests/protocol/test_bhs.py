@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.protocol.bhs import (
+from iscsid.protocol.pdu import (
     BHS_LENGTH,
     Bits,
     Number,

@@ -10,13 +10,13 @@ from iscsid.protocol.codes import (
     AsyncEvent,
     RejectReason,
 )
-from iscsid.protocol.discovery_events import (
+from iscsid.protocol.discovery_exchange import (
     ConnectionDropped,
     DiscoveryEvent,
+    DiscoveryOutcome,
     LogoutRequested,
     SomethingChanged,
 )
-from iscsid.protocol.discovery_exchange import DiscoveryOutcome
 from iscsid.protocol.pdu import (
     LogoutRequest,
     NopIn,

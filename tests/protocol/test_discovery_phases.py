@@ -23,7 +23,7 @@ from iscsid.protocol.pdu import (
     Pdu,
     RawPdu,
     Reject,
-    Request,
+    RequestPdu,
     TextResponse,
     decode,
 )
@@ -78,7 +78,7 @@ def test_a_pdu_of_no_business_here_is_named(phase: str, opcode: int) -> None:
         in_phase(phase).say(pdu)
 
 
-REQUESTS = [kind.opcode for kind in KNOWN_PDUS.values() if issubclass(kind, Request)]
+REQUESTS = [kind.opcode for kind in KNOWN_PDUS.values() if issubclass(kind, RequestPdu)]
 
 
 @pytest.mark.parametrize("opcode", REQUESTS)

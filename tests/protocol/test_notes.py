@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iscsid.protocol.notes import MAX_NOTES, Notes
+from iscsid.protocol.printable import MAX_NOTES, Notes
 
 
 def test_remarks_come_in_order_and_are_then_forgotten() -> None:

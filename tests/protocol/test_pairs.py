@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.protocol.pairs import PairSplitter
+from iscsid.protocol.text import PairSplitter
 
 LIMIT = 8
 

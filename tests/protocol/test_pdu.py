@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.errors import MalformedPdu
-from iscsid.protocol.bhs import BHS_LENGTH, data_segment_length
 from iscsid.protocol.codes import Opcode, RejectReason, Stage
 from iscsid.protocol.pdu import (
+    BHS_LENGTH,
     KNOWN_PDUS,
     LAYOUTS,
     KnownPdu,
@@ -22,6 +22,7 @@ from iscsid.protocol.pdu import (
     Reject,
     TextRequest,
     TextResponse,
+    data_segment_length,
     decode,
 )
 from tests.support import capture

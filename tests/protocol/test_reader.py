@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.errors import MalformedPdu
-from iscsid.protocol.bhs import BHS_LENGTH, MAX_DATA_SEGMENT_LENGTH
-from iscsid.protocol.pdu import Pdu
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu import BHS_LENGTH, MAX_DATA_SEGMENT_LENGTH, Pdu
+from iscsid.protocol.pdu_reader import PduReader
 from tests.support import capture
 from tests.support.pdus import EXAMPLES, pdus
 

@@ -8,7 +8,7 @@ import pytest
 
 from iscsid.errors import ProtocolError
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.notes import Notes
+from iscsid.protocol.printable import Notes
 from iscsid.protocol.sendtargets import (
     MAX_ADDRESSES,
     MAX_ANSWER_LENGTH,

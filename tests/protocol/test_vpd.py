@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from iscsid.protocol.vpd import (
     best,
+    changed_identity,
     comparable,
     designators,
-    exchanged,
-    is_identity,
+    is_identification_page,
     page_length,
 )
 from tests.support.lun_fixtures import (
@@ -85,8 +85,8 @@ def test_what_names_no_logical_unit_is_not_compared(octets: bytes) -> None:
 
 @pytest.mark.parametrize("octets", [TGTD_NO_SUCH_LUN, ISTGT_NO_SUCH_LUN, b"\0\x83\0", b""])
 def test_the_answer_for_a_lun_that_is_not_there_is_no_identity(octets: bytes) -> None:
-    assert not is_identity(octets)
-    assert is_identity(TGTD_PAGE) and is_identity(ISTGT_PAGE)
+    assert not is_identification_page(octets)
+    assert is_identification_page(TGTD_PAGE) and is_identification_page(ISTGT_PAGE)
 
 
 def test_what_follows_the_page_is_not_part_of_it() -> None:
@@ -95,9 +95,9 @@ def test_what_follows_the_page_is_not_part_of_it() -> None:
 
 
 def test_an_exchange_is_told_with_both_names() -> None:
-    words = exchanged("naa.1", "naa.2")
+    words = changed_identity("naa.1", "naa.2")
     assert words == ("another logical unit than before answers here: it was 'naa.1' and is 'naa.2'")
-    assert exchanged("naa.1", "").endswith("and has no name now")
+    assert changed_identity("naa.1", "").endswith("and has no name now")
 
 
 @given(st.binary(max_size=600))

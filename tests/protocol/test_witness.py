@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.protocol.bhs import padding
 from iscsid.protocol.pdu import (
     KNOWN_PDUS,
     LAYOUTS,
@@ -17,9 +16,10 @@ from iscsid.protocol.pdu import (
     NopIn,
     NopOut,
     Reject,
-    Request,
+    RequestPdu,
     TextRequest,
     TextResponse,
+    padding,
 )
 from iscsid.protocol.text import parse_pairs
 from tests.support import capture, tshark
@@ -86,7 +86,7 @@ def attributes(pdu: KnownPdu) -> set[str]:
 
 def test_tshark_sees_every_field_of_every_pdu(tmp_path: Path) -> None:
     tshark.require()
-    segments = [(isinstance(pdu, Request), pdu.encode()) for pdu, _ in EXAMPLES]
+    segments = [(isinstance(pdu, RequestPdu), pdu.encode()) for pdu, _ in EXAMPLES]
     for (pdu, _), seen in zip(EXAMPLES, tshark.dissect(segments, tmp_path), strict=True):
         assert seen["frame.protocols"] == ["raw:ip:tcp:iscsi"]
         assert int(seen["iscsi.opcode"][0], 0) == pdu.opcode

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from iscsid.config.entries import EntryKind, ParsedFile, Setting
-from iscsid.config.grammar import SCOPE_OF, Keyword, Scope
+from iscsid.config.grammar import SCOPE_OF, EntryKind, Keyword, ParsedFile, Scope, Setting
 from iscsid.config.keywords import BY_FIELD, BY_NAME, DEFAULTS
 from iscsid.secret import Secret
 

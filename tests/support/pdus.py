@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from iscsid.protocol.bhs import BHS_LENGTH, Bits, Number, Octets, Place
 from iscsid.protocol.codes import (
     AsyncEvent,
     LogoutOutcome,
@@ -14,9 +13,11 @@ from iscsid.protocol.codes import (
 )
 from iscsid.protocol.parameters import Isid
 from iscsid.protocol.pdu import (
+    BHS_LENGTH,
     KNOWN_PDUS,
     LAYOUTS,
     AsyncMessage,
+    Bits,
     KnownPdu,
     LoginRequest,
     LoginResponse,
@@ -24,7 +25,10 @@ from iscsid.protocol.pdu import (
     LogoutResponse,
     NopIn,
     NopOut,
+    Number,
+    Octets,
     Pdu,
+    Place,
     Reject,
     TextRequest,
     TextResponse,

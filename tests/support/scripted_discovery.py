@@ -17,7 +17,7 @@ from iscsid.protocol.pdu import (
     Pdu,
     TextResponse,
 )
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu_reader import PduReader
 
 PORTAL = Portal("127.0.0.1", 3260)
 ISID = Isid(bytes.fromhex("80a1b2c30001"))

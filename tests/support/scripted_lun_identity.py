@@ -9,7 +9,7 @@ from iscsid.protocol.digests import append_digest
 from iscsid.protocol.lun_identity import LunIdentityExchange, lower_cmd_sn
 from iscsid.protocol.parameters import AgreedParameters, Digest, Isid, LoginResult
 from iscsid.protocol.pdu import Pdu
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu_reader import PduReader
 from iscsid.protocol.scsi import (
     ScsiCommand,
     ScsiDataIn,
@@ -19,7 +19,7 @@ from iscsid.protocol.scsi import (
     test_unit_ready,
 )
 from iscsid.protocol.serial import MODULUS
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 from tests.target.pairing import make_plan
 
 K = 1
@@ -35,7 +35,7 @@ MEDIUM_ERROR = bytes.fromhex("0012 700003000000000a00000000 1100 00000000")
 class Talk:
     """An exchange, and a target whose every word the test says."""
 
-    def __init__(self, *identities: Identity, digest: Digest = Digest.NONE) -> None:
+    def __init__(self, *identities: LunIdentity, digest: Digest = Digest.NONE) -> None:
         agreed = AgreedParameters(header_digest=digest, data_digest=digest)
         self.digest = digest
         plan = lower_cmd_sn(make_plan(cmd_sn=K), identities)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
-from iscsid.protocol.notes import Notes
+from iscsid.protocol.printable import Notes
 from iscsid.protocol.sendtargets import SendTargetsAnswer
 
 PORTAL = Portal("192.0.2.1", 3260)

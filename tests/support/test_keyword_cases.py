@@ -14,8 +14,8 @@ from dataclasses import replace
 import pytest
 
 from iscsid import facts
+from iscsid.config.configuration import parse_configuration
 from iscsid.config.keywords import BY_NAME, KEYWORDS
-from iscsid.config.parse import parse_configuration
 from iscsid.errors import Failure, Retry
 from iscsid.facts import DiscoveryFailed, LoginFailed, TimerPurpose
 from iscsid.initiator.retry import JITTER

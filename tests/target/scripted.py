@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from iscsid.protocol.bhs import MAX_DATA_SEGMENT_LENGTH
 from iscsid.protocol.codes import RESERVED_TAG, Opcode
 from iscsid.protocol.pdu import (
+    MAX_DATA_SEGMENT_LENGTH,
     LoginRequest,
     LogoutRequest,
     LogoutResponse,
@@ -18,10 +18,10 @@ from iscsid.protocol.pdu import (
     NopOut,
     Pdu,
     RawPdu,
-    Request,
+    RequestPdu,
     TextRequest,
 )
-from iscsid.protocol.reader import PduReader
+from iscsid.protocol.pdu_reader import PduReader
 from tests.target import scsi
 from tests.target.discovery import Numbers, TargetListing
 from tests.target.login import Silence, TargetLogin
@@ -93,7 +93,7 @@ class ScriptedTarget:
         if not self.login.is_through:
             self.login.diagnostics.append(f"a PDU ({pdu.opcode}) came before the login was through")
             raise Silence
-        if isinstance(pdu, Request):
+        if isinstance(pdu, RequestPdu):
             self._count(pdu.cmd_sn, immediate=pdu.immediate)
             return self._answer_request(pdu)
         if isinstance(pdu, RawPdu) and pdu.opcode == Opcode.SCSI_COMMAND:
@@ -105,7 +105,7 @@ class ScriptedTarget:
         self.login.diagnostics.append(f"nobody here understands a PDU ({pdu.opcode})")
         raise Silence
 
-    def _answer_request(self, pdu: Request) -> Pdu:
+    def _answer_request(self, pdu: RequestPdu) -> Pdu:
         match pdu:
             case TextRequest():
                 declared = self.login.negotiator.declared

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from iscsid.protocol.bhs import padding
+from iscsid.protocol.pdu import padding
 
 BLOCK_LENGTH = 512
 BLOCKS = 131072

@@ -12,9 +12,8 @@ import pytest
 from iscsid.config.settings import Timeouts
 from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
 from iscsid.jobs import DiscoveryJob
-from iscsid.protocol.bhs import BHS_LENGTH
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
-from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
+from iscsid.protocol.pdu import BHS_LENGTH, AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
 from iscsid.workers import discovery_worker
 from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, heard, names_in

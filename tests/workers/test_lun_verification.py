@@ -12,7 +12,7 @@ from iscsid.orders import Level
 from iscsid.protocol.lun_identity import QUESTIONS, SPARE
 from iscsid.protocol.names import Portal
 from iscsid.protocol.pdu import LogoutRequest, RawPdu
-from iscsid.protocol.vpd import Identity
+from iscsid.protocol.vpd import LunIdentity
 from tests.support.attempt_harness import ONE, failure_of, run, success_of
 from tests.support.jobs import IMPATIENT, login_job
 from tests.support.scripted_portal import scripted, station
@@ -21,11 +21,11 @@ from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 from tests.target.scsi import identification_page, serial
 
-SAME: tuple[Identity, ...] = tuple((lun, identification_page(serial(lun))) for lun in (0, 1))
+SAME: tuple[LunIdentity, ...] = tuple((lun, identification_page(serial(lun))) for lun in (0, 1))
 OTHERS = Script(serials={1: "ANOTHER DISK"})
 
 
-def job_at(portal: Portal, identities: tuple[Identity, ...] = SAME, cmd_sn: int = 1) -> LoginJob:
+def job_at(portal: Portal, identities: tuple[LunIdentity, ...] = SAME, cmd_sn: int = 1) -> LoginJob:
     job = login_job(portal=portal, timeouts=IMPATIENT)
     return replace(job, login=replace(job.login, cmd_sn=cmd_sn), identities=identities)
 

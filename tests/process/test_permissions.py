@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from iscsid.config.permissions import check_permissions
+from iscsid.process.config_files import check_permissions
 
 
 def diagnostic(mode: int, uid: int = 0, *, has_secrets: bool = True, reader: int = 0) -> str | None:

@@ -7,10 +7,17 @@ would be lost; so the reader says how much may be read next, and refuses more. P
 from __future__ import annotations
 
 from iscsid.errors import MalformedPdu
-from iscsid.protocol.bhs import BHS_LENGTH, ahs_length, data_segment_length, padding
 from iscsid.protocol.digests import check, digest_length
 from iscsid.protocol.parameters import Digest
-from iscsid.protocol.pdu import Pdu, decode, opcode_of
+from iscsid.protocol.pdu import (
+    BHS_LENGTH,
+    Pdu,
+    ahs_length,
+    data_segment_length,
+    decode,
+    opcode_of,
+    padding,
+)
 
 DEFAULT_MAX_DATA_SEGMENT_LENGTH = 8192
 """What a target may send before anything else is declared (RFC 7143, section 13.12)."""

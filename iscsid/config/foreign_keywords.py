@@ -5,7 +5,7 @@ They are answered with a note, so that an old file goes on working. Pure.
 
 from __future__ import annotations
 
-NO_LONGER = {
+WITHOUT_EFFECT = {
     "SLPMulticast": "discovery by SLP does not exist here: use DiscoveryAddress",
     "SLPUnicast": "discovery by SLP does not exist here: use DiscoveryAddress",
     "DiscoveryFile": "discovery from a file was a test aid: use TargetName with Address below it",
@@ -15,6 +15,6 @@ NO_LONGER = {
 }
 """Keywords that Linux-iSCSI knew and that have no effect here, and what to tell people of each."""
 
-OPENED_ENTRIES_ONCE = frozenset({"SLPMulticast", "SLPUnicast", "DiscoveryFile"})
+OPENED_ENTRIES = frozenset({"SLPMulticast", "SLPUnicast", "DiscoveryFile"})
 
-BY_NAME = {name.lower(): name for name in NO_LONGER}
+BY_NAME = {name.lower(): name for name in WITHOUT_EFFECT}
