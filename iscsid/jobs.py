@@ -1,7 +1,6 @@
-"""The work that is given to a child: what each kind needs to know, and nothing else.
+"""The jobs of workers: for each kind, what the worker needs to know and nothing else.
 
-A job is made by the owner, handed over by ``fork`` (never serialised), and named in every fact
-that comes of it. Pure values.
+The initiator makes a job; every fact about it carries its id. Pure values.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ JobId = NewType("JobId", int)
 class DiscoveryJob:
     """Log in to a discovery session, ask SendTargets, report each target.
 
-    ``keep`` asks the child to stay logged in where the target allows it, and to report again
-    whenever the target says that something changed.
+    ``keep`` makes the worker stay logged in if the target allows it, and report again whenever the
+    target announces a change.
     """
 
     id: JobId
@@ -41,7 +40,7 @@ class DiscoveryJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginJob:
-    """Log in to a normal session and hand back the connected socket."""
+    """Log in to a normal session and pass the connected socket to the daemon."""
 
     id: JobId
     portal: Portal
@@ -51,9 +50,9 @@ class LoginJob:
     deadline: float
     """Seconds for resolving, connecting and login; 0 is no limit."""
     identities: tuple[LunIdentity, ...] = ()
-    """What the kernel knows of the LUNs it has: they are asked before the socket is handed back."""
+    """What the kernel knows of the LUNs it has: verified before the socket is passed on."""
     only_try: bool = False
-    """Log out again instead of handing back the socket."""
+    """Log out again instead of passing on the socket."""
 
     @property
     def title(self) -> str:
@@ -71,7 +70,7 @@ class ScanJob:
     luns: frozenset[int] | None = None
     disk_command_timeout: int = 0
     drop: frozenset[int] = frozenset()
-    """LUNs that nobody uses: the kernel shall forget those that the target has no more."""
+    """LUNs not in use: those that the target no longer has are removed."""
     deadline: float = 0
 
     @property

@@ -1,7 +1,7 @@
 """``--check --login``: log in to every target and out again, and report how it went.
 
-What is tried is planned as the owner plans its sessions (``plan``), done by children like the
-daemon's (``run``), and told in words or as JSON (``report``). The kernel is never involved, so it
-needs no root; and no login bears the ISID of a session or of a discovery of the daemon's, so that
-nothing that runs is disturbed.
+``plan`` makes the jobs as the initiator plans its sessions, ``run`` has workers do them as the
+daemon does, ``report`` formats the results as text or JSON. The kernel is not involved, so root is
+not needed. Each login uses an ISID that no session or discovery of a daemon uses, so that running
+sessions are not disturbed.
 """

@@ -1,7 +1,7 @@
-"""What a trial tries: the logins a daemon would make with this configuration, as jobs. Pure.
+"""The jobs of a login check: the logins a daemon would make with this configuration. Pure.
 
-Other than a daemon's, each login has an ISID of its own: with the same one the target would take
-it for the reinstatement of a session that is in use.
+Unlike a daemon's, each login has an ISID of its own: with the ISID of a running session the target
+would take the login for a reinstatement of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Found = Mapping[Portal, tuple[DiscoveryRecord, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PlannedDiscovery:
-    """One DiscoveryAddress; ``job`` is ``None`` where it is not enabled."""
+    """One DiscoveryAddress; ``job`` is ``None`` if it is not enabled."""
 
     portal: Portal
     job: DiscoveryJob | None
@@ -44,7 +44,7 @@ class PlannedLogin:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTarget:
-    """One target; no ``logins`` where it is not enabled."""
+    """One target; no ``logins`` if it is not enabled."""
 
     target_name: IscsiName
     found_at: Portal | None
@@ -54,13 +54,13 @@ class PlannedTarget:
 
 
 class Planner:
-    """Makes the jobs of one trial, each with a number and an ISID of its own."""
+    """Makes the jobs of one check, each with a number and an ISID of its own."""
 
     def __init__(self, configuration: Configuration, identity: Identity) -> None:
         self._configuration = configuration
         self._identity = identity
         self._bindings = Bindings()
-        """Of no importance: what gets a number here is forgotten at the end."""
+        """Required by ``plan_sessions``; never saved."""
         self._numbers = count(1)
 
     def discoveries(self) -> tuple[PlannedDiscovery, ...]:

@@ -1,6 +1,6 @@
-"""How a trial went, in words for people and as plain values for programs. Pure.
+"""The result of a login check, as lines for people and as plain values for JSON. Pure.
 
-What was agreed is shown by the keys of the standard. Secrets have no way to get here.
+Negotiated values are shown under the keys of the standard. No secret is ever passed in here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from iscsid.config.settings import SessionSettings
+from iscsid.errors import Failure
+from iscsid.facts import (
+    DiscoveryCompleted,
+    DiscoveryFailed,
+    Fact,
+    LoginFailed,
+    LoginSucceeded,
+    TargetDiscovered,
+    WorkerEnded,
+)
 from iscsid.login_check.plan import PlannedDiscovery, PlannedLogin, PlannedTarget
-from iscsid.login_check.results import Result
 from iscsid.protocol.names import DiscoveryRecord, Portal
 from iscsid.protocol.parameters import AgreedParameters
 from iscsid.protocol.printable import printable
@@ -21,9 +30,36 @@ LONGEST_LINE = 400
 Plain = dict[str, Any]
 
 
+@dataclass(slots=True)
+class Result:
+    """Of one job: it succeeded once it ``is_over`` without a ``failure``."""
+
+    is_over: bool = False
+    failure: Failure | None = None
+    records: list[DiscoveryRecord] = field(default_factory=list)
+    success: LoginSucceeded | None = None
+    notes: list[str] = field(default_factory=list)
+    """Lines for people, redirections for instance."""
+
+    def take(self, fact: Fact) -> None:
+        """Record a fact about the job."""
+        match fact:
+            case TargetDiscovered():
+                self.records.append(fact.record)
+            case DiscoveryCompleted():
+                self.notes += fact.notes
+            case LoginSucceeded():
+                self.success = fact
+            case LoginFailed() | DiscoveryFailed():
+                self.failure = fact.failure
+            case WorkerEnded():
+                self.is_over = True
+                self.failure = self.failure or fact.how
+
+
 @dataclass(frozen=True, slots=True)
 class DiscoveryReport:
-    """``result`` is ``None`` where the DiscoveryAddress is not enabled."""
+    """``result`` is ``None`` if the DiscoveryAddress is not enabled."""
 
     planned: PlannedDiscovery
     result: Result | None
@@ -37,7 +73,7 @@ class TargetReport:
 
 @dataclass(slots=True)
 class Report:
-    """The whole trial."""
+    """The whole check."""
 
     discoveries: list[DiscoveryReport] = field(default_factory=list)
     targets: list[TargetReport] = field(default_factory=list)

@@ -27,7 +27,7 @@ from iscsid.workers.messages import (
     decode,
     encode,
 )
-from iscsid.workers.reporter import ParentMessage, is_loud_enough
+from iscsid.workers.reporter import ParentMessage, is_logged
 
 _DESCRIPTOR = array.array("i").itemsize
 _ROOM = socket.CMSG_SPACE(_DESCRIPTOR * 4)
@@ -45,27 +45,27 @@ class WorkerEnd:
     def report(self, fact: Report, connection: socket.socket | None = None) -> None:
         self._send(fact, [] if connection is None else [connection.fileno()])
 
-    def doing(self, what: str) -> None:
+    def progress(self, what: str) -> None:
         self._send(Progress(self._job.id, what))
 
     def wants(self, level: Level) -> bool:
-        return is_loud_enough(level, self._level)
+        return is_logged(level, self._level)
 
-    def say(self, level: Level, text: str) -> None:
+    def log(self, level: Level, text: str) -> None:
         if self.wants(level):
             self._send(LogLine(self._job.id, level, text))
 
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def hear(self) -> ParentMessage:
+    def poll_parent(self) -> ParentMessage:
         try:
             word = self._end.recv(len(ASK_AGAIN), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return ParentMessage.NOTHING
         except ConnectionResetError:
-            return ParentMessage.GOODBYE
-        return ParentMessage.ASK_AGAIN if word == ASK_AGAIN else ParentMessage.GOODBYE
+            return ParentMessage.CLOSED
+        return ParentMessage.ASK_AGAIN if word == ASK_AGAIN else ParentMessage.CLOSED
 
     def close(self) -> None:
         self._end.close()

@@ -1,9 +1,8 @@
-"""The job of a discovery: ask SendTargets, report each target, and log out or stay.
+"""The discovery job: send SendTargets, report each target, and log out or keep the session.
 
-A discovery that stays answers the target's pings and asks again when the target says that
-something changed, or when the daemon wants it. It ends in good order when the target closes the
-session or asks for a logout; whether and when to come back is the owner's decision. Runs inside a
-worker.
+A kept session answers the target's NOP-Ins and sends SendTargets again when the target announces
+a change or the daemon asks for it. It ends in good order when the target closes the session or
+requests a logout; the initiator decides when to log in again. Runs inside a worker.
 """
 
 from __future__ import annotations
@@ -23,24 +22,28 @@ from iscsid.protocol.discovery_exchange import (
     LogoutRequested,
     SomethingChanged,
 )
-from iscsid.workers.deadline import Deadline
-from iscsid.workers.login_worker import LoggedIn, log_in
-from iscsid.workers.logout import LOGOUT
+from iscsid.workers.login_worker import LOGOUT, LoggedIn, log_in
 from iscsid.workers.reporter import ParentMessage, Reporter
 from iscsid.workers.sandbox import Confine, allow_more_processor_time
-from iscsid.workers.transport import ExchangeDriver, Limits, StreamEnded, ask_after_silence
+from iscsid.workers.transport import (
+    Deadline,
+    ExchangeDriver,
+    Limits,
+    StreamEnded,
+    ask_after_silence,
+)
 
 BURST = 1.0
-"""Seconds from a target's first word that something changed until it is asked: they come in
+"""Seconds from a target's first announcement of a change until SendTargets: announcements come in
 bursts, one for each target or portal that an administrator adds."""
 
 
 def discover(job: DiscoveryJob, reporter: Reporter, confine: Confine) -> None:
-    """Do the job; raises ``IscsidError`` where it fails."""
-    entry = log_in(job, reporter, confine)
-    with entry.connection:
-        session = _DiscoverySession(job, entry, reporter)
-        session.ask(entry.patience)
+    """Do the job; raises ``IscsidError`` if it fails."""
+    logged_in = log_in(job, reporter, confine)
+    with logged_in.connection:
+        session = _DiscoverySession(job, logged_in, reporter)
+        session.ask(logged_in.limits)
         if not job.keep or session.stay():
             session.leave()
 
@@ -48,92 +51,92 @@ def discover(job: DiscoveryJob, reporter: Reporter, confine: Confine) -> None:
 class _DiscoverySession:
     """One discovery session, from its login to its end."""
 
-    def __init__(self, job: DiscoveryJob, entry: LoggedIn, reporter: Reporter) -> None:
+    def __init__(self, job: DiscoveryJob, logged_in: LoggedIn, reporter: Reporter) -> None:
         self._job = job
-        self._connection = entry.connection
-        self._exchange = DiscoveryExchange(entry.result, entry.portal)
+        self._connection = logged_in.connection
+        self._exchange = DiscoveryExchange(logged_in.result, logged_in.portal)
         self._reporter = reporter
         self._ask_at = math.inf
         """When to ask again, on the monotonic clock."""
         self._may_stay = True
 
-    def ask(self, patience: Limits) -> None:
-        """Let the question be answered, and report all targets."""
+    def ask(self, limits: Limits) -> None:
+        """Wait for the complete answer to SendTargets, and report all targets."""
         doing = "asking for targets"
-        self._reporter.doing(doing)
-        line = ExchangeDriver(self._connection, self._exchange, patience, doing, self._reporter)
+        self._reporter.progress(doing)
+        driver = ExchangeDriver(self._connection, self._exchange, limits, doing, self._reporter)
         while self._exchange.outcome is None:
-            line.turn()
+            driver.step()
             for record in self._exchange.take_records():
                 self._reporter.report(TargetDiscovered(self._job.id, record))
         notes = self._exchange.take_notes()
         self._reporter.report(DiscoveryCompleted(self._job.id, self._job.keep, notes))
 
     def stay(self) -> bool:
-        """Live on until the target or the daemon has had enough of the session.
+        """Keep the session until the target or the daemon ends it.
 
         Return whether to log out: not if the connection or the daemon is gone.
         """
-        self._reporter.doing("waiting for the target to report changes")
+        self._reporter.progress("waiting for the target to report changes")
         timeouts = self._job.timeouts
         ask_after_silence(self._connection, timeouts.idle, timeouts.ping)
-        patience = Limits(timeouts.login, Deadline.after(0))
+        limits = Limits(timeouts.login, Deadline.after(0))
         doing = "keeping the discovery session"
-        line = ExchangeDriver(self._connection, self._exchange, patience, doing, self._reporter)
+        driver = ExchangeDriver(self._connection, self._exchange, limits, doing, self._reporter)
         self._note_events()
         while self._may_stay:
             allow_more_processor_time()
             readable = self._wait()
-            if self._reporter.fileno() in readable and not self._hear_daemon():
+            if self._reporter.fileno() in readable and not self._poll_daemon():
                 return False
-            if self._connection.fileno() in readable and not self._hear_target(line):
+            if self._connection.fileno() in readable and not self._receive(driver):
                 return False
             if self._may_stay and self._ask_at <= time.monotonic():
                 self._ask_again()
         return True
 
     def leave(self) -> None:
-        """Log out, within bounds and without complaint: all that was wanted is reported."""
+        """Log out within ``LOGOUT`` seconds; a failure is logged only, the job is done."""
         doing = "logging out"
-        self._reporter.doing(doing)
-        patience = Limits(LOGOUT, Deadline.after(LOGOUT))
-        line = ExchangeDriver(self._connection, self._exchange, patience, doing, self._reporter)
+        self._reporter.progress(doing)
+        limits = Limits(LOGOUT, Deadline.after(LOGOUT))
+        driver = ExchangeDriver(self._connection, self._exchange, limits, doing, self._reporter)
         self._exchange.log_out()
         try:
             while self._exchange.outcome is not DiscoveryOutcome.LOGGED_OUT:
-                line.turn()
+                driver.step()
         except IscsidError as error:
-            self._reporter.say(Level.DEBUG, str(error))
+            self._reporter.log(Level.DEBUG, str(error))
 
     def _wait(self) -> list[int]:
-        """Sleep until somebody says something or it is time to ask."""
+        """Sleep until the target or the daemon sends something, or it is time to ask."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         poll.register(self._reporter.fileno(), select.POLLIN)
         seconds = max(self._ask_at - time.monotonic(), 0.0)
         return [fd for fd, _ in poll.poll(None if seconds == math.inf else seconds * 1000)]
 
-    def _hear_daemon(self) -> bool:
-        """Take the daemon's words, of which several count as one; say whether it is there."""
-        while (heard := self._reporter.hear()) is ParentMessage.ASK_AGAIN:
+    def _poll_daemon(self) -> bool:
+        """Read all messages of the daemon; return whether it is there."""
+        while (message := self._reporter.poll_parent()) is ParentMessage.ASK_AGAIN:
             self._ask_at = time.monotonic()
-        return heard is not ParentMessage.GOODBYE
+        return message is not ParentMessage.CLOSED
 
-    def _hear_target(self, line: ExchangeDriver) -> bool:
-        """Take what has come, and answer it; say whether the target is there."""
+    def _receive(self, driver: ExchangeDriver) -> bool:
+        """Read once and answer; return whether the connection stands."""
         try:
-            line.receive(Deadline.after(self._job.timeouts.login))
+            driver.receive(Deadline.after(self._job.timeouts.login))
         except StreamEnded as error:
-            self._reporter.say(Level.INFO, error.what)
+            self._reporter.log(Level.INFO, error.what)
             return False
-        line.send()
+        driver.send()
         self._note_events()
         return True
 
     def _note_events(self) -> None:
-        """Draw the conclusions from what the target has reported."""
+        """Act on what the target has announced."""
         for note in self._exchange.take_notes():
-            self._reporter.say(Level.INFO, note)
+            self._reporter.log(Level.INFO, note)
         for event in self._exchange.take_events():
             match event:
                 case LogoutRequested() | ConnectionDropped():

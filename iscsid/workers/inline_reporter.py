@@ -8,18 +8,18 @@ from iscsid.facts import Fact
 from iscsid.jobs import Job
 from iscsid.orders import Level
 from iscsid.workers.messages import Report
-from iscsid.workers.reporter import ParentMessage, is_loud_enough
-from iscsid.workers.worker import Say
+from iscsid.workers.reporter import ParentMessage, is_logged
+from iscsid.workers.worker import WriteLine
 
 
 class InlineReporter:
     """A ``Reporter`` that keeps the facts, and hands lines for the log on at once."""
 
-    def __init__(self, job: Job, say: Say, level: Level) -> None:
+    def __init__(self, job: Job, write_line: WriteLine, level: Level) -> None:
         self.facts: list[Fact] = []
         self.connection: socket.socket | None = None
         self._job = job
-        self._say = say
+        self._write_line = write_line
         self._level = level
 
     def report(self, fact: Report, connection: socket.socket | None = None) -> None:
@@ -27,18 +27,18 @@ class InlineReporter:
         if connection is not None:
             self.connection = connection.dup()
 
-    def doing(self, what: str) -> None:
-        self.say(Level.DEBUG, what)
+    def progress(self, what: str) -> None:
+        self.log(Level.DEBUG, what)
 
     def wants(self, level: Level) -> bool:
-        return is_loud_enough(level, self._level)
+        return is_logged(level, self._level)
 
-    def say(self, level: Level, text: str) -> None:
+    def log(self, level: Level, text: str) -> None:
         if self.wants(level):
-            self._say(self._job, level, text)
+            self._write_line(self._job, level, text)
 
     def fileno(self) -> int:
         raise RuntimeError("nobody speaks to a job that runs in the daemon's own process")
 
-    def hear(self) -> ParentMessage:
+    def poll_parent(self) -> ParentMessage:
         return ParentMessage.NOTHING

@@ -1,14 +1,15 @@
-"""The job of a login, and the way into any session: connect, give up privileges, log in.
+"""The login job, and the login of a discovery: connect, give up privileges, log in.
 
-A name is looked up without privileges, too. Redirections are followed with a new connection and a
-login from scratch, and a target that cannot read a list of CHAP algorithms is asked again with MD5
-alone; both are decided in ``protocol``. Runs inside a worker.
+A redirection is followed with a new connection and a login from scratch. A target that does not
+accept a list of CHAP algorithms is asked again with MD5 alone. Both are decided in ``protocol``.
+Runs inside a worker.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from iscsid.errors import ConnectionFailed, IscsidError
@@ -17,19 +18,27 @@ from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import Level
 from iscsid.protocol.codes import Stage
 from iscsid.protocol.login_exchange import RANDOM_OCTETS, LoginExchange
-from iscsid.protocol.lun_identity import lower_cmd_sn
+from iscsid.protocol.logout_exchange import LogoutExchange
+from iscsid.protocol.lun_identity import LunIdentityExchange, lower_cmd_sn
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
-from iscsid.protocol.vpd import comparable
+from iscsid.protocol.vpd import LunIdentity, comparable
 from iscsid.workers.connect_errors import together
-from iscsid.workers.deadline import Deadline
-from iscsid.workers.logout import log_out
-from iscsid.workers.lun_verification import confirm
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
-from iscsid.workers.transport import ExchangeDriver, Limits, StreamEnded, StreamReset, connect
+from iscsid.workers.transport import (
+    Deadline,
+    ExchangeDriver,
+    Limits,
+    StreamEnded,
+    StreamReset,
+    connect,
+)
+
+LOGOUT = 3.0
+"""Seconds to wait for the Logout Response. Some targets close at once, some never answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +49,26 @@ class LoggedIn:
     result: LoginResult
     portal: Portal
     moved_to: Portal | None
-    patience: Limits
+    limits: Limits
 
 
 def run_login(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
     """Do the job; raises ``IscsidError`` where it fails."""
     identities = comparable(job.identities)
     lower = replace(job, login=lower_cmd_sn(job.login, identities))
-    entry = log_in(lower, reporter, confine, window=job.tcp_window_size)
-    result = entry.result
-    with entry.connection:
+    logged_in = log_in(lower, reporter, confine, window=job.tcp_window_size)
+    result = logged_in.result
+    with logged_in.connection:
         if identities:
-            result = confirm(entry.connection, result, identities, entry.patience, reporter)
-        success = LoginSucceeded(job.id, result, entry.portal, entry.moved_to)
+            result = verify_luns(logged_in, identities, reporter)
+        success = LoginSucceeded(job.id, result, logged_in.portal, logged_in.moved_to)
         if job.only_try:
-            # Told first: what has been reached does not depend on how the target takes the rest.
+            # Reported first: the login has succeeded, however the target answers the logout.
             reporter.report(success)
-            log_out(entry.connection, result, reporter)
+            log_out(logged_in.connection, result, reporter)
         else:
-            entry.connection.settimeout(None)
-            reporter.report(success, entry.connection)
+            logged_in.connection.settimeout(None)
+            reporter.report(success, logged_in.connection)
 
 
 def log_in(
@@ -75,7 +84,7 @@ def log_in(
 
 
 class LoginAttempt:
-    """One attempt to log in, over as many connections as it takes."""
+    """One attempt to log in, over one or more connections."""
 
     def __init__(
         self,
@@ -90,7 +99,7 @@ class LoginAttempt:
         self._confine = confine
         self._is_confined = False
         self._window = window
-        self._patience = Limits(job.timeouts.login, deadline)
+        self._limits = Limits(job.timeouts.login, deadline)
 
     def log_in(self) -> LoggedIn:
         plan = self._job.login
@@ -107,8 +116,8 @@ class LoginAttempt:
                 raise
             else:
                 if isinstance(outcome, LoginResult):
-                    patience = self._patience
-                    return LoggedIn(connection, outcome, trail.portal, trail.moved_to, patience)
+                    limits = self._limits
+                    return LoggedIn(connection, outcome, trail.portal, trail.moved_to, limits)
                 connection.close()
                 trails = self._follow(trail, outcome)
 
@@ -119,7 +128,7 @@ class LoginAttempt:
             try:
                 connection = connect(
                     trail.portal,
-                    self._patience,
+                    self._limits,
                     self._reporter,
                     self._confine_once,
                     window=self._window,
@@ -133,7 +142,7 @@ class LoginAttempt:
     def _log_in(self, connection: socket.socket, plan: LoginPlan) -> LoginResult | Redirection:
         self._confine_once()
         doing = "logging in"
-        self._reporter.doing(doing)
+        self._reporter.progress(doing)
         exchange = LoginExchange(plan, os.urandom(RANDOM_OCTETS))
         try:
             return self._converse(connection, exchange, doing)
@@ -149,28 +158,68 @@ class LoginAttempt:
     def _converse(
         self, connection: socket.socket, exchange: LoginExchange, doing: str
     ) -> LoginResult | Redirection:
-        limit, patience = self._job.timeouts.auth, self._patience
-        words = f"the {limit:g} s for authentication"
-        proof = Limits(patience.timeout, Deadline.after(limit, patience.deadline, words))
-        line = ExchangeDriver(connection, exchange, proof, doing, self._reporter)
+        seconds, limits = self._job.timeouts.auth, self._limits
+        words = f"the {seconds:g} s for authentication"
+        proof = Limits(limits.timeout, Deadline.after(seconds, limits.deadline, words))
+        driver = ExchangeDriver(connection, exchange, proof, doing, self._reporter)
         while exchange.result is None and exchange.stage is Stage.SECURITY_NEGOTIATION:
-            line.turn()
-        line = ExchangeDriver(connection, exchange, patience, doing, self._reporter)
+            driver.step()
+        driver = ExchangeDriver(connection, exchange, limits, doing, self._reporter)
         while exchange.result is None:
-            line.turn()
+            driver.step()
         return exchange.result
 
     def _simplify(self, plan: LoginPlan, error: IscsidError) -> LoginPlan:
-        """Return what to try instead, or raise ``error`` where there is nothing."""
+        """Return the plan to try instead; raise ``error`` if there is none."""
         simpler = fallback_plan(plan, error)
         if simpler is None:
             raise error
-        self._reporter.say(Level.INFO, f"{error.what}; trying once more with less")
+        self._reporter.log(Level.INFO, f"{error.what}; retrying with CHAP MD5 only")
         return simpler
 
     def _follow(self, trail: RedirectTrail, redirection: Redirection) -> tuple[RedirectTrail, ...]:
         trails = trail.follow(redirection)
         how = "for good" if redirection.permanent else "for now"
         portals = ", ".join(str(each.portal) for each in trails)
-        self._reporter.say(Level.INFO, f"sent on from {trail.portal} to {portals} {how}")
+        self._reporter.log(Level.INFO, f"sent on from {trail.portal} to {portals} {how}")
         return trails
+
+
+def verify_luns(
+    logged_in: LoggedIn, identities: Sequence[LunIdentity], reporter: Reporter
+) -> LoginResult:
+    """Ask the LUNs what they are, before the session that comes back is handed over.
+
+    What is asked and what follows from the answers is decided in ``protocol.lun_identity``.
+    Return the login with its numbers moved on. Raises ``IscsidError`` if anything is not as it
+    was; the session is logged out by then.
+    """
+    doing = "asking the LUNs what they are"
+    reporter.progress(doing)
+    exchange = LunIdentityExchange(logged_in.result, identities)
+    connection = logged_in.connection
+    driver = ExchangeDriver(connection, exchange, logged_in.limits, doing, reporter)
+    while exchange.result is None:
+        driver.step()
+    failure = exchange.failure
+    if failure is not None:
+        log_out(connection, exchange.result, reporter)
+        raise IscsidError(failure.what, advice=failure.advice, retry=failure.retry)
+    reporter.log(Level.DEBUG, f"{len(identities)} LUNs are what they were")
+    return exchange.result
+
+
+def log_out(connection: socket.socket, login: LoginResult, reporter: Reporter) -> None:
+    """Log out, within ``LOGOUT`` seconds. A failure is logged only: nothing depends on it."""
+    doing = "logging out"
+    reporter.progress(doing)
+    exchange = LogoutExchange(login)
+    limits = Limits(LOGOUT, Deadline.after(LOGOUT))
+    driver = ExchangeDriver(connection, exchange, limits, doing, reporter)
+    try:
+        while not exchange.is_over:
+            driver.step()
+    except IscsidError as error:
+        reporter.log(Level.INFO, error.what)
+    if exchange.diagnostic:
+        reporter.log(Level.INFO, exchange.diagnostic)

@@ -1,4 +1,4 @@
-"""To whom a job speaks while it runs: the daemon at the other end of a channel, or a list."""
+"""The interface through which a running job reports to the daemon."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from iscsid.workers.messages import Report
 
 
 class ParentMessage(Enum):
-    """What the daemon has said to a worker."""
+    """What ``poll_parent`` found."""
 
     NOTHING = "nothing"
     ASK_AGAIN = "ask again"
-    GOODBYE = "goodbye"
+    CLOSED = "closed"
     """The daemon is gone."""
 
 
 class Reporter(Protocol):
-    """What a job function is given to speak with, and to listen to while it waits."""
+    """Passed to each job function."""
 
     def report(self, fact: Report, connection: socket.socket | None = None) -> None:
-        """Tell a fact, with a duplicate of ``connection`` for the daemon if there is one."""
+        """Send a fact, with a duplicate of ``connection`` for the daemon if there is one."""
 
-    def doing(self, what: str) -> None:
-        """Tell what comes next, in words that go behind "while": "connecting to 192.0.2.1"."""
+    def progress(self, what: str) -> None:
+        """Send the next step, worded to follow "while": "connecting to 192.0.2.1"."""
 
     def wants(self, level: Level) -> bool:
-        """Whether lines of this level are wanted at all."""
+        """Whether lines of this level are logged."""
 
-    def say(self, level: Level, text: str) -> None:
-        """Offer a line for the log; it may not be wanted."""
+    def log(self, level: Level, text: str) -> None:
+        """Send a line for the log, if lines of its level are logged."""
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when there is something to ``hear``."""
+        """The descriptor that is readable when ``poll_parent`` will find something."""
 
-    def hear(self) -> ParentMessage:
-        """Take one word of the daemon's, without waiting."""
-
-
-_LOUDNESS = {Level.ERROR: 3, Level.WARNING: 2, Level.INFO: 1, Level.DEBUG: 0}
+    def poll_parent(self) -> ParentMessage:
+        """Read one message of the daemon's, without waiting."""
 
 
-def is_loud_enough(level: Level, least: Level) -> bool:
-    """Whether a line of ``level`` is wanted where ``least`` is the quietest that is."""
-    return _LOUDNESS[level] >= _LOUDNESS[least]
+_SEVERITY = {Level.ERROR: 3, Level.WARNING: 2, Level.INFO: 1, Level.DEBUG: 0}
+
+
+def is_logged(level: Level, least: Level) -> bool:
+    """Whether a line of ``level`` is logged if ``least`` is the least severe that is."""
+    return _SEVERITY[level] >= _SEVERITY[least]

@@ -35,12 +35,12 @@ def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) ->
     """
     for device in sysfs.devices(job.sid):
         if device.lun in job.drop and not _is_there(device, reporter, ask):
-            reporter.doing(f"removing LUN {device.lun} on host{job.host_no}")
+            reporter.progress(f"removing LUN {device.lun} on host{job.host_no}")
             _write(device, device.delete, reporter)
     known = sysfs.devices(job.sid)
     for lun in sorted(job.luns) if job.luns is not None else (None,):
         what = "all logical units" if lun is None else f"LUN {lun}"
-        reporter.doing(f"looking for {what} on host{job.host_no}")
+        reporter.progress(f"looking for {what} on host{job.host_no}")
         try:
             sysfs.scan(job.host_no, lun)
         except OSError as error:
@@ -60,7 +60,7 @@ def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) ->
 
 def _is_there(device: ScsiDevice, reporter: Reporter, ask: Ask) -> bool:
     """Whether the target has this logical unit, or may have it."""
-    reporter.doing(f"asking whether LUN {device.lun} is there")
+    reporter.progress(f"asking whether LUN {device.lun} is there")
     node = device.generic_node()
     return node is None or ask(node) is not False
 
@@ -70,7 +70,7 @@ def _look_again(device: ScsiDevice, reporter: Reporter) -> None:
 
     Of another size the kernel tells udev itself, of another identity it does not.
     """
-    reporter.doing(f"reading the size of LUN {device.lun}")
+    reporter.progress(f"reading the size of LUN {device.lun}")
     before = device.identity()
     _write(device, device.rescan, reporter)
     if device.identity() != before:
@@ -85,7 +85,7 @@ def _write(device: ScsiDevice, write: Callable[[], None], reporter: Reporter) ->
     try:
         write()
     except OSError as error:
-        reporter.say(Level.DEBUG, f"LUN {device.lun}: {error.strerror}: {error.filename}")
+        reporter.log(Level.DEBUG, f"LUN {device.lun}: {error.strerror}: {error.filename}")
 
 
 def _is_disk(device: ScsiDevice) -> bool:

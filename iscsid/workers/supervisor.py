@@ -24,7 +24,7 @@ from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.messages import failed
 from iscsid.workers.process_title import find_title_buffer
 from iscsid.workers.sandbox import Identity, find_unprivileged_identity
-from iscsid.workers.worker import Say, Worker
+from iscsid.workers.worker import Worker, WriteLine
 
 PER_TURN = 64
 """Messages taken of one child before the loop may turn to the others."""
@@ -38,33 +38,33 @@ class Supervisor:
     """All children of the daemon.
 
     ``add`` puts a descriptor into the loop and ``remove`` takes it out, where one that is not in
-    is no error (``system.loop.Loop``). ``say`` takes what children say for the log; they send
-    nothing quieter than ``level``. ``perform`` does a job, in the child, as ``identity``.
+    is no error (``process.loop.Loop``). ``write_line`` takes the log lines of workers, which send
+    nothing quieter than ``level``. ``run_job`` does a job, in the worker, as ``identity``.
     """
 
     def __init__(
         self,
         add: Add,
         remove: Callable[[int], None],
-        say: Say,
+        write_line: WriteLine,
         *,
         level: Level = Level.INFO,
-        perform: worker_main.Perform = worker_main.perform,
+        run_job: worker_main.RunJob = worker_main.run_job,
         identity: Identity | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._add, self._remove, self._say = add, remove, say
+        self._add, self._remove, self._write_line = add, remove, write_line
         self._level = level
-        self._birth = worker_main.WorkerSetup(
-            os.getpid(), identity or find_unprivileged_identity(), find_title_buffer(), perform
+        self._setup = worker_main.WorkerSetup(
+            os.getpid(), identity or find_unprivileged_identity(), find_title_buffer(), run_job
         )
         self._clock = clock
-        self._wards: dict[JobId, Worker] = {}
+        self._workers: dict[JobId, Worker] = {}
         self._sockets: dict[JobId, socket.socket] = {}
 
     def __len__(self) -> int:
         """The number of children that are not reaped yet."""
-        return len(self._wards)
+        return len(self._workers)
 
     # --- orders ---------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class Supervisor:
             pid, listener = self._fork(job)
         except OSError as error:
             return [WorkerEnded(job.id, not_started(error))]
-        self._wards[job.id] = Worker(job, pid, listener, self._say, self._clock())
+        self._workers[job.id] = Worker(job, pid, listener, self._write_line, self._clock())
         self._add(listener.fileno(), lambda: self._listen(job.id), job.title)
         return []
 
@@ -85,8 +85,8 @@ class Supervisor:
         """
         if isinstance(job, DiscoveryJob):
             job = dataclasses.replace(job, keep=False)
-        notebook = InlineReporter(job, self._say, self._level)
-        failure = worker_main.attempt(lambda: self._birth.perform(job, notebook, lambda: None), job)
+        notebook = InlineReporter(job, self._write_line, self._level)
+        failure = worker_main.attempt(lambda: self._setup.run_job(job, notebook, lambda: None), job)
         if failure is not None:
             notebook.report(failed(job, failure))
         if notebook.connection is not None:
@@ -98,8 +98,8 @@ class Supervisor:
 
         Its ``WorkerEnded`` still comes, and is no failure. A child that is gone is no error.
         """
-        if ward := self._wards.get(job):
-            ward.stop(self._clock())
+        if worker := self._workers.get(job):
+            worker.stop(self._clock())
 
     def stop_all(self, now: float) -> None:
         """End all children: SIGTERM now, and SIGKILL a second later to those still there.
@@ -107,8 +107,8 @@ class Supervisor:
         The loop goes on meanwhile: ``enforce_deadlines`` and ``reap`` finish it, and it is done
         when ``len`` is 0. A scan that hangs in the kernel cannot be killed: do not wait for ever.
         """
-        for ward in self._wards.values():
-            ward.stop(now)
+        for worker in self._workers.values():
+            worker.stop(now)
 
     def end_all(self, seconds: float = 2.0) -> None:
         """End all children and wait for it, at most ``seconds``: the daemon's last act.
@@ -123,7 +123,7 @@ class Supervisor:
         try:
             self.stop_all(now)
             self.reap()
-            while self._wards and now < limit:
+            while self._workers and now < limit:
                 due = min(limit, self.next_deadline() or limit)
                 signal.sigtimedwait((signal.SIGCHLD,), max(due - now, 0.0))
                 now = self._clock()
@@ -134,8 +134,8 @@ class Supervisor:
 
     def ask_again(self, job: JobId) -> None:
         """Make a kept discovery session ask SendTargets once more; one that is gone is no error."""
-        if ward := self._wards.get(job):
-            ward.ask_again(self._clock())
+        if worker := self._workers.get(job):
+            worker.ask_again(self._clock())
 
     def take_socket(self, job: JobId) -> socket.socket:
         """Return the socket of a login that succeeded; it is the caller's from now on."""
@@ -150,42 +150,42 @@ class Supervisor:
 
     def next_deadline(self) -> float | None:
         """Return when ``enforce_deadlines`` must be called next, on the monotonic clock."""
-        dues = (ward.due for ward in self._wards.values())
+        dues = (worker.due for worker in self._workers.values())
         return min((due for due in dues if due is not None), default=None)
 
     def enforce_deadlines(self, now: float) -> None:
         """End the children that overstay: SIGTERM first, SIGKILL a second later."""
-        for ward in self._wards.values():
-            ward.enforce(now)
+        for worker in self._workers.values():
+            worker.enforce(now)
 
     def reap(self) -> list[Fact]:
         """Collect the children that have ended, first all they had still said. Never blocks."""
         facts: list[Fact] = []
-        for ward in list(self._wards.values()):
-            status = ward.wait()
+        for worker in list(self._workers.values()):
+            status = worker.wait()
             if status is None:
                 continue
-            facts += self._hear(ward, sys.maxsize)
-            facts.append(WorkerEnded(ward.job.id, ward.how_it_ended(status)))
-            self._remove(ward.listener.fileno())
-            ward.listener.close()
-            del self._wards[ward.job.id]
+            facts += self._hear(worker, sys.maxsize)
+            facts.append(WorkerEnded(worker.job.id, worker.failure(status)))
+            self._remove(worker.channel.fileno())
+            worker.channel.close()
+            del self._workers[worker.job.id]
         return facts
 
     # --- helpers --------------------------------------------------------------------------------
 
     def _listen(self, job: JobId) -> list[Fact]:
         """Hear a child when the loop says that its channel is ready, or was before it ended."""
-        ward = self._wards.get(job)
-        return self._hear(ward, PER_TURN) if ward else []
+        worker = self._workers.get(job)
+        return self._hear(worker, PER_TURN) if worker else []
 
-    def _hear(self, ward: Worker, most: int) -> list[Fact]:
-        facts = ward.hear(most, self._clock())
-        if ward.connection is not None:
-            self._sockets[ward.job.id] = ward.connection
-            ward.connection = None
-        if not ward.is_listened_to:
-            self._remove(ward.listener.fileno())
+    def _hear(self, worker: Worker, most: int) -> list[Fact]:
+        facts = worker.hear(most, self._clock())
+        if worker.connection is not None:
+            self._sockets[worker.job.id] = worker.connection
+            worker.connection = None
+        if not worker.is_readable:
+            self._remove(worker.channel.fileno())
         return facts
 
     def _fork(self, job: Job) -> tuple[int, ParentEnd]:
@@ -199,7 +199,7 @@ class Supervisor:
         try:
             pid = os.fork()
             if pid == 0:
-                worker_main.live(job, speaker, self._birth)
+                worker_main.worker_main(job, speaker, self._setup)
         except OSError:
             listener.close()
             raise

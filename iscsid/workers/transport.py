@@ -8,7 +8,9 @@ touch the resolver, TCP sockets and the clock; runs inside a worker only.
 from __future__ import annotations
 
 import errno
+import math
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,6 @@ from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.protocol.trace import Trace
 from iscsid.workers.connect_errors import connection_failed, timed_out, together
-from iscsid.workers.deadline import Deadline
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 
@@ -64,6 +65,34 @@ class StreamReset(ConnectionFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on the monotonic clock, infinitely far away where there is no limit."""
+
+    at: float
+    words: str
+    """What the limit was: "15 s"."""
+
+    @classmethod
+    def after(cls, seconds: float, outer: Deadline | None = None, words: str = "") -> Deadline:
+        """Begin a limit of ``seconds`` (0 is none) that cannot reach beyond the ``outer`` one."""
+        at = time.monotonic() + seconds if seconds else math.inf
+        own = cls(at, words or f"{seconds:g} s")
+        return outer if outer is not None and outer.at <= at else own
+
+    def left(self, doing: str) -> float | None:
+        """Return the seconds that are left for ``doing`` something, ``None`` for any number.
+
+        Raises ``ConnectionFailed`` when there are none.
+        """
+        if self.at == math.inf:
+            return None
+        seconds = self.at - time.monotonic()
+        if seconds <= 0:
+            raise timed_out(doing, self.words)
+        return seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How long to wait for a connection, for each answer on it, and for all of it together."""
 
@@ -73,7 +102,7 @@ class Limits:
 
 
 def connect(
-    portal: Portal, patience: Limits, reporter: Reporter, confine: Confine, *, window: int = 0
+    portal: Portal, limits: Limits, reporter: Reporter, confine: Confine, *, window: int = 0
 ) -> socket.socket:
     """Return a connection to ``portal``, all of whose addresses are tried in turn.
 
@@ -85,8 +114,8 @@ def connect(
     failures: list[ConnectionFailed] = []
     for family, address in _resolve(portal, reporter, confine):
         doing = f"connecting to {_show(portal, str(address[0]))}"
-        reporter.doing(doing)
-        limit = Deadline.after(patience.timeout, patience.deadline)
+        reporter.progress(doing)
+        limit = Deadline.after(limits.timeout, limits.deadline)
         seconds = limit.left(doing)
         try:
             return _connect(family, address, seconds, window)
@@ -124,33 +153,33 @@ class ExchangeDriver:
         self,
         connection: socket.socket,
         exchange: Exchange,
-        patience: Limits,
+        limits: Limits,
         doing: str,
         reporter: Reporter,
     ) -> None:
         self._connection = connection
         self._exchange = exchange
-        self._patience = patience
+        self._limits = limits
         self._doing = doing
         self._reporter = reporter
-        self._answer_due = patience.deadline
+        self._answer_due = limits.deadline
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Send what is to be sent; where there is nothing, read a part of what is wanted.
 
         An answer is due within the patience's timeout, however small the pieces in which it comes.
         """
         if self.send():
-            self._answer_due = Deadline.after(self._patience.timeout, self._patience.deadline)
+            self._answer_due = Deadline.after(self._limits.timeout, self._limits.deadline)
         else:
             self.receive(self._answer_due)
 
     def send(self) -> bool:
         """Send what is to be sent; say whether there was anything."""
         data = self._exchange.data_to_send()
-        self._tell()
+        self._log_trace()
         if data:
-            with self._worded(Deadline.after(self._patience.timeout, self._patience.deadline)):
+            with self._worded(Deadline.after(self._limits.timeout, self._limits.deadline)):
                 self._connection.sendall(data)
         return bool(data)
 
@@ -163,12 +192,12 @@ class ExchangeDriver:
         try:
             self._exchange.receive_data(received)
         finally:
-            self._tell()
+            self._log_trace()
 
-    def _tell(self) -> None:
+    def _log_trace(self) -> None:
         if self._reporter.wants(Level.DEBUG):
             for line in self._exchange.trace.take():
-                self._reporter.say(Level.DEBUG, line)
+                self._reporter.log(Level.DEBUG, line)
         else:
             self._exchange.trace.forget()
 
@@ -198,7 +227,7 @@ def _resolve(portal: Portal, reporter: Reporter, confine: Confine) -> Sequence[A
         return _look_up(portal, socket.AI_NUMERICHOST)
     except socket.gaierror as error:
         doing = f"resolving {portal.host}"
-        reporter.doing(doing)
+        reporter.progress(doing)
         if ":" in portal.host:
             # An IPv6 address needs no name service: what is unknown is the interface behind it.
             raise connection_failed(doing, OSError(errno.ENODEV, "")) from error

@@ -33,7 +33,7 @@ MOST_LINES = 20000
 LINES_COUNT_FOR = 3600.0
 """Seconds: a kept discovery may be silent for days but for its target's pings."""
 
-Say = Callable[[Job, Level, str], None]
+WriteLine = Callable[[Job, Level, str], None]
 
 
 class Worker:
@@ -43,15 +43,17 @@ class Worker:
     the socket of a login that succeeded, until the keeper takes it over.
     """
 
-    def __init__(self, job: Job, pid: int, listener: ParentEnd, say: Say, now: float) -> None:
+    def __init__(
+        self, job: Job, pid: int, channel: ParentEnd, write_line: WriteLine, now: float
+    ) -> None:
         self.job = job
         self.pid = pid
-        self.listener = listener
-        self.is_listened_to = True
+        self.channel = channel
+        self.is_readable = True
         self.connection: socket.socket | None = None
         self.due: float | None = None
-        self._say = say
-        self._doing = "starting"
+        self._write_line = write_line
+        self._progress = "starting"
         self._verdict: Failure | None = None
         """Why we ended it."""
         self._is_wanted = True
@@ -75,7 +77,7 @@ class Worker:
     def ask_again(self, now: float) -> None:
         """Make it ask SendTargets once more, if it is a kept discovery."""
         if isinstance(self.job, DiscoveryJob) and self.job.keep:
-            self.listener.ask_again()
+            self.channel.ask_again()
             self._expect_answer(now)
 
     def enforce(self, now: float) -> None:
@@ -85,7 +87,7 @@ class Worker:
         if self._was_told_to_end:
             self._kill()
         else:
-            self._verdict = deadline_exceeded(self.job.deadline, self._doing)
+            self._verdict = deadline_exceeded(self.job.deadline, self._progress)
             self._tell_to_end(now)
 
     def wait(self) -> int | None:
@@ -98,7 +100,7 @@ class Worker:
         self._is_gone = pid == self.pid
         return status if self._is_gone else None
 
-    def how_it_ended(self, status: int) -> Failure | None:
+    def failure(self, status: int) -> Failure | None:
         """Say why it is gone; ``None`` where that is no failure, or was reported already.
 
         A kept discovery that has answered and then leaves in good order is no failure: its target
@@ -108,42 +110,42 @@ class Worker:
             return None
         if self._verdict is None and self._has_answered and status == os.EX_OK:
             return None
-        return self._verdict or unexpected_exit(status, self._doing)
+        return self._verdict or unexpected_exit(status, self._progress)
 
     # --- what it says ---------------------------------------------------------------------------
 
     def hear(self, most: int, now: float) -> list[Fact]:
         """Return the facts among its next messages, of which ``most`` are taken; never blocks."""
         facts: list[Fact] = []
-        while self.is_listened_to and most > 0:
+        while self.is_readable and most > 0:
             most -= 1
             try:
-                arrival = self.listener.receive()
-                if arrival is None:
+                received = self.channel.receive()
+                if received is None:
                     break
-                facts += self._take(arrival, now)
+                facts += self._take(received, now)
             except ChannelClosed:
                 # It is leaving, where a signal changes nothing any more; or else it should.
-                self.is_listened_to = False
+                self.is_readable = False
                 self._tell_to_end(now)
             except (Malformed, OSError) as error:
-                self.is_listened_to = False
+                self.is_readable = False
                 self._verdict = self._verdict or invalid_message(error)
                 self._kill()
         return facts
 
-    def _take(self, arrival: Received, now: float) -> list[Fact]:
-        message = arrival.message
+    def _take(self, received: Received, now: float) -> list[Fact]:
+        message = received.message
         if isinstance(message, LogLine | Progress):
             self._take_line(message, now)
             return []
         try:
             self._check(message)
         except Malformed:
-            arrival.drop()
+            received.drop()
             raise
         if not self._is_wanted:
-            arrival.drop()
+            received.drop()
             return []
         if is_last_word(message):
             self._has_said_last_word = True
@@ -154,7 +156,7 @@ class Worker:
             self.due = None
         elif self._has_answered and self.due is None:
             self._expect_answer(now)
-        self.connection = arrival.connection
+        self.connection = received.connection
         return [message]
 
     def _take_line(self, message: LogLine | Progress, now: float) -> None:
@@ -166,10 +168,10 @@ class Worker:
         if not self._is_wanted:
             return
         if isinstance(message, Progress):
-            self._doing = message.what
-            self._say(self.job, Level.DEBUG, message.what)
+            self._progress = message.what
+            self._write_line(self.job, Level.DEBUG, message.what)
         else:
-            self._say(self.job, message.level, message.text)
+            self._write_line(self.job, message.level, message.text)
 
     def _check(self, message: Report) -> None:
         """Raise ``Malformed`` for a fact that may not come now."""

@@ -33,7 +33,7 @@ from iscsid.workers.process_title import TitleBuffer, set_title
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.scan_worker import scan
 
-Perform = Callable[[Job, Reporter, sandbox.Confine], None]
+RunJob = Callable[[Job, Reporter, sandbox.Confine], None]
 
 _FAILED = 1
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE)
@@ -48,10 +48,10 @@ class WorkerSetup:
     parent: int
     identity: sandbox.Identity
     title: TitleBuffer
-    perform: Perform
+    run_job: RunJob
 
 
-def perform(job: Job, reporter: Reporter, confine: sandbox.Confine) -> None:
+def run_job(job: Job, reporter: Reporter, confine: sandbox.Confine) -> None:
     """Do a job: the one table from its kind to the function."""
     match job:
         case DiscoveryJob():
@@ -80,32 +80,32 @@ def attempt(work: Callable[[], None], job: Job) -> Failure | None:
     return None
 
 
-def live(job: Job, speaker: WorkerEnd, birth: WorkerSetup) -> NoReturn:
+def worker_main(job: Job, speaker: WorkerEnd, setup: WorkerSetup) -> NoReturn:
     """Be a worker. Called right after the fork, with all signals blocked; never returns."""
     status = INTERNAL_ERROR
     try:
         drop_inherited_state(speaker)
-        _depend_on(birth.parent)
-        set_title(f"iscsid: {job.title}", birth.title)
+        _depend_on(setup.parent)
+        set_title(f"iscsid: {job.title}", setup.title)
         sandbox.give_up_protection()
-        status = _work(job, speaker, birth)
+        status = _work(job, speaker, setup)
     except BaseException as error:  # nothing may get past this point, whatever it is
-        speaker.say(Level.ERROR, _describe(error))
+        speaker.log(Level.ERROR, _describe(error))
     finally:
         # Not sys.exit: the daemon's own exit functions would run, and remove its pid file.
         os._exit(status)
 
 
-def _work(job: Job, speaker: WorkerEnd, birth: WorkerSetup) -> int:
+def _work(job: Job, speaker: WorkerEnd, setup: WorkerSetup) -> int:
     def confine() -> None:
         try:
-            sandbox.confine(birth.identity)
+            sandbox.confine(setup.identity)
         except OSError as error:
             raise IscsidError(f"the worker cannot give up its privileges: {error}") from error
         # The kernel forgets this when the user changes (prctl(2)).
-        _depend_on(birth.parent)
+        _depend_on(setup.parent)
 
-    failure = attempt(lambda: birth.perform(job, speaker, confine), job)
+    failure = attempt(lambda: setup.run_job(job, speaker, confine), job)
     if failure is None:
         return os.EX_OK
     speaker.report(failed(job, failure))

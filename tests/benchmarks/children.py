@@ -19,7 +19,7 @@ from iscsid.workers import worker_main
 from tests.loopback.tgtd_loopback import LiveTgtd
 from tests.support.fake_jobs import finishes
 from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 
 LIVES = 100
 
@@ -29,14 +29,14 @@ def used(log_prefix: int) -> tuple[float, float, int]:
     return usage.ru_utime, usage.ru_stime, usage.ru_minflt
 
 
-def measure(job: Job, perform: worker_main.Perform) -> tuple[float, ...]:
+def measure(job: Job, run_job: worker_main.RunJob) -> tuple[float, ...]:
     """Return milliseconds of a child and of the daemon for it, and the child's page faults."""
-    ring = Ring(perform, Level.INFO)
+    harness = WorkersHarness(run_job, Level.INFO)
     children, daemon = used(resource.RUSAGE_CHILDREN), used(resource.RUSAGE_SELF)
     for _ in range(LIVES):
-        facts = ring.run(job)
+        facts = harness.run(job)
         assert not isinstance(facts[0], DiscoveryFailed | LoginFailed), facts[0]
-        ring.keeper.close_socket(job.id)
+        harness.supervisor.close_socket(job.id)
         facts.clear()
     user, system, faults = (
         (after - before) / LIVES
@@ -52,13 +52,13 @@ def main() -> None:
     tgtd = LiveTgtd()
     try:
         tgtd.add_target(TARGET, {})
-        jobs: dict[str, tuple[Job, worker_main.Perform]] = {
+        jobs: dict[str, tuple[Job, worker_main.RunJob]] = {
             "does nothing": (scan_job(), finishes),
-            "discovers one target": (discovery_job(portal=tgtd.portal), worker_main.perform),
-            "logs in": (login_job(portal=tgtd.portal), worker_main.perform),
+            "discovers one target": (discovery_job(portal=tgtd.portal), worker_main.run_job),
+            "logs in": (login_job(portal=tgtd.portal), worker_main.run_job),
         }
-        for name, (job, perform) in jobs.items():
-            print(f"{name:24}", *(f"{figure:11.2f}" for figure in measure(job, perform)))
+        for name, (job, run_job) in jobs.items():
+            print(f"{name:24}", *(f"{figure:11.2f}" for figure in measure(job, run_job)))
     finally:
         tgtd.stop()
 

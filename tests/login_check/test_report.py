@@ -15,13 +15,13 @@ from iscsid.login_check.plan import PlannedDiscovery, PlannedLogin, PlannedTarge
 from iscsid.login_check.report import (
     DiscoveryReport,
     Report,
+    Result,
     TargetReport,
     format_discovery,
     format_summary,
     format_target,
     to_plain,
 )
-from iscsid.login_check.results import Result
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import (
     Authentication,

@@ -13,7 +13,7 @@ from iscsid.facts import (
     WorkerEnded,
 )
 from iscsid.jobs import JobId
-from iscsid.login_check.results import Result
+from iscsid.login_check.report import Result
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.protocol.parameters import Isid, LoginResult
 

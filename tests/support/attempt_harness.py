@@ -14,40 +14,42 @@ from iscsid.workers import sandbox, worker_main
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 from tests.support.scripted_portal import Station
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 
 ONE = JobId(1)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
 
 
-def run(job: LoginJob | DiscoveryJob, *stations: Station, ring: Ring | None = None) -> Ring:
+def run(
+    job: LoginJob | DiscoveryJob, *stations: Station, harness: WorkersHarness | None = None
+) -> WorkersHarness:
     """Do the job while the stations turn; return what came of it."""
-    ring = ring or Ring()
-    ring.others += [each.turn for each in stations]
-    ring.run(job)
-    return ring
+    harness = harness or WorkersHarness()
+    harness.others += [each.turn for each in stations]
+    harness.run(job)
+    return harness
 
 
-def failure_of(ring: Ring) -> Failure:
-    (failed,) = (fact for fact in ring.facts if isinstance(fact, LoginFailed))
-    assert ring.ending_of(ONE).how is None
+def failure_of(harness: WorkersHarness) -> Failure:
+    (failed,) = (fact for fact in harness.facts if isinstance(fact, LoginFailed))
+    assert harness.ending_of(ONE).how is None
     return failed.failure
 
 
-def success_of(ring: Ring) -> LoginSucceeded:
-    (succeeded,) = (fact for fact in ring.facts if isinstance(fact, LoginSucceeded))
+def success_of(harness: WorkersHarness) -> LoginSucceeded:
+    (succeeded,) = (fact for fact in harness.facts if isinstance(fact, LoginSucceeded))
     return succeeded
 
 
-def without_any_file(empty: Path) -> worker_main.Perform:
+def without_any_file(empty: Path) -> worker_main.RunJob:
     """The work in a world without files, which only root can make."""
 
-    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
         size = sandbox._address_space()  # /proc is on no disk
         sandbox._address_space = lambda: size
         os.chroot(empty)
         os.chdir("/")
-        worker_main.perform(job, reporter, confine)
+        worker_main.run_job(job, reporter, confine)
 
-    return perform
+    return run_job

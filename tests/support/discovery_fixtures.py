@@ -5,7 +5,7 @@ from __future__ import annotations
 from iscsid.facts import DiscoveryCompleted, TargetDiscovered
 from tests.support.jobs import TARGET
 from tests.support.scripted_portal import Station
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 from tests.target.script import Listed, Script
 
 LISTED = Script(
@@ -16,12 +16,12 @@ LISTED = Script(
 )
 
 
-def names_in(ring: Ring) -> list[str]:
-    return [fact.record.target_name for fact in ring.facts if isinstance(fact, TargetDiscovered)]
+def names_in(harness: WorkersHarness) -> list[str]:
+    return [fact.record.target_name for fact in harness.facts if isinstance(fact, TargetDiscovered)]
 
 
-def completions(ring: Ring) -> int:
-    return sum(isinstance(fact, DiscoveryCompleted) for fact in ring.facts)
+def completions(harness: WorkersHarness) -> int:
+    return sum(isinstance(fact, DiscoveryCompleted) for fact in harness.facts)
 
 
 def heard(there: Station, kind: type) -> int:

@@ -13,7 +13,7 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginResult
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
-from iscsid.workers.worker_main import Perform
+from iscsid.workers.worker_main import RunJob
 from tests.support.jobs import ISID
 
 RESULT = LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1)
@@ -24,23 +24,23 @@ def finishes(job: Job, reporter: Reporter, _confine: Confine) -> None:
 
 
 def hangs(_job: Job, reporter: Reporter, _confine: Confine) -> None:
-    reporter.doing("hanging")
+    reporter.progress("hanging")
     time.sleep(60)
 
 
 def hangs_and_hears_no_signal(_job: Job, reporter: Reporter, _confine: Confine) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    reporter.doing("hanging")
+    reporter.progress("hanging")
     time.sleep(60)
 
 
-def logs_in(portal: Portal, then: Callable[[], None] = lambda: None) -> Perform:
+def logs_in(portal: Portal, then: Callable[[], None] = lambda: None) -> RunJob:
     """Hands over a real connection, and then does something else."""
 
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         with socket.socket() as near:
             near.connect((portal.host, portal.port))
             reporter.report(LoginSucceeded(job.id, RESULT, portal), near)
         then()
 
-    return perform
+    return run_job

@@ -22,16 +22,18 @@ LIMIT = 30.0
 """Seconds after which a test has failed; none of them takes a second of it."""
 
 
-class Ring:
+class WorkersHarness:
     def __init__(
-        self, perform: worker_main.Perform = worker_main.perform, level: Level = Level.DEBUG
+        self, run_job: worker_main.RunJob = worker_main.run_job, level: Level = Level.DEBUG
     ) -> None:
         self.facts: list[Fact] = []
         self.said: list[tuple[Level, str]] = []
         self.ears: dict[int, Callable[[], list[Fact]]] = {}
         self.others: list[Callable[[], None]] = []
         """What else is turned, a target's station for instance."""
-        self.keeper = Supervisor(self._add, self._remove, self._say, level=level, perform=perform)
+        self.supervisor = Supervisor(
+            self._add, self._remove, self._say, level=level, run_job=run_job
+        )
 
     def _add(self, fd: int, read: Callable[[], list[Fact]], _name: str) -> None:
         assert fd not in self.ears
@@ -48,7 +50,7 @@ class Ring:
         return [text for _, text in self.said]
 
     def start(self, job: Job) -> None:
-        self.facts += self.keeper.start(job)
+        self.facts += self.supervisor.start(job)
 
     def listen(self, seconds: float = 0.0) -> None:
         """Hear the children once, and reap none."""
@@ -63,8 +65,8 @@ class Ring:
         for other in self.others:
             other()
         self.listen(0.002 if self.others else 0.02)
-        self.keeper.enforce_deadlines(time.monotonic())
-        self.facts += self.keeper.reap()
+        self.supervisor.enforce_deadlines(time.monotonic())
+        self.facts += self.supervisor.reap()
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Turn until ``condition`` holds; fail where it never does."""
@@ -77,7 +79,7 @@ class Ring:
         """Start the jobs and turn until all their children are gone; return the facts."""
         for job in jobs:
             self.start(job)
-        self.until(lambda: len(self.keeper) == 0)
+        self.until(lambda: len(self.supervisor) == 0)
         return self.facts
 
     def until_said(self, text: str) -> None:
@@ -85,7 +87,7 @@ class Ring:
 
     def pid_of(self, number: int = 1) -> int:
         """The process that does a job."""
-        return self.keeper._wards[JobId(number)].pid
+        return self.supervisor._workers[JobId(number)].pid
 
     def ending_of(self, job: JobId) -> WorkerEnded:
         """The one end of a job's child."""

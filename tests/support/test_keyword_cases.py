@@ -23,7 +23,7 @@ from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import Portal
 from tests.support.harness import Stage, record
 from tests.support.scripted_portal import Says, Station, scripted, station
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 from tests.target.login import split_text
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
@@ -139,12 +139,12 @@ def test_login_retry_interval_is_the_longest_pause() -> None:
 # --- down to a target ---------------------------------------------------------------------------
 
 
-def turned(job: DiscoveryJob | LoginJob, found: Station) -> Ring:
+def turned(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
     """Do the job while the target answers."""
-    ring = Ring()
-    ring.others.append(found.turn)
-    ring.run(job)
-    return ring
+    harness = WorkersHarness()
+    harness.others.append(found.turn)
+    harness.run(job)
+    return harness
 
 
 def first_text(target: ScriptedTarget) -> dict[str, str]:
@@ -181,6 +181,6 @@ def test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer(
             _, job = discovering(*lines, portal=silent.portal)
         else:
             _, job = logging_in(*lines, portal=silent.portal)
-        ring = turned(job, silent)
-    (failed,) = (fact for fact in ring.facts if isinstance(fact, LoginFailed | DiscoveryFailed))
+        harness = turned(job, silent)
+    (failed,) = (fact for fact in harness.facts if isinstance(fact, LoginFailed | DiscoveryFailed))
     assert failed.failure.what == f"logging in: {words}"

@@ -56,15 +56,15 @@ def connection() -> Iterator[socket.socket]:
 
 
 def test_messages_arrive_whole_and_in_order(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.doing("first")
-    speaker.say(Level.WARNING, "second\nof two lines")
+    speaker.progress("first")
+    speaker.log(Level.WARNING, "second\nof two lines")
     assert listener.receive() == Received(Progress(JOB.id, "first"))
     assert listener.receive() == Received(LogLine(JOB.id, Level.WARNING, "second\nof two lines"))
     assert listener.receive() is None
 
 
 def test_lines_nobody_wants_are_not_sent(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.say(Level.DEBUG, "> login request")
+    speaker.log(Level.DEBUG, "> login request")
     assert not speaker.wants(Level.DEBUG)
     assert listener.receive() is None
 
@@ -72,7 +72,7 @@ def test_lines_nobody_wants_are_not_sent(listener: ParentEnd, speaker: WorkerEnd
 def test_what_was_said_before_the_end_is_heard_before_the_end(
     listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
-    speaker.doing("leaving")
+    speaker.progress("leaving")
     speaker.close()
     assert listener.receive() == Received(Progress(JOB.id, "leaving"))
     with pytest.raises(ChannelClosed):
@@ -83,7 +83,7 @@ def test_a_worker_that_leaves_without_listening_is_still_heard(
     listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
     """The kernel reports an error first where something of ours was left unread."""
-    speaker.doing("leaving")
+    speaker.progress("leaving")
     listener.ask_again()
     speaker.close()
     assert listener.receive() == Received(Progress(JOB.id, "leaving"))
@@ -208,10 +208,10 @@ def test_a_descriptor_beside_another_message_is_refused_and_closed(
 
 
 def test_the_daemon_can_ask_again(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    assert speaker.hear() is ParentMessage.NOTHING
+    assert speaker.poll_parent() is ParentMessage.NOTHING
     listener.ask_again()
-    assert speaker.hear() is ParentMessage.ASK_AGAIN
-    assert speaker.hear() is ParentMessage.NOTHING
+    assert speaker.poll_parent() is ParentMessage.ASK_AGAIN
+    assert speaker.poll_parent() is ParentMessage.NOTHING
 
 
 def test_asking_a_worker_that_does_not_listen_never_blocks(
@@ -219,7 +219,7 @@ def test_asking_a_worker_that_does_not_listen_never_blocks(
 ) -> None:
     for _ in range(5000):
         listener.ask_again()
-    assert speaker.hear() is ParentMessage.ASK_AGAIN
+    assert speaker.poll_parent() is ParentMessage.ASK_AGAIN
 
 
 def test_asking_a_worker_that_is_gone_is_no_error(listener: ParentEnd, speaker: WorkerEnd) -> None:
@@ -229,15 +229,15 @@ def test_asking_a_worker_that_is_gone_is_no_error(listener: ParentEnd, speaker: 
 
 def test_a_worker_hears_that_the_daemon_is_gone(listener: ParentEnd, speaker: WorkerEnd) -> None:
     listener.close()
-    assert speaker.hear() is ParentMessage.GOODBYE
+    assert speaker.poll_parent() is ParentMessage.CLOSED
 
 
 def test_a_worker_hears_that_the_daemon_left_with_its_words_unread(
     listener: ParentEnd, speaker: WorkerEnd
 ) -> None:
-    speaker.doing("nothing")
+    speaker.progress("nothing")
     listener.close()
-    assert speaker.hear() is ParentMessage.GOODBYE
+    assert speaker.poll_parent() is ParentMessage.CLOSED
 
 
 def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from iscsid.errors import ConnectionFailed
-from iscsid.workers.deadline import Deadline
+from iscsid.workers.transport import Deadline
 
 
 def test_zero_is_no_limit() -> None:

@@ -19,19 +19,19 @@ from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, heard, names_in
 from tests.support.jobs import discovery_job
 from tests.support.scripted_portal import Station, station
-from tests.support.supervisor_harness import Ring, until
+from tests.support.supervisor_harness import WorkersHarness, until
 from tests.target.profile import TGTD
 from tests.target.scripted import ScriptedTarget
 
 
-def keep(there: Station, job: DiscoveryJob | None = None) -> Ring:
+def keep(there: Station, job: DiscoveryJob | None = None) -> WorkersHarness:
     """Start a kept discovery and turn until it has answered."""
-    ring = Ring()
-    ring.others.append(there.turn)
-    ring.start(job or discovery_job(portal=there.portal, keep=True))
-    ring.until(lambda: ring.facts != [] and isinstance(ring.facts[-1], DiscoveryCompleted))
-    assert ring.facts[-1] == DiscoveryCompleted(ONE, kept=True)
-    return ring
+    harness = WorkersHarness()
+    harness.others.append(there.turn)
+    harness.start(job or discovery_job(portal=there.portal, keep=True))
+    harness.until(lambda: harness.facts != [] and isinstance(harness.facts[-1], DiscoveryCompleted))
+    assert harness.facts[-1] == DiscoveryCompleted(ONE, kept=True)
+    return harness
 
 
 def event(number: AsyncEvent) -> bytes:
@@ -68,31 +68,31 @@ def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
     timeouts: Timeouts, is_asked: bool
 ) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
-        ring.until_said("waiting for the target to report changes")
+        harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
+        harness.until_said("waiting for the target to report changes")
         port = there.links[-1][0].getpeername()[1]
         until(lambda: (keepalive_seconds(port) is not None) == is_asked)
         assert not is_asked or (keepalive_seconds(port) or 0) > 4000
-        ring.keeper.end_all()
+        harness.supervisor.end_all()
 
 
 def test_a_ping_is_answered() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         there.say(ping())
-        ring.until(lambda: heard(there, NopOut) == 1)
-        assert len(ring.keeper) == 1
-        ring.keeper.end_all()
+        harness.until(lambda: heard(there, NopOut) == 1)
+        assert len(harness.supervisor) == 1
+        harness.supervisor.end_all()
 
 
 def test_a_ping_in_pieces_is_answered() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         for octet in ping():
             there.say(bytes([octet]))
-            ring.turn()
-        ring.until(lambda: heard(there, NopOut) == 1)
-        ring.keeper.end_all()
+            harness.turn()
+        harness.until(lambda: heard(there, NopOut) == 1)
+        harness.supervisor.end_all()
 
 
 def test_when_the_target_says_that_something_changed_it_is_asked_again(
@@ -100,56 +100,56 @@ def test_when_the_target_says_that_something_changed_it_is_asked_again(
 ) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.05)
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
-        before = names_in(ring)
+        harness = keep(there)
+        before = names_in(harness)
         there.say(event(AsyncEvent.SCSI_EVENT))
-        ring.until(lambda: completions(ring) == 2)
-        assert names_in(ring) == before * 2
-        assert len(ring.keeper) == 1
-        ring.keeper.end_all()
+        harness.until(lambda: completions(harness) == 2)
+        assert names_in(harness) == before * 2
+        assert len(harness.supervisor) == 1
+        harness.supervisor.end_all()
 
 
 def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.3)
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         for _ in range(20):
             there.say(event(AsyncEvent.SCSI_EVENT))
-        ring.until(lambda: completions(ring) == 2)
+        harness.until(lambda: completions(harness) == 2)
         there.say(ping())
-        ring.until(lambda: heard(there, NopOut) == 1)
+        harness.until(lambda: heard(there, NopOut) == 1)
         assert heard(there, TextRequest) == 2
-        ring.keeper.end_all()
+        harness.supervisor.end_all()
 
 
 def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
-        ring.keeper.ask_again(ONE)
-        ring.until(lambda: completions(ring) == 2)
+        harness = keep(there)
+        harness.supervisor.ask_again(ONE)
+        harness.until(lambda: completions(harness) == 2)
         there.say(ping())
-        ring.until(lambda: heard(there, NopOut) == 1)
+        harness.until(lambda: heard(there, NopOut) == 1)
         assert heard(there, TextRequest) == 2
-        ring.keeper.end_all()
+        harness.supervisor.end_all()
 
 
 def test_a_target_that_does_not_keep_discovery_sessions_is_no_failure() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         there.hang_up()
-        ring.until(lambda: len(ring.keeper) == 0)
-    assert ring.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert harness.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
 
 
 def test_a_connection_that_breaks_is_a_failure() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         there.hang_up(reset=True)
-        ring.until(lambda: len(ring.keeper) == 0)
-    failed = ring.facts[-2]
+        harness.until(lambda: len(harness.supervisor) == 0)
+    failed = harness.facts[-2]
     assert isinstance(failed, DiscoveryFailed)
     assert failed.failure.what == "keeping the discovery session: the connection was reset"
-    assert ring.facts[-1] == WorkerEnded(ONE)
+    assert harness.facts[-1] == WorkerEnded(ONE)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_a_connection_that_breaks_is_a_failure() -> None:
 )
 def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         there.say(event(number))
-        ring.until(lambda: len(ring.keeper) == 0)
+        harness.until(lambda: len(harness.supervisor) == 0)
         assert heard(there, LogoutRequest) == 1
-    assert ring.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
+    assert harness.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
 )
 def test_nonsense_on_a_kept_session_is_one_failure(make: Callable[[], bytes]) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
+        harness = keep(there)
         there.say(make())
-        ring.until(lambda: len(ring.keeper) == 0)
-    assert isinstance(ring.facts[-2], DiscoveryFailed)
-    assert ring.facts[-1] == WorkerEnded(ONE)
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert isinstance(harness.facts[-2], DiscoveryFailed)
+    assert harness.facts[-1] == WorkerEnded(ONE)
 
 
 def test_an_answer_that_breaks_off_later_is_a_failure() -> None:
     with station(lambda: DeafAfter(1)) as there:
-        ring = keep(there)
-        ring.keeper.ask_again(ONE)
-        ring.until(lambda: len(ring.keeper) == 0)
-    failed = ring.facts[-2]
+        harness = keep(there)
+        harness.supervisor.ask_again(ONE)
+        harness.until(lambda: len(harness.supervisor) == 0)
+    failed = harness.facts[-2]
     assert isinstance(failed, DiscoveryFailed)
     assert failed.failure.what == "asking for targets: the target closed the connection"
 
@@ -211,16 +211,16 @@ class DeafAfter(ScriptedTarget):
 
 def test_a_kept_discovery_that_is_stopped_ends_without_a_failure() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
-        ring.keeper.stop(ONE)
-        ring.until(lambda: len(ring.keeper) == 0)
-    assert ring.facts[-1] == WorkerEnded(ONE)
+        harness = keep(there)
+        harness.supervisor.stop(ONE)
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert harness.facts[-1] == WorkerEnded(ONE)
 
 
 def test_a_kept_discovery_whose_daemon_hangs_up_leaves() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
-        ring = keep(there)
-        ward = ring.keeper._wards[ONE]
-        ring.ears.clear()
-        ward.listener.close()
+        harness = keep(there)
+        ward = harness.supervisor._workers[ONE]
+        harness.ears.clear()
+        ward.channel.close()
         until(lambda: ward.wait() is not None)

@@ -18,7 +18,7 @@ from tests.support.attempt_harness import ONE, needs_root, run, without_any_file
 from tests.support.discovery_fixtures import LISTED, names_in
 from tests.support.jobs import IMPATIENT, TARGET, discovery_job
 from tests.support.scripted_portal import scripted, station
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
@@ -26,8 +26,8 @@ from tests.target.scripted import ScriptedTarget
 
 def test_every_target_is_reported_then_the_end_and_the_session_is_logged_out() -> None:
     with scripted(LISTED) as there:
-        ring = run(discovery_job(portal=there.portal), there)
-        assert ring.facts == [
+        harness = run(discovery_job(portal=there.portal), there)
+        assert harness.facts == [
             TargetDiscovered(
                 ONE,
                 DiscoveryRecord(
@@ -53,8 +53,10 @@ def test_every_target_is_reported_then_the_end_and_the_session_is_logged_out() -
 def test_the_trace_shows_every_pdu_of_a_discovery() -> None:
     """ "Also the exchange with the target as it goes, until the kernel takes over: every PDU" """
     with scripted(LISTED) as there:
-        ring = run(discovery_job(portal=there.portal), there, ring=Ring(level=Level.DEBUG))
-    passed = [line.split(",")[0] for line in ring.lines if line[:2] in ("> ", "< ")]
+        harness = run(
+            discovery_job(portal=there.portal), there, harness=WorkersHarness(level=Level.DEBUG)
+        )
+    passed = [line.split(",")[0] for line in harness.lines if line[:2] in ("> ", "< ")]
     pdus = [line for line in passed if "=" not in line]
     assert pdus[-4:] == [
         "> text request",
@@ -64,7 +66,7 @@ def test_the_trace_shows_every_pdu_of_a_discovery() -> None:
     ]
     assert "> login request" in pdus and "< login response" in pdus
     assert ">     SessionType=Discovery" in passed
-    (answer,) = (line for line in ring.lines if line.startswith("< text response"))
+    (answer,) = (line for line in harness.lines if line.startswith("< text response"))
     assert re.search(r", ITT 0x1, StatSN \d+, ExpCmdSN \d+, MaxCmdSN \d+, \d+ octets$", answer)
 
 
@@ -75,22 +77,22 @@ def test_a_thousand_targets_are_all_reported_however_the_answer_is_cut(profile: 
         for number in range(1000)
     )
     with scripted(Script(profile=profile, listed=listed)) as there:
-        ring = run(discovery_job(portal=there.portal), there)
-    assert sorted(names_in(ring)) == sorted(each.name for each in listed)
-    assert ring.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
+        harness = run(discovery_job(portal=there.portal), there)
+    assert sorted(names_in(harness)) == sorted(each.name for each in listed)
+    assert harness.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
 
 
 def test_an_empty_answer_is_an_answer() -> None:
     with scripted() as there:
-        ring = run(discovery_job(portal=there.portal), there)
-    assert ring.facts == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
+        harness = run(discovery_job(portal=there.portal), there)
+    assert harness.facts == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
 
 
 def test_what_was_skipped_is_noted() -> None:
     script = Script(listed=(Listed("../../etc/passwd"), Listed(TARGET, ("0.0.0.0:3260,1",))))
     with scripted(script) as there:
-        ring = run(discovery_job(portal=there.portal), there)
-    (completed,) = (fact for fact in ring.facts if isinstance(fact, DiscoveryCompleted))
+        harness = run(discovery_job(portal=there.portal), there)
+    (completed,) = (fact for fact in harness.facts if isinstance(fact, DiscoveryCompleted))
     assert any("etc/passwd" in note for note in completed.notes)
     assert any("0.0.0.0" in note for note in completed.notes)
 
@@ -124,9 +126,9 @@ def test_a_logout_that_is_not_answered_costs_nothing(
 ) -> None:
     monkeypatch.setattr(discovery_worker, "LOGOUT", 0.2)
     with station(lambda: DeafTo(Opcode.LOGOUT_REQUEST, hangs_up=hangs_up)) as there:
-        ring = run(discovery_job(portal=there.portal), there)
-    assert ring.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
-    assert any(line.startswith("logging out: ") for line in ring.lines)
+        harness = run(discovery_job(portal=there.portal), there)
+    assert harness.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
+    assert any(line.startswith("logging out: ") for line in harness.lines)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +140,11 @@ def test_a_logout_that_is_not_answered_costs_nothing(
 )
 def test_a_question_that_is_not_answered_is_one_failed_attempt(hangs_up: bool, words: str) -> None:
     with station(lambda: DeafTo(Opcode.TEXT_REQUEST, hangs_up=hangs_up)) as there:
-        ring = run(discovery_job(portal=there.portal, timeouts=IMPATIENT, keep=True), there)
-    failed, _ = ring.facts
+        harness = run(discovery_job(portal=there.portal, timeouts=IMPATIENT, keep=True), there)
+    failed, _ = harness.facts
     assert isinstance(failed, DiscoveryFailed)
     assert failed.failure.what == words
-    assert ring.ending_of(ONE).how is None
+    assert harness.ending_of(ONE).how is None
 
 
 @needs_root
@@ -150,6 +152,10 @@ def test_a_discovery_needs_no_file(tmp_path: Path) -> None:
     """The disk with all files may be on a session that is to be recovered."""
     script = replace(LISTED, profile=LIO, listed=(*LISTED.listed, Listed("\x01\u00e9", ("\x02",))))
     with scripted(script) as there:
-        ring = run(discovery_job(portal=there.portal), there, ring=Ring(without_any_file(tmp_path)))
-    assert len(names_in(ring)) == 2
-    assert ring.ending_of(ONE).how is None
+        harness = run(
+            discovery_job(portal=there.portal),
+            there,
+            harness=WorkersHarness(without_any_file(tmp_path)),
+        )
+    assert len(names_in(harness)) == 2
+    assert harness.ending_of(ONE).how is None

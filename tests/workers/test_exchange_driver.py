@@ -12,9 +12,8 @@ import pytest
 from iscsid.errors import ConnectionFailed
 from iscsid.orders import Level
 from iscsid.protocol.trace import Trace
-from iscsid.workers.deadline import Deadline
 from iscsid.workers.inline_reporter import InlineReporter
-from iscsid.workers.transport import ExchangeDriver, Limits, StreamEnded, StreamReset
+from iscsid.workers.transport import Deadline, ExchangeDriver, Limits, StreamEnded, StreamReset
 from tests.support.jobs import login_job
 from tests.support.supervisor_harness import forked
 
@@ -52,7 +51,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield near, far
 
 
-def line_to(
+def driver_of(
     near: socket.socket,
     reader: Reader,
     patience: Limits = RELAXED,
@@ -71,22 +70,22 @@ def test_the_trace_is_told_as_it_goes_or_dropped_where_nobody_reads_it(
     near, far = pair
     said: list[str] = []
     reader = Reader(5, b"question")
-    line = line_to(near, reader, level=level, said=said)
-    line.turn()
+    driver = driver_of(near, reader, level=level, said=said)
+    driver.step()
     asked = [">     Question=1"]
     assert said == (asked if level is Level.DEBUG else [])
     far.sendall(b"hello")
-    line.turn()
+    driver.step()
     assert said == ([*asked, *asked, "<     Answer=1"] if level is Level.DEBUG else [])
     assert reader.trace.take() == ()
 
 
 def test_what_is_to_be_sent_goes_out_first(pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
-    line = line_to(near, Reader(48, b"request"))
-    line.turn()
+    driver = driver_of(near, Reader(48, b"request"))
+    driver.step()
     assert far.recv(100) == b"request"
-    assert not line.send()
+    assert not driver.send()
 
 
 def test_not_an_octet_more_is_read_than_was_wanted(
@@ -95,9 +94,9 @@ def test_not_an_octet_more_is_read_than_was_wanted(
     near, far = pair
     far.sendall(b"h" * 48 + b"what belongs to the kernel")
     reader = Reader(48)
-    line = line_to(near, reader)
+    driver = driver_of(near, reader)
     while reader.bytes_wanted:
-        line.turn()
+        driver.step()
     assert b"".join(reader.received) == b"h" * 48
     assert near.recv(100) == b"what belongs to the kernel"
 
@@ -107,10 +106,10 @@ def test_octets_that_come_one_by_one_are_taken_one_by_one(
 ) -> None:
     near, far = pair
     reader = Reader(20)
-    line = line_to(near, reader)
+    driver = driver_of(near, reader)
     for number in range(20):
         far.sendall(bytes([number]))
-        line.turn()
+        driver.step()
     assert reader.received == [bytes([number]) for number in range(20)]
 
 
@@ -124,18 +123,18 @@ def test_a_large_pdu_is_not_read_in_one_piece(pair: tuple[socket.socket, socket.
             asked.append(len(data))
 
     far.sendall(b"x" * 100_000)
-    line = line_to(near, Watched(2**24))
-    line.turn()
+    driver = driver_of(near, Watched(2**24))
+    driver.step()
     assert asked[0] <= 65536
 
 
 def test_a_target_that_says_nothing_is_given_up_in_time(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    line = line_to(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
-    line.turn()
+    driver = driver_of(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+    driver.step()
     with pytest.raises(ConnectionFailed, match="logging in: no answer within 0.2 s"):
-        line.turn()
+        driver.step()
 
 
 def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
@@ -143,7 +142,7 @@ def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
 ) -> None:
     """The limit is for the answer, not for each octet of it."""
     near, far = pair
-    line = line_to(near, Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+    driver = driver_of(near, Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
 
     def drip() -> None:
         while True:
@@ -151,29 +150,29 @@ def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
             time.sleep(HURRIED / 10)
 
     with forked(drip):
-        line.turn()
+        driver.step()
         with pytest.raises(ConnectionFailed, match="no answer within 0.2 s"):
             for _ in range(48):
-                line.turn()
+                driver.step()
 
 
 def test_the_limit_for_all_of_it_holds_for_each_answer(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     patience = Limits(20, Deadline.after(HURRIED, words="the 60 s for all of the login"))
-    line = line_to(pair[0], Reader(48, b"request"), patience)
-    line.turn()
+    driver = driver_of(pair[0], Reader(48, b"request"), patience)
+    driver.step()
     with pytest.raises(ConnectionFailed, match="within the 60 s for all of the login"):
-        line.turn()
+        driver.step()
 
 
 def test_a_target_that_does_not_read_is_given_up_in_time(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     request = b"x" * 16_000_000
-    line = line_to(pair[0], Reader(48, request), Limits(HURRIED, Deadline.after(20)))
+    driver = driver_of(pair[0], Reader(48, request), Limits(HURRIED, Deadline.after(20)))
     with pytest.raises(ConnectionFailed, match="no answer within 0.2 s"):
-        line.turn()
+        driver.step()
 
 
 def test_the_end_of_the_stream_is_told_from_a_reset(
@@ -182,10 +181,10 @@ def test_the_end_of_the_stream_is_told_from_a_reset(
     near, far = pair
     far.sendall(b"half")
     far.shutdown(socket.SHUT_WR)
-    line = line_to(near, Reader(48))
-    line.turn()
+    driver = driver_of(near, Reader(48))
+    driver.step()
     with pytest.raises(StreamEnded, match="logging in: the target closed the connection"):
-        line.turn()
+        driver.step()
 
 
 def test_a_reset_is_told_from_the_end_of_the_stream(
@@ -195,4 +194,4 @@ def test_a_reset_is_told_from_the_end_of_the_stream(
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     far.close()
     with pytest.raises(StreamReset, match="logging in: the connection was reset"):
-        line_to(near, Reader(48)).turn()
+        driver_of(near, Reader(48)).step()

@@ -29,7 +29,7 @@ from tests.support.attempt_harness import (
 )
 from tests.support.jobs import ALICE, IMPATIENT, login_job
 from tests.support.scripted_portal import Says, scripted, station
-from tests.support.supervisor_harness import Ring, forked, status_of
+from tests.support.supervisor_harness import WorkersHarness, forked, status_of
 from tests.target.portal import serve
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
@@ -41,12 +41,12 @@ from tests.target.scripted import ScriptedTarget
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_a_login_hands_over_its_result_and_its_connection(profile: Profile) -> None:
     with scripted(Script(profile=profile)) as there:
-        ring = run(login_job(portal=there.portal), there)
-        succeeded = success_of(ring)
+        harness = run(login_job(portal=there.portal), there)
+        succeeded = success_of(harness)
         assert succeeded.result.tsih == profile.tsih
         assert succeeded.portal == there.portal
         assert succeeded.moved_to is None
-        with ring.keeper.take_socket(ONE) as connection:
+        with harness.supervisor.take_socket(ONE) as connection:
             far, _ = there.links[0]
             assert connection.getpeername() == far.getsockname()
             assert connection.getsockname() == far.getpeername()
@@ -61,16 +61,16 @@ def test_what_follows_the_last_response_is_left_for_the_kernel() -> None:
         return response.encode() + behind if is_last else response
 
     with scripted(Script(amend=amend)) as there:
-        ring = run(login_job(portal=there.portal), there)
-        success_of(ring)
-        with ring.keeper.take_socket(ONE) as connection:
+        harness = run(login_job(portal=there.portal), there)
+        success_of(harness)
+        with harness.supervisor.take_socket(ONE) as connection:
             assert connection.recv(100) == behind
 
 
 def test_the_connection_outlives_the_worker() -> None:
     with scripted() as there:
-        ring = run(login_job(portal=there.portal), there)
-        with ring.keeper.take_socket(ONE) as connection:
+        harness = run(login_job(portal=there.portal), there)
+        with harness.supervisor.take_socket(ONE) as connection:
             connection.sendall(b"hello")
             far, _ = there.links[0]
             far.setblocking(True)
@@ -79,36 +79,38 @@ def test_the_connection_outlives_the_worker() -> None:
 
 def test_ipv6_is_as_good_as_ipv4() -> None:
     with station(ScriptedTarget, "::1") as there:
-        ring = run(login_job(portal=there.portal), there)
-        assert success_of(ring).portal.host == "::1"
-        ring.keeper.close_socket(ONE)
+        harness = run(login_job(portal=there.portal), there)
+        assert success_of(harness).portal.host == "::1"
+        harness.supervisor.close_socket(ONE)
 
 
 def test_the_trace_reads_like_the_exchange_where_it_is_wanted() -> None:
     for level, is_there in ((Level.DEBUG, True), (Level.INFO, False)):
         with scripted() as there:
-            ring = run(login_job(portal=there.portal), there, ring=Ring(level=level))
-            ring.keeper.close_socket(ONE)
-        assert any(line.startswith("> login request") for line in ring.lines) is is_there
-        assert any(line.startswith("< login response") for line in ring.lines) is is_there
+            harness = run(
+                login_job(portal=there.portal), there, harness=WorkersHarness(level=level)
+            )
+            harness.supervisor.close_socket(ONE)
+        assert any(line.startswith("> login request") for line in harness.lines) is is_there
+        assert any(line.startswith("< login response") for line in harness.lines) is is_there
 
 
 def test_nobody_reads_a_secret_anywhere() -> None:
     with scripted(Script(accounts={"alice": b"secret-alice-123"})) as there:
-        ring = run(login_job(portal=there.portal, authentication=ALICE), there)
-        success_of(ring)
-        ring.keeper.close_socket(ONE)
-    assert "secret-alice" not in repr(ring.facts) + repr(ring.lines)
+        harness = run(login_job(portal=there.portal, authentication=ALICE), there)
+        success_of(harness)
+        harness.supervisor.close_socket(ONE)
+    assert "secret-alice" not in repr(harness.facts) + repr(harness.lines)
 
 
 def test_without_a_fork_the_result_is_the_same() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with forked(lambda: serve(listener, ScriptedTarget)):
-            ring = Ring()
+            harness = WorkersHarness()
             job = login_job(portal=Portal(*listener.getsockname()))
-            ring.facts += ring.keeper.run_inline(job)
-            assert success_of(ring).result.tsih != 0
-            ring.keeper.close_socket(ONE)
+            harness.facts += harness.supervisor.run_inline(job)
+            assert success_of(harness).result.tsih != 0
+            harness.supervisor.close_socket(ONE)
 
 
 # --- targets that misbehave ---------------------------------------------------------------------
@@ -152,8 +154,8 @@ def test_a_target_that_misbehaves_is_one_failed_attempt(
     make: Callable[[], Says | ScriptedTarget], words: str
 ) -> None:
     with station(make) as there:
-        ring = run(login_job(portal=there.portal, timeouts=IMPATIENT), there)
-    failure = failure_of(ring)
+        harness = run(login_job(portal=there.portal, timeouts=IMPATIENT), there)
+    failure = failure_of(harness)
     assert words in failure.what
     assert len(failure.what) <= 1000 and failure.what.isprintable()
 
@@ -161,13 +163,13 @@ def test_a_target_that_misbehaves_is_one_failed_attempt(
 def test_a_target_that_resets_is_one_that_closes() -> None:
     """Closing with our request unread resets the connection; it means the same."""
     with station(Says) as there:
-        ring = Ring()
-        ring.others.append(there.turn)
-        ring.start(login_job(portal=there.portal))
-        ring.until(lambda: there.links != [])
+        harness = WorkersHarness()
+        harness.others.append(there.turn)
+        harness.start(login_job(portal=there.portal))
+        harness.until(lambda: there.links != [])
         there.hang_up(reset=True)
-        ring.until(lambda: len(ring.keeper) == 0)
-    assert "authentication required" in failure_of(ring).what
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert "authentication required" in failure_of(harness).what
 
 
 def test_a_closed_port_is_one_failed_attempt() -> None:
@@ -179,15 +181,15 @@ def test_a_closed_port_is_one_failed_attempt() -> None:
 def test_all_of_the_login_has_a_limit_of_its_own() -> None:
     """Each answer comes in time, and there is no end to them."""
     with station(Says) as there:
-        ring = run(login_job(portal=there.portal, deadline=0.3), there)
-    assert "no answer within the 0.3 s for all of the login" in failure_of(ring).what
+        harness = run(login_job(portal=there.portal, deadline=0.3), there)
+    assert "no answer within the 0.3 s for all of the login" in failure_of(harness).what
 
 
 def test_authentication_has_a_limit_of_its_own() -> None:
     timeouts = replace(login_job().timeouts, auth=1)
     with station(Says) as there:
-        ring = run(login_job(portal=there.portal, timeouts=timeouts), there)
-    assert "no answer within the 1 s for authentication" in failure_of(ring).what
+        harness = run(login_job(portal=there.portal, timeouts=timeouts), there)
+    assert "no answer within the 1 s for authentication" in failure_of(harness).what
 
 
 @pytest.mark.parametrize("response", [0, 1, 2])
@@ -201,13 +203,13 @@ def test_a_worker_killed_at_any_step_of_the_login_is_one_failed_attempt(response
 
     script = Script(amend=amend, operational_rounds=2)
     with station(lambda: ScriptedTarget(script)) as there:
-        ring = Ring()
-        ring.others.append(there.turn)
-        ring.start(login_job(portal=there.portal))
-        victims.append(ring.pid_of())
-        ring.until(lambda: len(ring.keeper) == 0)
-    ending = ring.ending_of(ONE)
-    assert ring.facts == [ending] and ending.how is not None
+        harness = WorkersHarness()
+        harness.others.append(there.turn)
+        harness.start(login_job(portal=there.portal))
+        victims.append(harness.pid_of())
+        harness.until(lambda: len(harness.supervisor) == 0)
+    ending = harness.ending_of(ONE)
+    assert harness.facts == [ending] and ending.how is not None
     assert ending.how.what == "the worker was killed (SIGKILL) while logging in"
 
 
@@ -228,13 +230,13 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
     with scripted(Script(amend=look)) as second:
         here = f"127.0.0.1:{second.portal.port}"
         with scripted(Script(amend=look, statuses={0: 0x0101}, moved_to=(here,))) as first:
-            ring = Ring()
-            ring.others += [first.turn, second.turn]
-            ring.start(login_job(portal=first.portal))
-            pids.append(ring.pid_of())
-            ring.until(lambda: len(ring.keeper) == 0)
-            success_of(ring)
-            ring.keeper.close_socket(ONE)
+            harness = WorkersHarness()
+            harness.others += [first.turn, second.turn]
+            harness.start(login_job(portal=first.portal))
+            pids.append(harness.pid_of())
+            harness.until(lambda: len(harness.supervisor) == 0)
+            success_of(harness)
+            harness.supervisor.close_socket(ONE)
     assert len(seen) >= 3
     assert set(seen) == {(str(find_unprivileged_identity().uid), "0" * 16)}
 
@@ -254,9 +256,9 @@ def test_privileges_are_dropped_before_a_name_is_looked_up(
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with scripted(Script()) as found:
         portal = Portal("localhost", found.portal.port)
-        ring = run(login_job(portal=portal), found)
-    assert success_of(ring).portal == portal
-    ring.keeper.close_socket(ONE)
+        harness = run(login_job(portal=portal), found)
+    assert success_of(harness).portal == portal
+    harness.supervisor.close_socket(ONE)
 
 
 @needs_root
@@ -270,9 +272,9 @@ def test_a_login_needs_no_file(tmp_path: Path) -> None:
     )
     with scripted(script) as there:
         job = login_job(portal=there.portal, authentication=both)
-        ring = run(job, there, ring=Ring(without_any_file(tmp_path)))
-        success_of(ring)
-        ring.keeper.close_socket(ONE)
+        harness = run(job, there, harness=WorkersHarness(without_any_file(tmp_path)))
+        success_of(harness)
+        harness.supervisor.close_socket(ONE)
 
 
 @needs_root
@@ -290,7 +292,11 @@ def test_a_failed_login_needs_no_file_to_say_why(
     make: Callable[[], Says | ScriptedTarget], tmp_path: Path
 ) -> None:
     with station(make) as there:
-        ring = run(login_job(portal=there.portal), there, ring=Ring(without_any_file(tmp_path)))
-    if any(isinstance(fact, LoginSucceeded) for fact in ring.facts):
-        ring.keeper.close_socket(ONE)
-    assert ring.ending_of(ONE).how is None
+        harness = run(
+            login_job(portal=there.portal),
+            there,
+            harness=WorkersHarness(without_any_file(tmp_path)),
+        )
+    if any(isinstance(fact, LoginSucceeded) for fact in harness.facts):
+        harness.supervisor.close_socket(ONE)
+    assert harness.ending_of(ONE).how is None

@@ -12,7 +12,7 @@ from iscsid.protocol.digests import crc32c
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Digest, Offer
 from iscsid.protocol.pdu import LogoutRequest, Pdu
-from iscsid.workers import logout
+from iscsid.workers import login_worker
 from tests.support.attempt_harness import ONE, run, success_of
 from tests.support.jobs import login_job
 from tests.support.scripted_portal import scripted, station
@@ -43,19 +43,19 @@ def trial(portal: Portal, offer: Offer | None = None) -> LoginJob:
 
 def test_a_try_is_told_and_logged_out_of_and_no_socket_comes_with_it() -> None:
     with scripted() as found:
-        ring = run(trial(found.portal), found)
+        harness = run(trial(found.portal), found)
         (target,) = found.targets
-    assert success_of(ring).portal == found.portal
-    assert [type(fact) for fact in ring.facts] == [LoginSucceeded, WorkerEnded]
+    assert success_of(harness).portal == found.portal
+    assert [type(fact) for fact in harness.facts] == [LoginSucceeded, WorkerEnded]
     assert isinstance(target.heard[-1].pdu, LogoutRequest)
     with pytest.raises(KeyError):
-        ring.keeper.take_socket(ONE)
+        harness.supervisor.take_socket(ONE)
 
 
 def test_a_try_that_is_no_try_logs_nobody_out() -> None:
     with scripted() as found:
-        ring = run(login_job(portal=found.portal), found)
-        ring.keeper.take_socket(ONE).close()
+        harness = run(login_job(portal=found.portal), found)
+        harness.supervisor.take_socket(ONE).close()
         (target,) = found.targets
     assert not any(isinstance(heard.pdu, LogoutRequest) for heard in target.heard)
 
@@ -70,21 +70,21 @@ def test_a_try_that_is_no_try_logs_nobody_out() -> None:
 def test_a_target_that_does_not_answer_the_logout_has_still_been_logged_in_to(
     kind: type[ScriptedTarget], note: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logout, "LOGOUT", 0.2)
+    monkeypatch.setattr(login_worker, "LOGOUT", 0.2)
     with station(lambda: kind(Script())) as found:
-        ring = run(trial(found.portal), found)
-    assert success_of(ring) and ring.ending_of(ONE).how is None
-    assert note in ring.lines
+        harness = run(trial(found.portal), found)
+    assert success_of(harness) and harness.ending_of(ONE).how is None
+    assert note in harness.lines
 
 
 def test_with_digests_the_request_carries_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logout, "LOGOUT", 0.2)
+    monkeypatch.setattr(login_worker, "LOGOUT", 0.2)
     both = (Digest.CRC32C,)
     values = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
     # After the login this target knows no digests, and takes them for the beginning of a header.
     with station(lambda: SaysNothingMore(Script(values=values))) as found:
-        ring = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
+        harness = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
         (target,) = found.targets
-    assert success_of(ring).result.parameters.header_digest is Digest.CRC32C
+    assert success_of(harness).result.parameters.header_digest is Digest.CRC32C
     request = target.heard[-1]
     assert isinstance(request.pdu, LogoutRequest) and target._octets == crc32c(request.octets)

@@ -16,7 +16,7 @@ from iscsid.protocol.vpd import LunIdentity
 from tests.support.attempt_harness import ONE, failure_of, run, success_of
 from tests.support.jobs import IMPATIENT, login_job
 from tests.support.scripted_portal import scripted, station
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 from tests.target.scsi import identification_page, serial
@@ -37,8 +37,8 @@ def heard_after_the_login(target: ScriptedTarget) -> list[object]:
 @pytest.mark.parametrize("cmd_sn", [0, 1, 0xFFFFFFFF])
 def test_a_session_with_the_same_disks_is_handed_over_with_the_kernels_numbers(cmd_sn: int) -> None:
     with scripted() as there:
-        ring = run(job_at(there.portal, cmd_sn=cmd_sn), there)
-        succeeded = success_of(ring)
+        harness = run(job_at(there.portal, cmd_sn=cmd_sn), there)
+        succeeded = success_of(harness)
         (target,) = there.targets
         commands = heard_after_the_login(target)
         assert len(commands) == 2 * QUESTIONS + SPARE and all(
@@ -46,14 +46,14 @@ def test_a_session_with_the_same_disks_is_handed_over_with_the_kernels_numbers(c
         )
         assert succeeded.result.cmd_sn == cmd_sn
         assert succeeded.result.exp_stat_sn == target.login.stat_sn
-        with ring.keeper.take_socket(ONE) as connection:
+        with harness.supervisor.take_socket(ONE) as connection:
             assert connection.gettimeout() is None
 
 
 def test_another_disk_is_left_alone_and_the_session_logged_out() -> None:
     with scripted(OTHERS) as there:
-        ring = run(job_at(there.portal), there)
-        failure = failure_of(ring)
+        harness = run(job_at(there.portal), there)
+        failure = failure_of(harness)
         assert failure.retry is Retry.LATER
         assert failure.what == (
             "LUN 1: another logical unit than before answers here: "
@@ -72,9 +72,9 @@ def test_a_missing_disk_is_waited_for() -> None:
 def test_disks_without_a_name_are_not_asked() -> None:
     with scripted(OTHERS) as there:
         nameless = ((0, b""), (1, b"\0\x83\0\0"))
-        success_of(ring := run(job_at(there.portal, nameless), there))
+        success_of(harness := run(job_at(there.portal, nameless), there))
         assert heard_after_the_login(there.targets[0]) == []
-        ring.keeper.close_socket(ONE)
+        harness.supervisor.close_socket(ONE)
 
 
 def test_a_target_that_falls_silent_after_the_login_is_given_up() -> None:
@@ -89,6 +89,6 @@ def test_a_target_that_falls_silent_after_the_login_is_given_up() -> None:
 
 def test_success_is_told_where_it_is_wanted() -> None:
     with scripted() as there:
-        ring = run(job_at(there.portal), there, ring=Ring(level=Level.DEBUG))
-        ring.keeper.close_socket(ONE)
-    assert "2 LUNs are what they were" in ring.lines
+        harness = run(job_at(there.portal), there, harness=WorkersHarness(level=Level.DEBUG))
+        harness.supervisor.close_socket(ONE)
+    assert "2 LUNs are what they were" in harness.lines

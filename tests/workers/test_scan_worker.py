@@ -19,7 +19,7 @@ from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 from iscsid.workers.scan_worker import scan
 from tests.support.jobs import TARGET
-from tests.support.supervisor_harness import Ring
+from tests.support.supervisor_harness import WorkersHarness
 
 HOST = "class/scsi_host/host4"
 SESSION = "class/iscsi_session/session1/device/target4:0:0"
@@ -179,26 +179,26 @@ def test_a_host_that_is_gone_is_a_failure_with_words(sysfs: Sysfs) -> None:
         run(sysfs, job())
 
 
-def _forked(sysfs: Sysfs) -> Ring:
-    def perform(wanted: Job, reporter: Reporter, _confine: Confine) -> None:
+def _forked(sysfs: Sysfs) -> WorkersHarness:
+    def run_job(wanted: Job, reporter: Reporter, _confine: Confine) -> None:
         assert isinstance(wanted, ScanJob)
         scan(wanted, reporter, sysfs)
 
-    return Ring(perform)
+    return WorkersHarness(run_job)
 
 
 def test_a_scan_that_blocks_does_not_block_the_daemon_and_is_ended(sysfs: Sysfs) -> None:
     """A pipe nobody reads holds the writer, as the kernel does while the path is dead."""
     os.remove(sysfs.root / HOST / "scan")
     os.mkfifo(sysfs.root / HOST / "scan")
-    ring = _forked(sysfs)
-    ring.start(job(deadline=15))
-    ring.until_said("looking for all logical units on host4")
-    due = ring.keeper.next_deadline()
+    harness = _forked(sysfs)
+    harness.start(job(deadline=15))
+    harness.until_said("looking for all logical units on host4")
+    due = harness.supervisor.next_deadline()
     assert due is not None
-    ring.keeper.enforce_deadlines(due)
-    ring.until(lambda: len(ring.keeper) == 0)
-    ending = ring.ending_of(JobId(1))
+    harness.supervisor.enforce_deadlines(due)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    ending = harness.ending_of(JobId(1))
     assert ending.how is not None
     assert ending.how.what == (
         "not finished within 15 s, ended while looking for all logical units on host4"

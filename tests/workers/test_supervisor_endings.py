@@ -21,7 +21,7 @@ from iscsid.workers.reporter import ParentMessage, Reporter
 from iscsid.workers.sandbox import Confine
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.support.jobs import discovery_job, login_job, scan_job
-from tests.support.supervisor_harness import Ring, status_of
+from tests.support.supervisor_harness import WorkersHarness, status_of
 
 ONE = JobId(1)
 
@@ -39,12 +39,12 @@ STEPS = ["starting", "resolving x", "connecting to x", "logging in"]
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_child_that_is_killed_is_exactly_one_failed_attempt(step: str) -> None:
-    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
         for each in STEPS[1 : STEPS.index(step) + 1]:
-            reporter.doing(each)
+            reporter.progress(each)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    (ended,) = Ring(perform).run(login_job())
+    (ended,) = WorkersHarness(run_job).run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == f"the worker was killed (SIGKILL) while {step}"
 
@@ -53,36 +53,36 @@ def test_a_child_that_is_killed_after_its_last_word_has_not_failed(portal: Porta
     def killed() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    ring = Ring(logs_in(portal, killed))
-    succeeded, ended = ring.run(login_job())
+    harness = WorkersHarness(logs_in(portal, killed))
+    succeeded, ended = harness.run(login_job())
     assert isinstance(succeeded, LoginSucceeded)
     assert ended == WorkerEnded(ONE)
-    ring.keeper.close_socket(ONE)
+    harness.supervisor.close_socket(ONE)
 
 
 def test_a_kept_discovery_that_is_killed_after_its_answer_has_failed() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         reporter.report(DiscoveryCompleted(job.id, kept=True))
         os.kill(os.getpid(), signal.SIGKILL)
 
-    completed, ended = Ring(perform).run(discovery_job(keep=True))
+    completed, ended = WorkersHarness(run_job).run(discovery_job(keep=True))
     assert completed == DiscoveryCompleted(ONE, kept=True)
     assert isinstance(ended, WorkerEnded) and ended.how is not None
 
 
 def test_a_kept_discovery_that_leaves_after_its_answer_has_not_failed() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         reporter.report(DiscoveryCompleted(job.id, kept=True))
 
-    facts = Ring(perform).run(discovery_job(keep=True))
+    facts = WorkersHarness(run_job).run(discovery_job(keep=True))
     assert facts == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
 
 
 def test_a_child_that_leaves_without_a_word_has_failed() -> None:
-    def perform(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
         """Says nothing."""
 
-    (ended,) = Ring(perform).run(login_job())
+    (ended,) = WorkersHarness(run_job).run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert "without a result" in ended.how.what
 
@@ -91,35 +91,35 @@ def test_a_child_that_leaves_without_a_word_has_failed() -> None:
 
 
 def test_without_children_there_is_no_deadline() -> None:
-    assert Ring(finishes).keeper.next_deadline() is None
+    assert WorkersHarness(finishes).supervisor.next_deadline() is None
 
 
 def test_a_job_without_a_limit_has_no_deadline() -> None:
-    ring = Ring(hangs)
-    ring.start(scan_job(deadline=0))
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.end_all()
+    harness = WorkersHarness(hangs)
+    harness.start(scan_job(deadline=0))
+    assert harness.supervisor.next_deadline() is None
+    harness.supervisor.end_all()
 
 
 def test_the_nearest_deadline_counts() -> None:
-    ring = Ring(hangs)
+    harness = WorkersHarness(hangs)
     now = time.monotonic()
     for number, deadline in ((1, 100), (2, 50), (3, 0)):
-        ring.start(scan_job(number, deadline=deadline))
-    nearest = ring.keeper.next_deadline()
+        harness.start(scan_job(number, deadline=deadline))
+    nearest = harness.supervisor.next_deadline()
     assert nearest is not None and 52 <= nearest - now < 60
-    ring.keeper.end_all()
+    harness.supervisor.end_all()
 
 
 def test_a_child_that_overstays_is_ended_as_one_failed_attempt() -> None:
-    ring = Ring(hangs)
-    ring.start(login_job(deadline=15))
-    ring.until_said("hanging")
-    ring.keeper.enforce_deadlines(time.monotonic() + 16)
-    assert status_of(ring.pid_of()) != {}
-    ring.keeper.enforce_deadlines(time.monotonic() + 18)
-    ring.until(lambda: len(ring.keeper) == 0)
-    (ended,) = ring.facts
+    harness = WorkersHarness(hangs)
+    harness.start(login_job(deadline=15))
+    harness.until_said("hanging")
+    harness.supervisor.enforce_deadlines(time.monotonic() + 16)
+    assert status_of(harness.pid_of()) != {}
+    harness.supervisor.enforce_deadlines(time.monotonic() + 18)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    (ended,) = harness.facts
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == "not finished within 15 s, ended while hanging"
 
@@ -135,59 +135,59 @@ def test_a_name_server_that_hangs_ends_one_attempt(monkeypatch: pytest.MonkeyPat
             time.sleep(60)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    ring = Ring()
-    ring.start(login_job(portal=Portal("array.example"), deadline=15))
-    ring.start(discovery_job(2, portal=Portal("array.example"), deadline=60))
-    ring.until(lambda: len(ring.said) == 2)
-    ring.keeper.enforce_deadlines(time.monotonic() + 18)
-    ring.until(lambda: len(ring.keeper) == 1)
-    (ended,) = ring.facts
+    harness = WorkersHarness()
+    harness.start(login_job(portal=Portal("array.example"), deadline=15))
+    harness.start(discovery_job(2, portal=Portal("array.example"), deadline=60))
+    harness.until(lambda: len(harness.said) == 2)
+    harness.supervisor.enforce_deadlines(time.monotonic() + 18)
+    harness.until(lambda: len(harness.supervisor) == 1)
+    (ended,) = harness.facts
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == "not finished within 15 s, ended while resolving array.example"
-    ring.keeper.end_all()
+    harness.supervisor.end_all()
 
 
 def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
-    ring = Ring(hangs_and_hears_no_signal)
-    ring.start(login_job(deadline=15))
-    ring.until_said("hanging")
+    harness = WorkersHarness(hangs_and_hears_no_signal)
+    harness.start(login_job(deadline=15))
+    harness.until_said("hanging")
     late = time.monotonic() + 18
-    ring.keeper.enforce_deadlines(late)
-    due = ring.keeper.next_deadline()
+    harness.supervisor.enforce_deadlines(late)
+    due = harness.supervisor.next_deadline()
     assert due == pytest.approx(late + 1)
-    ring.keeper.enforce_deadlines(late + 2)
-    assert ring.keeper.next_deadline() is None
-    ring.until(lambda: len(ring.keeper) == 0)
-    ending = ring.ending_of(ONE)
+    harness.supervisor.enforce_deadlines(late + 2)
+    assert harness.supervisor.next_deadline() is None
+    harness.until(lambda: len(harness.supervisor) == 0)
+    ending = harness.ending_of(ONE)
     assert ending.how is not None and "not finished within 15 s" in ending.how.what
 
 
 def test_a_kept_discovery_has_no_deadline_once_it_has_answered_until_it_is_asked_again() -> None:
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         while True:
             reporter.report(DiscoveryCompleted(job.id, kept=True))
-            while reporter.hear() is not ParentMessage.ASK_AGAIN:
+            while reporter.poll_parent() is not ParentMessage.ASK_AGAIN:
                 time.sleep(0.01)
 
-    ring = Ring(perform)
-    ring.start(discovery_job(keep=True, deadline=15))
-    assert ring.keeper.next_deadline() is not None
-    ring.until(lambda: len(ring.facts) == 1)
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.ask_again(ONE)
-    assert ring.keeper.next_deadline() is not None
-    ring.until(lambda: len(ring.facts) == 2)
-    assert ring.keeper.next_deadline() is None
-    ring.keeper.end_all()
+    harness = WorkersHarness(run_job)
+    harness.start(discovery_job(keep=True, deadline=15))
+    assert harness.supervisor.next_deadline() is not None
+    harness.until(lambda: len(harness.facts) == 1)
+    assert harness.supervisor.next_deadline() is None
+    harness.supervisor.ask_again(ONE)
+    assert harness.supervisor.next_deadline() is not None
+    harness.until(lambda: len(harness.facts) == 2)
+    assert harness.supervisor.next_deadline() is None
+    harness.supervisor.end_all()
 
 
 def test_a_child_that_does_not_leave_after_its_last_word_is_ended(portal: Portal) -> None:
-    ring = Ring(logs_in(portal, lambda: time.sleep(60)))
-    ring.start(login_job(deadline=0))
-    ring.until(lambda: len(ring.facts) == 1)
-    due = ring.keeper.next_deadline()
+    harness = WorkersHarness(logs_in(portal, lambda: time.sleep(60)))
+    harness.start(login_job(deadline=0))
+    harness.until(lambda: len(harness.facts) == 1)
+    due = harness.supervisor.next_deadline()
     assert due is not None
-    ring.keeper.enforce_deadlines(due)
-    ring.until(lambda: len(ring.keeper) == 0)
-    assert ring.facts[1:] == [WorkerEnded(ONE)]
-    ring.keeper.close_socket(ONE)
+    harness.supervisor.enforce_deadlines(due)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    assert harness.facts[1:] == [WorkerEnded(ONE)]
+    harness.supervisor.close_socket(ONE)

@@ -12,9 +12,8 @@ from iscsid.errors import ConnectionFailed, Retry
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.workers import transport
-from iscsid.workers.deadline import Deadline
 from iscsid.workers.inline_reporter import InlineReporter
-from iscsid.workers.transport import Limits, ask_after_silence, connect
+from iscsid.workers.transport import Deadline, Limits, ask_after_silence, connect
 from tests.support.jobs import login_job
 
 RELAXED = Limits(20, Deadline.after(0))

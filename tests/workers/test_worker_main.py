@@ -23,32 +23,38 @@ from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 from iscsid.workers.supervisor import Supervisor
 from tests.support.jobs import login_job, scan_job
-from tests.support.supervisor_harness import Ring, forked, open_descriptors, status_of, until
+from tests.support.supervisor_harness import (
+    WorkersHarness,
+    forked,
+    open_descriptors,
+    status_of,
+    until,
+)
 
 
 def telling(tell: Callable[[], object]) -> Callable[[Job, Reporter, Confine], None]:
     """A job that says what it sees, and then finishes as a scan."""
 
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        reporter.say(Level.INFO, repr(tell()))
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.log(Level.INFO, repr(tell()))
         reporter.report(ScanFinished(job.id))
 
-    return perform
+    return run_job
 
 
 def told(tell: Callable[[], object], *others: Job) -> str:
     """What a job says that was started after ``others``."""
-    ring = Ring(telling(tell))
-    ring.run(*others, scan_job(9))
-    return ring.lines[-1]
+    harness = WorkersHarness(telling(tell))
+    harness.run(*others, scan_job(9))
+    return harness.lines[-1]
 
 
 def raising(error: BaseException) -> Callable[[Job, Reporter, Confine], None]:
-    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
-        reporter.doing("testing")
+    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.progress("testing")
         raise error
 
-    return perform
+    return run_job
 
 
 # --- what it lets go of -------------------------------------------------------------------------
@@ -57,33 +63,33 @@ def raising(error: BaseException) -> Callable[[Job, Reporter, Confine], None]:
 def test_nothing_but_its_channel_and_the_standard_streams_is_open() -> None:
     """Of its siblings' channels above all: a copy would keep a dead sibling's end from showing."""
 
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         if job.id == 9:
-            reporter.say(Level.INFO, repr(sorted(open_descriptors())))
-            reporter.say(Level.INFO, repr(reporter.fileno()))
+            reporter.log(Level.INFO, repr(sorted(open_descriptors())))
+            reporter.log(Level.INFO, repr(reporter.fileno()))
         else:
             signal.pause()
 
     with socket.socket(), open(os.devnull):
-        ring = Ring(perform)
+        harness = WorkersHarness(run_job)
         for job in (scan_job(1), scan_job(2), scan_job(9)):
-            ring.start(job)
-        ring.until(lambda: len(ring.keeper) == 2)
-        descriptors, channel = map(literal_eval, ring.lines)
-        ring.keeper.end_all()
+            harness.start(job)
+        harness.until(lambda: len(harness.supervisor) == 2)
+        descriptors, channel = map(literal_eval, harness.lines)
+        harness.supervisor.end_all()
     assert [fd for fd in descriptors if fd > 2] == [channel]
 
 
 def test_its_end_shows_although_siblings_live_on() -> None:
-    def perform(job: Job, _reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, _reporter: Reporter, _confine: Confine) -> None:
         if job.id != 1:
             signal.pause()
 
-    ring = Ring(perform)
+    harness = WorkersHarness(run_job)
     for number in (1, 2, 3):
-        ring.start(scan_job(number))
-    ring.until(lambda: len(ring.ears) == 2)
-    ring.keeper.end_all()
+        harness.start(scan_job(number))
+    harness.until(lambda: len(harness.ears) == 2)
+    harness.supervisor.end_all()
 
 
 @pytest.fixture
@@ -126,12 +132,15 @@ def test_a_signal_to_the_whole_process_group_does_not_end_it(
 ) -> None:
     """Ctrl-C in a terminal, killall: what follows is the daemon's decision."""
 
-    def perform(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        reporter.doing("waiting")
+    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+        reporter.progress("waiting")
         os.kill(os.getpid(), number)
         reporter.report(ScanFinished(job.id))
 
-    assert Ring(perform).run(scan_job()) == [ScanFinished(JobId(1)), WorkerEnded(JobId(1))]
+    assert WorkersHarness(run_job).run(scan_job()) == [
+        ScanFinished(JobId(1)),
+        WorkerEnded(JobId(1)),
+    ]
 
 
 def test_a_signal_just_after_the_fork_is_not_the_daemons(
@@ -148,9 +157,9 @@ def test_a_signal_just_after_the_fork_is_not_the_daemons(
         return pid
 
     monkeypatch.setattr(os, "fork", fork_and_be_told)
-    ring = Ring(telling(lambda: "alive"))
-    ring.run(scan_job())
-    ending = ring.ending_of(JobId(1))
+    harness = WorkersHarness(telling(lambda: "alive"))
+    harness.run(scan_job())
+    ending = harness.ending_of(JobId(1))
     assert ending.how is not None and "SIGTERM" in ending.how.what
     assert set(handlers) <= {signal.SIGCHLD}
 
@@ -168,8 +177,8 @@ def test_its_title_names_the_work() -> None:
 
 def test_an_error_of_ours_is_a_failed_attempt() -> None:
     error = ConnectionFailed("connecting: refused", advice="start it")
-    ring = Ring(raising(error))
-    assert ring.run(login_job()) == [
+    harness = WorkersHarness(raising(error))
+    assert harness.run(login_job()) == [
         LoginFailed(JobId(1), Failure(Retry.SOON, "connecting: refused", "start it")),
         WorkerEnded(JobId(1)),
     ]
@@ -183,7 +192,7 @@ def test_an_error_of_ours_is_a_failed_attempt() -> None:
     ],
 )
 def test_an_error_of_the_system_is_a_failed_attempt(error: Exception, words: str) -> None:
-    failed, ended = Ring(raising(error)).run(login_job())
+    failed, ended = WorkersHarness(raising(error)).run(login_job())
     assert isinstance(failed, LoginFailed)
     assert words in failed.failure.what
     assert ended == WorkerEnded(JobId(1))
@@ -193,11 +202,11 @@ def test_an_error_of_the_system_is_a_failed_attempt(error: Exception, words: str
     "error", [RuntimeError("the login is over"), SystemExit(0), KeyboardInterrupt(), ValueError()]
 )
 def test_a_bug_is_one_failed_attempt_and_is_described_in_the_log(error: BaseException) -> None:
-    ring = Ring(raising(error))
-    (ended,) = ring.run(login_job())
+    harness = WorkersHarness(raising(error))
+    (ended,) = harness.run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == "the worker met an error of its own while testing"
-    level, line = ring.said[-1]
+    level, line = harness.said[-1]
     assert level is Level.ERROR
     start = f"internal error: {type(error).__name__}: {error}, at test_worker_main.py:"
     assert line.startswith(start)
@@ -205,23 +214,23 @@ def test_a_bug_is_one_failed_attempt_and_is_described_in_the_log(error: BaseExce
 
 
 def test_a_bug_while_the_daemon_is_gone_ends_it_all_the_same() -> None:
-    def perform(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
         os.close(reporter.fileno())
         raise RuntimeError
 
-    (ended,) = Ring(perform).run(scan_job())
+    (ended,) = WorkersHarness(run_job).run(scan_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
 
 
 def test_nothing_of_the_daemons_runs_at_its_end(tmp_path: Path) -> None:
     """python-daemon would remove the pid file; what is buffered would be written twice."""
     note = tmp_path / "note"
-    ring = Ring(telling(lambda: "alive"))
+    harness = WorkersHarness(telling(lambda: "alive"))
     with note.open("w") as buffered:
         buffered.write("once")
         forget = atexit.register(lambda: note.write_text("the worker's"))
         try:
-            ring.run(scan_job())
+            harness.run(scan_job())
         finally:
             atexit.unregister(forget)
     assert note.read_text() == "once"
@@ -231,14 +240,14 @@ def test_it_dies_with_the_daemon() -> None:
     """Whatever kills the daemon; and also where the worker has changed its user since."""
     reader, writer = os.pipe()
 
-    def perform(_job: Job, _reporter: Reporter, confine: Confine) -> None:
+    def run_job(_job: Job, _reporter: Reporter, confine: Confine) -> None:
         confine()
         time.sleep(60)
 
     def daemon() -> None:
-        ring = Ring(perform)
-        ring.start(scan_job())
-        (ward,) = ring.keeper._wards.values()
+        harness = WorkersHarness(run_job)
+        harness.start(scan_job())
+        (ward,) = harness.supervisor._workers.values()
         until(lambda: status_of(ward.pid)["NoNewPrivs"] == "1")
         os.write(writer, str(ward.pid).encode())
         time.sleep(60)
@@ -257,21 +266,21 @@ def test_a_daemon_that_died_during_the_fork_leaves_no_worker(
     """The worker sees that its parent is not the daemon any more."""
     getpid = os.getpid
     monkeypatch.setattr(os, "getpid", lambda: getpid() + 1)
-    ring = Ring(telling(lambda: "alive"))
-    ring.run(scan_job())
-    assert ring.lines == []
+    harness = WorkersHarness(telling(lambda: "alive"))
+    harness.run(scan_job())
+    assert harness.lines == []
 
 
 def test_a_worker_that_cannot_be_confined_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_identity: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    def perform(job: Job, reporter: Reporter, confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
         confine()
         reporter.report(ScanFinished(job.id))
 
     monkeypatch.setattr("iscsid.workers.sandbox.confine", refuse)
-    failed, _ = Ring(perform).run(login_job())
+    failed, _ = WorkersHarness(run_job).run(login_job())
     assert isinstance(failed, LoginFailed)
     assert "cannot give up its privileges" in failed.failure.what
 
