@@ -1,9 +1,8 @@
-"""Every exception iscsid raises on purpose, and what to do about each.
+"""Every exception iscsid raises on purpose.
 
-An error that reaches a person names who, what, why, and what to do; so each exception carries
-*what* happened, *advice*, and a ``Retry`` about trying again. ``failure()`` turns it into the
-plain value that crosses from a worker to the owner. This module touches nothing; any other
-exception type escaping a room is a bug of ours.
+Each has *what* happened and why, *advice* for the administrator, and a ``Retry``: when to try
+again. ``failure()`` turns it into the plain value that a worker reports to the daemon. Any other
+exception that leaves a package is a bug. Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Failure:
 class IscsidError(Exception):
     """Root of all our exceptions.
 
-    ``what`` says what happened and why; ``advice`` says what a person can do about it.
+    ``what``: what happened and why; ``advice``: what the administrator can do about it.
     """
 
     retry = Retry.SOON

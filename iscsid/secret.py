@@ -1,4 +1,4 @@
-"""A string that does not show itself.
+"""A string that is never shown.
 
 ``repr``, ``str``, ``format``, tracebacks and pickles of a ``Secret`` never hold the text; only
 ``reveal()`` does, and only CHAP calls it. Touches nothing.

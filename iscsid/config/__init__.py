@@ -1,11 +1,10 @@
-"""What the administrator says: the language of /etc/iscsi.conf and /etc/initiatorname.iscsi.
+"""The language of /etc/iscsi.conf and /etc/initiatorname.iscsi.
 
-A pure room: text goes in, settings or complaints come out. Reading the file is a hand's work.
-It imports ``errors``, ``secret`` and ``protocol``'s names and values.
+A pure package: text comes in, settings or diagnostics go out. ``process.config_files`` reads the
+files. It imports ``errors``, ``secret`` and the names and values of ``protocol``.
 
-The way of a line: ``lexer`` takes it apart, ``scoping`` finds the entry it belongs to, the row in
-``keywords`` says with which syntax of ``values`` or ``addresses`` it is read, ``consistency`` holds
-it against the other lines. What is wrong on the way becomes one of the ``diagnostics``. The result
-are ``entries``; ``resolve`` finds those that hold for a session, ``assemble`` makes ``settings`` of
-them, and ``report`` tells where each came from. The door is ``parse_configuration``.
+``lexer`` splits a file into lines, ``parser`` assigns each line to an entry and reads its value by
+the syntax that its row in ``keywords`` names (``values``, ``addresses``), ``consistency`` checks
+the file as a whole. Errors become ``diagnostics``. ``resolve`` finds the settings of a session,
+``effective`` reports them with their lines. ``configuration.parse_configuration`` does it all.
 """

@@ -1,6 +1,6 @@
-"""The whole configuration as one value, and the one question asked of it: what holds here?
+"""The configuration as one value, and ``parse_configuration``, which makes it from the text.
 
-Pure. ``parse_configuration`` makes it; the owner asks it.
+Pure: the text comes in as an argument; reading the file is ``process.config_files``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _defaults(_name: IscsiName, _portal: Portal, _found_at: Portal | None) -> Se
 
 @dataclass(frozen=True)
 class Configuration:
-    """What /etc/iscsi.conf says. Two files that say the same make equal configurations."""
+    """The contents of /etc/iscsi.conf. Files with the same settings make equal configurations."""
 
     discoveries: tuple[DiscoverySettings, ...] = ()
     static_targets: tuple[StaticTarget, ...] = ()
@@ -36,9 +36,9 @@ class Configuration:
     contents: ParsedFile = field(default_factory=ParsedFile)
     """Entries and globals with their origins, for ``--show-config``."""
     notes: tuple[Diagnostic, ...] = field(default=(), compare=False)
-    """What is worth knowing about the file although it is no error."""
+    """Remarks about the file that are no errors."""
     has_secrets: bool = field(default=False, compare=False)
-    """Whether a password stands in the file: then nobody but root may read it."""
+    """Whether the file contains a password; then only root may read it."""
 
     def session_settings(
         self, target_name: IscsiName, portal: Portal, discovered_at: Portal | None
@@ -56,10 +56,10 @@ _SECRET = re.compile(r"^[ \t]*\w*password", re.IGNORECASE | re.MULTILINE)
 
 
 def parse_configuration(text: str | bytes, filename: str) -> Configuration:
-    """Return what the text of /etc/iscsi.conf says.
+    """Parse the text of /etc/iscsi.conf.
 
-    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with every complaint there is,
-    and nothing else whatever the text.
+    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with all diagnostics,
+    and no other exception whatever the text.
     """
     decoded = decode(text, filename)
     if isinstance(decoded, Diagnostic):

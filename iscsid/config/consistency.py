@@ -1,5 +1,5 @@
-"""What the lines of a file mean together: entries that stand twice, burst lengths that contradict,
-credentials that are not whole or not safe. Pure; linear in the number of entries.
+"""Checks of the whole file: duplicate entries, burst lengths that contradict each other, and
+credentials that are incomplete or unsafe. Pure; linear in the number of entries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INCOMING = ("incoming_username", "incoming_password")
 def check(contents: ParsedFile) -> list[Diagnostic]:
     """Return what is wrong with a file whose every line is right by itself."""
     checks = (_doubled_entries, _burst_lengths, _credentials, _shared_secrets)
-    # Many entries may inherit one mistake: it is told once, for the first of them.
+    # Many entries may inherit one mistake: it is reported once, for the first of them.
     found: dict[tuple[int, int, str], Diagnostic] = {}
     for each in checks:
         for diagnostic in each(contents):
@@ -27,7 +27,7 @@ def check(contents: ParsedFile) -> list[Diagnostic]:
 
 
 def notes(contents: ParsedFile) -> list[Diagnostic]:
-    """Return what is worth knowing although it is no error: targets nobody can report."""
+    """Return notes: TargetName entries whose target cannot be found by anything in the file."""
     if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
         return []
     return [
@@ -35,7 +35,7 @@ def notes(contents: ParsedFile) -> list[Diagnostic]:
             contents.filename,
             entry.line,
             entry.column,
-            f"nothing can tell where the target {entry.subject} is",
+            f"nothing in this file finds the target {entry.subject}",
             expected="a DiscoveryAddress, or Address below the TargetName",
         )
         for entry in contents.entries
@@ -65,7 +65,7 @@ def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
         first = own.get("first_burst_length", others["first_burst_length"])
         most = own.get("max_burst_length", others["max_burst_length"])
         if INVALID in (first.value, most.value) or first.is_default:
-            continue  # A FirstBurstLength that nobody set follows a smaller MaxBurstLength.
+            continue  # A default FirstBurstLength follows a smaller MaxBurstLength.
         if first.value > most.value:
             where = f"of line {most.line}" if most.line else "(the default)"
             what = f"FirstBurstLength {first.value} exceeds MaxBurstLength {most.value} {where}"
@@ -73,7 +73,7 @@ def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
 
 
 def _credentials(contents: ParsedFile) -> Iterator[Diagnostic]:
-    """Complain of half pairs, and of targets that shall prove themselves one-sidedly."""
+    """Report half pairs, and incoming credentials without outgoing ones."""
     used: set[int] = set()
     for entry in contents.entries:
         for settings in _credential_sets(entry):
@@ -120,9 +120,9 @@ def _check_credentials(
 
 
 def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
-    """Complain of a secret that serves both directions (RFC 7143, section 9.2.1).
+    """Report a secret that serves both directions (RFC 7143, section 9.2.1).
 
-    It does not matter where: who learns a secret at one target could pose as another one.
+    Anywhere in the file: a target that knows the secret could pose as another target.
     """
     seen: dict[str, dict[Secret, Setting]] = {OUTGOING[1]: {}, INCOMING[1]: {}}
     for entry in contents.entries:

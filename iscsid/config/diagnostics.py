@@ -1,8 +1,8 @@
-"""What is wrong in a file, said so that a person can mend it.
+"""Diagnostics: one error or note about a configuration file.
 
-A complaint names the file, the line, the column, the word that stands there, what was expected,
-and the known word that comes nearest. All complaints of a file are collected before anybody is
-told. No complaint ever holds a secret. Pure.
+A diagnostic names the file, the line, the column, what is wrong, what was expected, and the known
+word that comes nearest. All diagnostics of a file are collected before they are reported. None
+ever contains a secret. Pure.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from iscsid.errors import IscsidError, Retry
 from iscsid.protocol.printable import printable
 
 LONGEST_GUESS = 40
-"""Longer words are not compared with known ones: nobody mistypes that much."""
+"""Longer words are not compared with known ones: a mistyped keyword is not that long."""
 
 LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing that is wrong, or, as a note, one thing worth knowing.
+    """One error, or, as a note, one remark.
 
-    ``line`` and ``column`` count from 1, a tab as one column; a complaint about the whole file has
-    line 0.
+    ``line`` and ``column`` count from 1, a tab as one column; a diagnostic about the whole file
+    has line 0.
     """
 
     filename: str
@@ -48,7 +48,7 @@ class Diagnostic:
 
 
 class ConfigurationErrors(IscsidError):
-    """A file cannot be used; every reason is a complaint, in the order of the lines."""
+    """A file cannot be used; ``diagnostics`` are the reasons, in the order of the lines."""
 
     retry = Retry.NEVER
 
@@ -62,12 +62,12 @@ class ConfigurationErrors(IscsidError):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line for the log per complaint."""
+        """One line for the log per diagnostic."""
         return tuple(map(str, self.diagnostics))
 
 
 def quoted(word: str) -> str:
-    """Return ``word`` for use in a complaint: escaped, bounded, between quotation marks."""
+    """Return ``word`` for use in a diagnostic: escaped, bounded, between quotation marks."""
     return f"'{printable(word, 64)}'"
 
 

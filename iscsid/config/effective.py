@@ -1,7 +1,7 @@
-"""What holds where, and which line says so: the answer of ``--show-config``.
+"""The report of ``--show-config``: effective settings and the line each comes from.
 
-Secrets are masked. What cannot be known before a target is discovered is told as such, not
-guessed. Pure: a configuration in, text or JSON out.
+Secrets are masked. What depends on discovery is marked as such, not guessed. Pure: a configuration
+in, text or JSON out.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _ALGORITHMS = {algorithm: name for name, algorithm in ALGORITHM_NAMES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One setting that holds."""
+    """One effective setting."""
 
     keyword: str
     value: Plain
     """For programs: seconds, bytes, true or false, a list of LUNs, ..."""
     text: str
-    """As the file would say it."""
+    """As it would be written in the file."""
     origin: str
     """``file:line``, ``default``, or what it depends on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """All that holds for one discovery address, target, or subnet."""
+    """The effective settings of one discovery address, target, or subnet."""
 
     kind: str
     """DiscoveryAddress, TargetName or Subnet."""
@@ -61,15 +61,15 @@ class Section:
     """Empty: every target that has no section of its own."""
     origin: str
     addresses: tuple[str, ...]
-    """The target's own addresses to which this applies; empty: discovery will tell them."""
+    """The target's own addresses to which this applies; empty: they come from discovery."""
     settings: tuple[Effective, ...]
 
 
 def report(
     configuration: Configuration, target_names: Iterable[IscsiName] = ()
 ) -> tuple[Section, ...]:
-    """Return what holds: entries in the order of the file, then ``target_names`` without an entry
-    (those in the bindings file, for instance), then all other targets.
+    """Return the effective settings: entries in the order of the file, then ``target_names``
+    without an entry (those in the bindings file, for instance), then all other targets.
     """
     return tuple(_Report(configuration).sections(target_names))
 
@@ -95,7 +95,7 @@ class _Report:
             yield Section(EntryKind.TARGET.value, name, DEFAULT, (), settings)
 
     def _static_target(self, entry: ConfigEntry) -> Iterator[Section]:
-        """Yield one section for all addresses at which the same holds: Subnets can differ."""
+        """Yield one section for all addresses with the same settings: Subnets can differ."""
         alike: dict[str, tuple[Settings, list[TargetAddress]]] = {}
         for address in entry.addresses:
             settings = self._resolver.settings(str(entry.subject), address.portal, None)
@@ -104,7 +104,7 @@ class _Report:
             yield self._section(entry, settings, addresses)
 
     def _found(self, name: str, own: Settings) -> Mapping[str, Setting | None]:
-        """Return what holds for a target that discovery reports; ``None``: it depends on where."""
+        """Return the settings of a discovered target; ``None``: depends on its DiscoveryAddress."""
         settings: dict[str, Setting | None] = {
             **self._resolver.settings(name, None, self._only_discovery)
         }

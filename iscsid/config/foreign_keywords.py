@@ -13,7 +13,7 @@ WITHOUT_EFFECT = {
     "DefaultAddress": "it belonged to DiscoveryFile",
     "Target,Lun": "LUNs need not be listed to be activated: see LUNs",
 }
-"""Keywords that Linux-iSCSI knew and that have no effect here, and what to tell people of each."""
+"""Keywords of Linux-iSCSI that have no effect here, and the note about each."""
 
 OPENED_ENTRIES = frozenset({"SLPMulticast", "SLPUnicast", "DiscoveryFile"})
 

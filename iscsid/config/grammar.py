@@ -1,8 +1,8 @@
-"""What a configuration file holds, once read: global settings and entries, each with its origin.
+"""The grammar of /etc/iscsi.conf: keywords, scopes, entries, and a parsed file.
 
-An entry is a DiscoveryAddress, a TargetName or a Subnet with the settings below it. It remembers
-the globals that were in force where it stands: a later global does not reach back. Pure values;
-where a setting stands does not count when two of them are compared.
+An entry is a DiscoveryAddress, a TargetName or a Subnet with the settings below it. It keeps the
+globals in force at its line: a later global does not change it. Pure values; the line of a setting
+is not part of a comparison.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class EntryKind(Enum):
 
 
 INVALID = object()
-"""The value of a setting whose line could not be used: something was said, but not what."""
+"""The value of a setting whose line is in error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value and where it was said; line 0: nowhere, it is the default."""
+    """A value and its line; line 0: the default."""
 
     value: Any
     """Of the type that the keyword's syntax makes."""
@@ -56,20 +56,20 @@ class ConfigEntry:
     kind: EntryKind
     subject: Subject
     own: Settings
-    """What its own lines say."""
+    """The settings below it."""
     inherited: Settings
-    """The globals in force where it stands, as far as this kind of entry can hold them."""
+    """The globals in force at its line, as far as this kind of entry takes them."""
     addresses: tuple[TargetAddress, ...] = ()
     """A target's own addresses: with them it needs no discovery."""
     spelling: str = ""
-    """A target's name as the file writes it, where that is not its normalised form."""
+    """A target's name as the file writes it, if it differs from its folded form."""
     line: int = field(default=0, compare=False)
     column: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedFile:
-    """All that a file says. Subjects of one kind differ from one another."""
+    """The contents of a file. Subjects of one kind differ from one another."""
 
     filename: str = field(default="", compare=False)
     entries: tuple[ConfigEntry, ...] = ()
@@ -110,7 +110,7 @@ class Keyword:
     syntax: Syntax[Any]
     field: str = ""
     """The attribute it sets in ``SessionSettings`` or ``DiscoverySettings``; a dot leads into a
-    group of them. Empty where the keyword opens an entry."""
+    group of them. Empty if the keyword opens an entry."""
     default: str = ""
     """As one would write it in the file; empty: none."""
     scope: Scope

@@ -1,4 +1,4 @@
-"""The language of /etc/initiatorname.iscsi: who this initiator is. Pure.
+"""The parser of /etc/initiatorname.iscsi: the name of this initiator. Pure.
 
 The file has the lines of /etc/iscsi.conf without its entries: ``InitiatorName=`` and, if wanted,
 ``InitiatorAlias=``. As in Linux-iSCSI the last InitiatorName counts.
@@ -20,28 +20,28 @@ _KEYWORDS = ("InitiatorName", "InitiatorAlias")
 
 @dataclass(frozen=True, slots=True)
 class InitiatorIdentity:
-    """What the initiator calls itself. The alias is for people, and may be empty."""
+    """The name and alias of this initiator. The alias is for people and may be empty."""
 
     name: IscsiName
     alias: str = ""
 
 
 def command_that_makes(filename: str) -> str:
-    """Return the one command that writes a new InitiatorName into ``filename``."""
+    """Return the command that writes a new InitiatorName into ``filename``."""
     return f'echo "InitiatorName=$(iscsi-iname)" > {quote(filename)}'
 
 
 def missing_initiator_name(filename: str) -> Diagnostic:
-    """Return the complaint that there is no such file, or no InitiatorName in it."""
+    """Return the diagnostic for a missing file or a file without InitiatorName."""
     what = "an InitiatorName is required"
     return Diagnostic(filename, 0, 0, what, expected=f"one line: {command_that_makes(filename)}")
 
 
 def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
-    """Return what the text of /etc/initiatorname.iscsi says.
+    """Parse the text of /etc/initiatorname.iscsi.
 
-    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with every complaint there is,
-    and nothing else whatever the text.
+    ``filename`` is for messages only. Raises ``ConfigurationErrors`` with all diagnostics,
+    and no other exception whatever the text.
     """
     decoded = decode(text, filename)
     if isinstance(decoded, Diagnostic):

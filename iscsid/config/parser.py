@@ -1,8 +1,8 @@
-"""Which entry a line belongs to: from lines to entries and globals, by indentation.
+"""The parser: lines become entries and globals, by indentation.
 
 The rules are Linux-iSCSI's. An entry lasts as long as lines are indented farther than the line
-that opened it; any other setting is a global, and holds for the entries below it. Every line is
-judged, whatever was wrong before. What lines mean together is judged in ``consistency``. Pure.
+that opened it; any other setting is a global and applies to the entries below it. Every line is
+checked, whatever is wrong with earlier ones. ``consistency`` checks the file as a whole. Pure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _OpenEntry:
 
     opened_by: Line
     kind: EntryKind | None = None
-    """``None``: an entry nobody knows, or without effect. Its lines are read and dropped."""
+    """``None``: an unknown entry, or one without effect. Its lines are read and dropped."""
     inherited: dict[str, Setting] = field(default_factory=dict)
     subject: Any = INVALID
     own: dict[str, Setting] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class _OpenEntry:
 
 
 class Parser:
-    """Reads the lines of one file in their order."""
+    """Parses the lines of one file in order."""
 
     def __init__(self, filename: str) -> None:
         self._filename = filename
@@ -78,7 +78,7 @@ class Parser:
         self.notes: list[Diagnostic] = []
 
     def read(self, lines: Iterable[Line]) -> ParsedFile:
-        """Return what the lines say; what is wrong with them is then in ``diagnostics``."""
+        """Return the parsed file; errors are in ``diagnostics`` afterwards."""
         for line in lines:
             self._read_line(line)
         self._close_entry()
@@ -106,9 +106,9 @@ class Parser:
             self._read_below(self._entry, line, row)
 
     def _guess(self, line: Line) -> tuple[Line, Keyword | None]:
-        """Return a line that uses no known keyword as a flawed one, and the row it may mean.
+        """Mark a line with an unknown keyword as broken, and return the row it may mean.
 
-        The guess keeps one mistake from causing complaints about the lines around it.
+        The guess keeps one mistake from causing errors in the lines around it.
         """
         guess = nearest(line.keyword, ALL_NAMES)
         if not line.flaw:
@@ -120,7 +120,7 @@ class Parser:
         return line, BY_NAME.get(guess.lower())
 
     def _is_own_address(self, row: Keyword) -> bool:
-        """Say whether this is ``Address`` below a TargetName: where that target is."""
+        """Return whether this is ``Address`` below a TargetName: the address of that target."""
         entry = self._entry
         return entry is not None and entry.kind is EntryKind.TARGET and Scope.TARGET in row.scope
 
@@ -186,7 +186,7 @@ class Parser:
         self._unused.add(row.field)
 
     def _read_unknown(self, line: Line) -> None:
-        # It may be meant to open an entry: what is indented below is no global then.
+        # It may be meant to open an entry; lines indented below it are no globals then.
         if self._entry is None:
             self._entry = _OpenEntry(line)
 
@@ -196,18 +196,18 @@ class Parser:
             self._close_entry()
             self._entry = _OpenEntry(line, judges_values=False)
 
-    # --- values and complaints ------------------------------------------------------------------
+    # --- values and diagnostics -----------------------------------------------------------------
 
     def _setting(self, line: Line, row: Keyword) -> Setting:
         return Setting(self._value(line, row.syntax), line.number, line.value_column)
 
     def _value(self, line: Line, syntax: Syntax[Any]) -> Any:
-        """Return the value of a line, or ``INVALID`` after complaining of it."""
+        """Return the value of a line, or ``INVALID`` after reporting it."""
         if line.flaw:
             return INVALID
         first = line.value if line.is_quoted else line.value.split(maxsplit=1)[0]
         if len(first) < len(line.value) and not syntax.takes_blanks:
-            # What stands around the blank may be a secret: only the place is told.
+            # The text around the blank may be a secret: only the position is reported.
             what = f"{line.keyword}: a blank in the value"
             expected = "one setting per line, and quotes around a value with blanks"
             place = (self._filename, line.number, line.value_column + len(first))

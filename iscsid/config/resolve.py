@@ -1,4 +1,11 @@
-"""From settings by field to the typed values that the rest of the daemon sees. Pure."""
+"""Which settings apply to a session with a target through a portal.
+
+Settings of a matching Subnet take precedence over those of the TargetName, as Linux-iSCSI's manual
+says; its program let the last entry of the file win. What neither sets comes from the globals in
+force at the last matching entry; without a matching entry, from those at the end of the file.
+Credentials are chosen separately: those of the target, else those of the DiscoveryAddress that
+reported it. The result are the typed values of ``settings``. Pure.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +33,25 @@ _DISCOVERY_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.DISC
 
 
 def session_settings(settings: Settings) -> SessionSettings:
-    """Return what holds for a session; ``settings`` holds every field."""
+    """Return the settings of a session; ``settings`` contains every field."""
     return SessionSettings(**_attributes(settings, _SESSION_FIELDS))
 
 
 def discovery_settings(entry: ConfigEntry) -> DiscoverySettings:
-    """Return what holds for the discovery session of a DiscoveryAddress."""
+    """Return the settings of the discovery session of a DiscoveryAddress."""
     settings = {**entry.inherited, **entry.own}
-    portal: Portal = entry.subject  # type: ignore[assignment]  # the kind of entry says so
+    portal: Portal = entry.subject  # type: ignore[assignment]  # by the kind of entry
     return DiscoverySettings(portal=portal, **_attributes(settings, _DISCOVERY_FIELDS))
 
 
 def static_target(entry: ConfigEntry) -> StaticTarget:
     """Return a TargetName that has addresses of its own."""
-    target_name: IscsiName = entry.subject  # type: ignore[assignment]  # the kind says so
+    target_name: IscsiName = entry.subject  # type: ignore[assignment]  # by the kind
     return StaticTarget(target_name, entry.addresses, entry.spelling)
 
 
 def _attributes(settings: Settings, fields: Iterable[str]) -> dict[str, Any]:
-    """Return keyword arguments for a settings class; their types are a test's business."""
+    """Return keyword arguments for a settings class; a test checks their types."""
     plain: dict[str, Any] = {}
     timeouts: dict[str, Any] = {}
     for field in fields:
@@ -58,8 +65,8 @@ def _attributes(settings: Settings, fields: Iterable[str]) -> dict[str, Any]:
 
 
 def authentication(settings: Settings) -> Authentication:
-    """Return the credentials among ``settings``. Half a pair counts as none: it is complained of
-    where it could be used."""
+    """Return the credentials among ``settings``. Half a pair counts as none;
+    ``consistency`` reports it."""
     username, password, username_in, password_in, algorithms = (
         settings[field].value for field in AUTHENTICATION_FIELDS
     )
@@ -75,7 +82,7 @@ _Placed = tuple[int, ConfigEntry]
 
 
 class Resolver:
-    """Answers for one file, from indexes: a question costs the same however long the file is."""
+    """Resolves by indexes, in constant time however long the file is."""
 
     def __init__(self, contents: ParsedFile) -> None:
         self._globals: Settings = contents.globals or DEFAULTS
@@ -102,7 +109,7 @@ class Resolver:
     def settings(
         self, target_name: str, portal: Portal | None, discovered_at: Portal | None
     ) -> Settings:
-        """Return every field with its value and where it was said.
+        """Return every field with its value and its line.
 
         ``portal`` ``None``: as far as the portal does not matter. A ``discovered_at`` that is not
         in the file counts as none.
@@ -139,7 +146,7 @@ class Resolver:
 
 
 def _first_burst_length(settings: Settings) -> Setting:
-    """Return FirstBurstLength, which follows a smaller MaxBurstLength where nobody set it.
+    """Return FirstBurstLength, which follows a smaller MaxBurstLength unless it is set.
 
     It may not exceed it (RFC 7143, section 13.14).
     """

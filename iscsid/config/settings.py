@@ -1,6 +1,6 @@
-"""The settings as the rest of the daemon sees them: typed, in range, in seconds and bytes.
+"""Settings as the rest of the daemon uses them: typed, in range, in seconds and bytes.
 
-Text becomes these values once, in ``config.parse``, and nobody parses again. Pure values.
+Pure values; ``config.resolve`` makes them from a parsed file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from iscsid.protocol.parameters import Authentication
 
 
 class DigestPolicy(Enum):
-    """HeaderDigest and DataDigest as the administrator says them."""
+    """A value of HeaderDigest and DataDigest in the file."""
 
     ALWAYS = "always"
     NEVER = "never"
@@ -107,9 +107,9 @@ class StaticTarget:
     target_name: IscsiName
     addresses: tuple[TargetAddress, ...]
     spelling: str = ""
-    """The name as the file writes it, where that is not its normalised form."""
+    """The name as the file writes it, if it differs from its folded form."""
 
     @property
     def name_to_send(self) -> str:
-        """What the TargetName key of a login must say: some targets compare octets."""
+        """The value of the TargetName key of a login: some targets compare octets."""
         return self.spelling or self.target_name

@@ -1,8 +1,8 @@
-"""CHAP, as the one who answers a challenge and as the one who makes it.
+"""CHAP: answering a challenge, and making one.
 
-RFC 1994, section 4 says how a response is made; RFC 7143, section 12.1.3 how the keys carry it.
-The octets of our challenge are given to this module, since it has no randomness of its own. No
-secret and no response ever gets into a message. Pure.
+RFC 1994, section 4 defines the response, RFC 7143, section 12.1.3 the keys. The octets of our
+challenge come in as an argument: this module has no randomness. No secret and no response ever
+appears in a message. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHALLENGE_LENGTH = 16
 """Octets of the challenges we make. Every target known takes as many; some take no more."""
 
 RANDOM_OCTETS = 1 + CHALLENGE_LENGTH
-"""What a challenger needs: an identifier and a challenge nobody can foresee."""
+"""What a challenger needs: an identifier and an unpredictable challenge."""
 
 _HASHES: dict[ChapAlgorithm, Callable[[bytes], Any]] = {
     ChapAlgorithm.MD5: hashlib.md5,

@@ -1,7 +1,7 @@
-"""The numbers iSCSI PDUs carry, by name.
+"""The numbers in iSCSI PDUs, by name.
 
 Every enumeration here is open: a number the standard does not list becomes a member with a
-printable name of its own, because a target's oddity must never break the log line about it. Pure.
+printable name of its own, because an unexpected number must not break the log line about it. Pure.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Opcode(OpenIntEnum):
 
 
 class Stage(OpenIntEnum):
-    """A stage of the login phase, as CSG and NSG say it (RFC 7143, section 11.12.3)."""
+    """A stage of the login phase, a value of CSG and NSG (RFC 7143, section 11.12.3)."""
 
     SECURITY_NEGOTIATION = 0
     OPERATIONAL_NEGOTIATION = 1
@@ -91,7 +91,7 @@ class LogoutOutcome(OpenIntEnum):
 
 
 class AsyncEvent(OpenIntEnum):
-    """What an Asynchronous Message tells (RFC 7143, section 11.9.1)."""
+    """The event of an Asynchronous Message (RFC 7143, section 11.9.1)."""
 
     SCSI_EVENT = 0
     LOGOUT_REQUESTED = 1

@@ -1,7 +1,7 @@
 """The checksums that digests put into a PDU: CRC32C (RFC 7143, section 13.1). Pure.
 
-The kernel computes them for its sessions; iscsid itself speaks with digests between a login and the
-hand-over only, and when it logs out instead. So it is short rather than fast.
+The kernel computes them for its sessions; iscsid itself uses digests only between a login and the
+hand-over to the kernel, and for a logout. So this is short rather than fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def append_digest(octets: bytes, digest: Digest) -> bytes:
 
 
 def check(octets: bytes, found: bytes, what: str) -> None:
-    """Raise ``MalformedPdu`` where ``found`` is not the digest of ``octets``."""
+    """Raise ``MalformedPdu`` if ``found`` is not the digest of ``octets``."""
     if found and found != crc32c(octets):
         raise MalformedPdu(f"the {what} digest of a PDU is wrong", section="13.1")
 

@@ -1,7 +1,11 @@
-"""What a target may tell a discovery session of its own accord (RFC 7143, section 11.9.1). Pure.
+"""The PDU exchange of a discovery session, from SendTargets to Logout, without the socket.
 
-It should not, and may simply drop the connection (RFC 7143, section 7.4.3); one that speaks all the
-same is listened to.
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
+``receive_data()``, and takes records, notes and events at any time, until there is an ``outcome``.
+After ANSWERED it may ``ask_again()`` on a session that is kept, or ``log_out()``. An Asynchronous
+Message (RFC 7143, section 11.9.1) becomes a ``DiscoveryEvent``; a target should not send one in a
+discovery session, and may drop the connection instead (RFC 7143, section 7.4.3). Pure: the caller
+limits the time.
 """
 
 from __future__ import annotations
@@ -60,7 +64,7 @@ DiscoveryEvent = LogoutRequested | ConnectionDropped | SomethingChanged
 
 
 def event_of(pdu: AsyncMessage) -> DiscoveryEvent | None:
-    """Say what an Asynchronous Message means for a discovery session."""
+    """Return what an Asynchronous Message means for a discovery session."""
     match pdu.async_event:
         case AsyncEvent.LOGOUT_REQUESTED | AsyncEvent.NEGOTIATION_REQUESTED:
             # We never negotiate anew; logging out and in is the standard's other way.
@@ -93,7 +97,7 @@ class _Phase(Enum):
 
 
 class DiscoveryExchange:
-    """What is said on a discovery session once its login is through.
+    """The PDU exchange of a discovery session after its login.
 
     It begins by asking; errors of the target's are ``ProtocolError``, after which the exchange is
     of no use any more. ``portal`` is where the session runs.
@@ -102,7 +106,7 @@ class DiscoveryExchange:
     def __init__(self, login: LoginResult, portal: Portal) -> None:
         agreed = login.parameters
         if (agreed.header_digest, agreed.data_digest) != (Digest.NONE, Digest.NONE):
-            raise ValueError("a discovery session is spoken without digests")
+            raise ValueError("a discovery session has no digests")
         self._portal = portal
         self._cmd_sn = login.cmd_sn
         self._exp_stat_sn = login.exp_stat_sn
@@ -115,7 +119,7 @@ class DiscoveryExchange:
         self._phase = _Phase.ANSWERED
         self.ask_again()
 
-    # --- what the driver sees -------------------------------------------------------------------
+    # --- the caller's interface -----------------------------------------------------------------
 
     @property
     def outcome(self) -> DiscoveryOutcome | None:
@@ -152,7 +156,7 @@ class DiscoveryExchange:
         return self._notes.take()
 
     def take_events(self) -> tuple[DiscoveryEvent, ...]:
-        """Return what the target told of its own accord; of each kind only the latest."""
+        """Return events the target reported unasked; of each kind only the latest."""
         events = tuple(self._events.values())
         self._events.clear()
         return events
@@ -186,7 +190,7 @@ class DiscoveryExchange:
             )
         )
 
-    # --- what the target says -------------------------------------------------------------------
+    # --- PDUs from the target -------------------------------------------------------------------
 
     def _receive_pdu(self, pdu: Pdu) -> None:
         self.trace.received(pdu)

@@ -1,9 +1,8 @@
-"""The table of keys: a row for every key a login may hear of, and what follows from its columns.
+"""The table of text keys: one row for every key of a login.
 
-The rows carry what RFC 7143, section 13 says of each key: how two offers make a result, the range,
-the default, who sends it, when it is irrelevant. What one side may answer to the other is derived
-from the row and from nothing else. Which values were offered is the business of ``negotiation``.
-Pure.
+A row contains what RFC 7143, section 13 defines for a key: how two offers make a result, the range,
+the default, the sender, when it is irrelevant. What one side may answer is derived from the row
+alone. Which values were offered is in ``negotiation``. Pure.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Irrelevant(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One row. ``default`` holds where nothing was negotiated."""
+    """One row. ``default`` applies if the key was not negotiated."""
 
     name: str
     section: str
@@ -77,12 +76,12 @@ class Key:
     choices: tuple[str, ...] = ()
     """What a list may hold; values outside are skipped in an offer, and illegal as an answer."""
     supported: tuple[str, ...] = ()
-    """Of ``choices``, what iscsid can do where it makes no offer of its own."""
+    """Of ``choices``, what iscsid supports if it makes no offer of its own."""
     default: Value = ""
     attribute: str = ""
-    """Where ``AgreedParameters`` keeps the result; empty where nobody needs it."""
+    """Where ``AgreedParameters`` keeps the result; empty if it is not used."""
     ours: str = ""
-    """Where ``Offer`` keeps what we say; where it has nothing, we say the default."""
+    """Where ``Offer`` keeps our value; if it has none, the default is offered."""
 
     @property
     def is_declared(self) -> bool:
@@ -99,7 +98,7 @@ class Key:
         return f"a number from {self.low} to {self.high}"
 
     def parse(self, text: str) -> Value:
-        """Return the one value ``text`` says; raises ``ProtocolError`` where it is not allowed."""
+        """Parse one value; raises ``ProtocolError`` if it is not allowed."""
         if self.rule in COMBINE_BOOLEANS:
             return parse_boolean(text)
         if self.rule in COMBINE_NUMBERS or self.rule is Rule.DECLARED_NUMBER:
@@ -269,7 +268,7 @@ _ROWS = (
     _obsolete("OFMarker", "No"),
     _obsolete("IFMarkInt", REJECT),
     _obsolete("OFMarkInt", REJECT),
-    # We neither send nor log it, but who hears it may not say NotUnderstood.
+    # It is neither sent nor logged, but NotUnderstood is not an allowed answer.
     _declared("X#NodeArchitecture", "13.26", Use.LEADING_ONLY, Sender.BOTH),
 )
 

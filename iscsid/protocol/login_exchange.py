@@ -1,12 +1,12 @@
-"""The login phase as the initiator leads it, from the first request to the last response.
+"""The login phase of the initiator, from the first request to the last response.
 
-A driver sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
-``receive_data()``, and repeats that until there is a ``result``; where the stream ends, it raises
-what ``connection_closed()`` returns. Each connection needs an exchange of its own. Pure: how long
-to wait is the driver's business, how many answers to bear is decided here.
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
+``receive_data()``, and repeats that until there is a ``result``; when the stream ends, it raises
+what ``connection_closed()`` returns. Each connection needs an exchange of its own. Pure: the caller
+limits the time, this module the number of responses.
 
 First the security stage, then the operational one (RFC 7143, section 6.3); ``security`` and
-``negotiation`` know what is said in them, ``dialogue`` how it is carried.
+``negotiation`` implement them, ``login_framing`` the PDUs.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class LoginExchange:
 
     @property
     def stage(self) -> Stage:
-        """Where the login stands; FULL_FEATURE_PHASE once it is through."""
+        """The current stage; FULL_FEATURE_PHASE after the login."""
         return self._stage
 
     @property
     def result(self) -> LoginResult | Redirection | None:
-        """What came of it; ``None`` while the target owes us an answer."""
+        """The outcome; ``None`` while a response is due."""
         return self._result
 
     @property
@@ -99,13 +99,13 @@ class LoginExchange:
             raise
 
     def connection_closed(self) -> IscsidError:
-        """Return what it means that the target closed the connection now, as an exception."""
+        """Return the exception for a connection that the target closes now."""
         self._has_failed = True
         is_security = self._stage is Stage.SECURITY_NEGOTIATION
         if is_security and self._framing.is_between_pdus:
-            told = self._security.error_for_close(has_answered=self._framing.has_answered)
-            if told is not None:
-                return told
+            error = self._security.error_for_close(has_answered=self._framing.has_answered)
+            if error is not None:
+                return error
         where = "instead of answering" if self._framing.is_between_pdus else "within its answer to"
         return ConnectionFailed(
             f"the target closed the connection {where} a Login Request ({self._stage})",

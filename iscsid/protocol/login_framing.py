@@ -1,8 +1,7 @@
-"""Login Requests and Login Responses, up to whole texts and down to single octets.
+"""Login Requests and Login Responses: headers, numbering, and text split with the C bit.
 
-Beneath the stages: this module numbers and checks the headers, cuts and joins text with the C bit,
-and keeps the bounds on rounds and octets, so that ``login`` hears whole answers only. What a key
-says it does not know. Pure.
+This module numbers and checks headers, splits and joins text, and bounds the number of responses
+and octets, so that ``login_exchange`` gets complete answers only. It knows no key. Pure.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Answer:
 
 
 class LoginFraming:
-    """Asks with ``ask``, listens with ``receive_data``."""
+    """Sends requests with ``ask``, takes responses with ``receive_data``."""
 
     def __init__(self, plan: LoginPlan, trace: Trace, *, max_rounds: int, max_bytes: int) -> None:
         self._plan = plan
@@ -126,7 +125,7 @@ class LoginFraming:
         self._trace.received(pdu)
         self._count(pdu)
         response = _login_response(pdu)
-        # Before anything else: what else an error reply says differs from target to target.
+        # Before anything else: the other fields of an error response differ between targets.
         if response.status != SUCCESS:
             return self._refusal(response)
         self._check(response)
@@ -152,7 +151,7 @@ class LoginFraming:
         try:
             return self._whole(response, response.data)
         except ProtocolError:
-            # The status says enough, and must not be hidden by what comes with it.
+            # The status is what matters; bad text beside it must not hide it.
             return Answer((), response)
 
     def _count(self, pdu: Pdu) -> None:

@@ -1,8 +1,7 @@
-"""Every status of a Login Response: what it says, why it is likely, and what follows from it.
+"""Every status of a Login Response: its meaning, its likely cause, and when to retry.
 
 One table for Status-Class and Status-Detail (RFC 7143, section 11.13.5), and the functions that
-make an exception of a row. Whether a failed login is tried again is decided here and nowhere
-else. Pure.
+make an exception of a row. Pure.
 """
 
 from __future__ import annotations
@@ -54,7 +53,11 @@ STATUSES: dict[int, LoginStatus] = {
     MOVED_PERMANENTLY: LoginStatus("target moved permanently", Consequence.FOLLOW, _SLOWLY),
     # LIO answers 0200 to whatever value it cannot take.
     INITIATOR_ERROR: LoginStatus(
-        "initiator error", _REFUSAL, _GIVE_UP, "the target dislikes what we offered", _PARAMETERS
+        "initiator error",
+        _REFUSAL,
+        _GIVE_UP,
+        "the target does not accept an offered value",
+        _PARAMETERS,
     ),
     AUTHENTICATION_FAILURE: LoginStatus(
         "authentication failure",
@@ -88,7 +91,7 @@ STATUSES: dict[int, LoginStatus] = {
         "unsupported version",
         _REFUSAL,
         _GIVE_UP,
-        "the target speaks another version of iSCSI than the one there is",
+        "the target supports no version of iSCSI that this initiator supports",
         _TARGET_LOG,
     ),
     0x0206: LoginStatus(
@@ -170,8 +173,8 @@ def explain(status: int) -> LoginStatus:
 def rejection(status: int, *, has_credentials: bool) -> LoginRejected | AuthenticationFailed:
     """Make the exception for a status that ends the login.
 
-    ``has_credentials`` says whether we tried to prove ourselves: without, an authentication
-    failure means that the target requires authentication.
+    ``has_credentials``: whether CHAP was offered. Without, an authentication failure means that the
+    target requires authentication.
     """
     if status == AUTHENTICATION_FAILURE and not has_credentials:
         return authentication_required()
@@ -187,10 +190,10 @@ def rejection(status: int, *, has_credentials: bool) -> LoginRejected | Authenti
 def authentication_required(
     retry: Retry = Retry.LATER,
 ) -> AuthenticationFailed:
-    """Say that the target wants CHAP and we have no credentials for it.
+    """The target requires CHAP and no credentials are set for it.
 
-    Real targets tell it in three ways, and all three shall read the same: tgtd with status 0201,
-    istgt with AuthMethod=Reject, LIO by closing the connection without any answer.
+    Targets report it in three ways, which get the same message: tgtd with status 0201, istgt with
+    AuthMethod=Reject, LIO by closing the connection without any answer.
     """
     return AuthenticationFailed(
         "authentication required: the target wants CHAP, and no user name and password are set "

@@ -1,9 +1,8 @@
-"""The end of a session whose login is through and which is handed to nobody.
+"""The logout of a session that is not handed to the kernel.
 
-A driver sends ``data_to_send()``, reads at most ``bytes_wanted`` octets and hands them to
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets and hands them to
 ``receive_data()`` until it ``is_over``. A discovery session has a logout of its own in
-``discovery``, since it may be in the middle of an answer. Pure: how long to wait is the driver's
-business.
+``discovery_exchange``, because an answer may be incomplete then. Pure: the caller limits the time.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ INITIATOR_TASK_TAG = 1
 
 
 class LogoutExchange:
-    """One Logout Request that closes the session, and what comes until it is answered."""
+    """One Logout Request that closes the session, and the PDUs until its response."""
 
     def __init__(self, login: LoginResult) -> None:
         agreed = login.parameters
         self.is_over = False
         self.diagnostic = ""
-        """How the target's answer was other than good, in words."""
+        """Why the logout failed; empty if it did not."""
         self._reader = PduReader(
             agreed.max_recv_data_segment_length,
             header_digest=agreed.header_digest,

@@ -1,20 +1,20 @@
-"""Asks every LUN of a session that comes back whether it is still the same logical unit.
+"""Verifies that every LUN of a session that is re-established is still the same logical unit.
 
-The kernel sends waiting commands as soon as it has the new connection, and a target that was set up
-anew meanwhile would let them change the wrong disk. So between the last Login Response and the
-hand-over each LUN is asked for the page by which the kernel knows it, one after the other.
+The kernel sends waiting commands as soon as it has the new connection; if the target was set up
+anew meanwhile, they would change the wrong disk. So between the last Login Response and the
+hand-over each LUN in turn is asked for the page by which the kernel knows it.
 
-A disk is then asked whether it is ready, and whatever it says is good enough: many targets answer
-the first command after a login with a unit attention, and the kernel fails a command that gets one
-after it has waited for six times its time limit, three minutes by default. The first write after a
-long outage would be lost although ConnFailTimeout says that none ever is. A tape keeps its unit
-attention: who writes to it must learn that it may have been rewound.
+A disk then gets a TEST UNIT READY, whose status is ignored: many targets answer the first command
+after a login with a unit attention, and the kernel fails a command that gets one after it has
+waited for six times its time limit, three minutes by default. The first write after a long outage
+would be lost although ConnFailTimeout=0 promises otherwise. A tape keeps its unit attention: the
+program that writes to it must learn that it may have been rewound.
 
-Every question is an ordinary command with a CmdSN of its own: LIO rejects an INQUIRY for immediate
+Every query is an ordinary command with a CmdSN of its own: LIO rejects an INQUIRY for immediate
 delivery. So the login begins with a CmdSN so much lower (``lower_cmd_sn``) that there are two
 numbers for each LUN and a few to spare, for what must be asked twice. What is spare in the end is
-used up by asking the last LUN again, and then the kernel's own number is due. The same four-part
-interface as ``login``; pure.
+used up by asking the last LUN again, and then the kernel's own number is due. The interface is that
+of ``login_exchange``; pure.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ from iscsid.protocol.vpd import (
 QUESTIONS = 2
 """For each LUN: what it is, and whether it is ready."""
 SPARE = 2
-"""Questions beyond those: for LUNs that only say "not now"."""
+"""Queries beyond those: for LUNs that answer BUSY or NOT READY."""
 USUAL_LENGTH = 255
 """The allocation length the kernel begins with: some devices heed the lower octet only."""
 LONGEST = 0xFFFF
 SHOWN = 3
-"""Of so many LUNs the failure tells; the others are counted."""
+"""LUNs that the failure describes; the others are counted."""
 
 _NOT_NOW = {ScsiStatus.BUSY, ScsiStatus.TASK_SET_FULL, ScsiStatus.TASK_ABORTED}
 _NOT_NOW_SENSE = {SenseKey.UNIT_ATTENTION, SenseKey.NOT_READY, SenseKey.ABORTED_COMMAND}
@@ -79,7 +79,7 @@ def lower_cmd_sn(plan: LoginPlan, identities: Sequence[LunIdentity]) -> LoginPla
 
 
 class LunIdentityExchange:
-    """What is said on a normal session before the kernel gets its connection.
+    """The SCSI commands on a normal session before the kernel gets its connection.
 
     ``login`` is the result of a login by ``lower_cmd_sn``; there is at least one identity, and all
     are ``comparable``. Errors of the target's are ``ProtocolError``; LUNs that are not what they
@@ -103,12 +103,12 @@ class LunIdentityExchange:
         )
         self._output = bytearray()
         self._after_answer: Callable[[], None] | None = None
-        """What follows an answer, whatever it says; ``None`` where it matters what it says."""
+        """What follows the response whatever its status; ``None`` if its status matters."""
         self._is_over = False
         self._task_tag = 0
         self._ask_next()
 
-    # --- what the driver sees -------------------------------------------------------------------
+    # --- the caller's interface -----------------------------------------------------------------
 
     @property
     def result(self) -> LoginResult | None:
@@ -160,7 +160,7 @@ class LunIdentityExchange:
         self._ask()
 
     def _clear_unit_attention(self, page: bytes) -> None:
-        """Let a disk say what it would say to the kernel's first command, if there will be one."""
+        """Take a disk's unit attention, so that the kernel's first command does not get it."""
         if is_disk(page) and not self._mismatches:
             self._after_answer = self._ask_next
             self._send_command(test_unit_ready(), 0)
@@ -169,7 +169,7 @@ class LunIdentityExchange:
             self._ask_next()
 
     def _skip_to_kernel_cmd_sn(self) -> None:
-        """Come to the kernel's own number; nobody goes on with a session that is in doubt."""
+        """Use up CmdSNs until the kernel's is next; not needed after a mismatch."""
         self._after_answer = self._skip_to_kernel_cmd_sn
         if self._spare and not self._mismatches:
             self._spare -= 1
@@ -202,14 +202,14 @@ class LunIdentityExchange:
             self._spare -= 1
             self._ask()
         else:
-            self._mismatch(f"it does not say what it is: {why}", may_recover=True)
+            self._mismatch(f"its identity cannot be read: {why}", may_recover=True)
 
     def _send(self, pdu: Pdu) -> None:
         """Send a PDU, none of which has data here."""
         self._output += append_digest(pdu.encode(), self._login.parameters.header_digest)
         self.trace.sent(pdu)
 
-    # --- what the target says -------------------------------------------------------------------
+    # --- PDUs from the target -------------------------------------------------------------------
 
     def _receive_pdu(self, pdu: Pdu) -> None:
         self.trace.received(pdu)
@@ -228,7 +228,7 @@ class LunIdentityExchange:
         if serial.is_later(following, self._exp_stat_sn):
             self._exp_stat_sn = following
         if serial.is_later(pdu.exp_cmd_sn, self._cmd_sn):
-            # It would ignore the kernel's commands, and nobody would ever say so.
+            # It would ignore the kernel's commands, without an error anywhere.
             raise ProtocolError("the target counts more commands than were sent", section="4.2.2.1")
 
     def _take_data(self, pdu: ScsiDataIn) -> None:
@@ -261,7 +261,7 @@ class LunIdentityExchange:
         elif sense and (sense.key, sense.code) == _NO_SUCH_LUN:
             self._miss()
         else:
-            self._mismatch(f"it does not say any more what it is: {words}")
+            self._mismatch(f"its identity cannot be read any more: {words}")
 
     def _take_page(self) -> None:
         page = self._data
@@ -313,4 +313,4 @@ _ROWS: dict[type[Pdu], Callable[[LunIdentityExchange, Any], None]] = {
     AsyncMessage: LunIdentityExchange._take_event,
     Reject: LunIdentityExchange._take_rejection,
 }
-"""What the target may say, and what it does; anything else is an error of the target's."""
+"""Which PDU is handled by what; any other is an error of the target."""

@@ -37,7 +37,7 @@ class Portal:
 
 @dataclass(frozen=True, slots=True)
 class TargetAddress:
-    """A portal and the tag of the portal group it belongs to, ``None`` where none was given."""
+    """A portal and the tag of the portal group it belongs to, ``None`` if none was given."""
 
     portal: Portal
     portal_group_tag: int | None = None
@@ -54,15 +54,15 @@ class DiscoveryRecord:
     target_name: IscsiName
     addresses: tuple[TargetAddress, ...]
     spelling: str = ""
-    """The name as the target writes it, where that is not its normalised form.
+    """The name as the target writes it, if it differs from its folded form.
 
     Synology's and other arrays have capital letters in their names and compare octets: a login
-    must then say exactly this, while everything of ours knows the target by ``target_name``.
+    must then send exactly this, while the daemon knows the target by ``target_name``.
     """
 
     @property
     def name_to_send(self) -> str:
-        """What the TargetName key of a login must say."""
+        """The value of the TargetName key of a login."""
         return self.spelling or self.target_name
 
 
@@ -161,7 +161,7 @@ def _no_portal(text: str, why: str) -> InvalidName:
 
 
 def parse_target_address(text: str) -> TargetAddress:
-    """Return what a TargetAddress says: a portal, and a portal group tag where one is given.
+    """Parse a TargetAddress: a portal, and a portal group tag if one is given.
 
     A redirection's may not have a tag, but targets send it. Raises ``InvalidName``.
     """
@@ -178,7 +178,7 @@ def parse_target_address(text: str) -> TargetAddress:
 
 
 def why_unusable(portal: Portal) -> str | None:
-    """Say why nothing can be reached at a portal; ``None`` where something might be.
+    """Return why nothing can be reached at a portal; ``None`` if something might be.
 
     A target may announce any address it has; whether it answers is another matter.
     """

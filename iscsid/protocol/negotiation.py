@@ -1,9 +1,9 @@
 """Operational negotiation as the initiator leads it (RFC 7143, sections 6.2 and 13).
 
-Three things are kept apart: what *we* offered, what the target *answered* or offered on its own,
-and what is *agreed*. Which answer is legal comes from the row of the key; this module knows when a
-pair is an answer, an offer or a declaration, and what to reply. It knows nothing of PDUs and
-stages. Pure.
+Three sets of values are separate: what we *offered*, what the target *answered* or offered itself,
+and what is *agreed*. The row of a key defines which answer is legal; this module decides whether a
+pair is an answer, an offer or a declaration, and what to reply. It knows no PDUs and no stages.
+Pure.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OperationalNegotiation:
 
     @property
     def identity(self) -> Pairs:
-        """Who we are and whom we want: said once in a login."""
+        """The names of initiator and target, sent once in a login."""
         return tuple(self._declared.items())
 
     def offers(self) -> Pairs:
@@ -75,9 +75,9 @@ class OperationalNegotiation:
         return tuple(answer for name, text in pairs for answer in self._receive(name, text))
 
     def agreed(self) -> AgreedParameters:
-        """Return what holds; keys that nobody settled keep the standard's default.
+        """Return the agreed parameters; keys not negotiated have the standard's default.
 
-        Raises ``NegotiationError`` where that default is one the plan rules out.
+        Raises ``NegotiationError`` if the plan excludes that default.
         """
         agreed: dict[str, Any] = self._settled_by_offer() | self._agreed
         for key in _DIGESTS:
@@ -96,7 +96,7 @@ class OperationalNegotiation:
         ours = ((key, self._ours(key)) for key in unanswered)
         return {key.attribute: value for key, value in ours if key.needs_no_answer(value)}
 
-    # --- what we say ----------------------------------------------------------------------------
+    # --- our offers -----------------------------------------------------------------------------
 
     def _ours(self, key: Key) -> Value:
         """Return the value we hold in a negotiation of ``key``."""
@@ -118,13 +118,13 @@ class OperationalNegotiation:
     def _is_irrelevant(self, key: Key) -> bool:
         if key.irrelevant is Irrelevant.NEVER:
             return False
-        # Whatever the target says, these two of our offers leave no unsolicited data.
+        # With these two offers there is no unsolicited data whatever the target answers.
         never_unsolicited = self._plan.offer.initial_r2t and not self._plan.offer.immediate_data
         return self._is_discovery or (
             key.irrelevant is Irrelevant.WITHOUT_UNSOLICITED_DATA and never_unsolicited
         )
 
-    # --- what the target says -------------------------------------------------------------------
+    # --- pairs from the target ------------------------------------------------------------------
 
     def _receive(self, name: str, text: str) -> Iterator[tuple[str, str]]:
         key = KEYS.get(name)
@@ -148,7 +148,7 @@ class OperationalNegotiation:
         self._unknown_keys += 1
         if self._unknown_keys > MAX_UNKNOWN_KEYS:
             raise ProtocolError(
-                f"the target offered more than {MAX_UNKNOWN_KEYS} keys nobody knows", section="6.2"
+                f"the target offered more than {MAX_UNKNOWN_KEYS} unknown keys", section="6.2"
             )
         yield name, NOT_UNDERSTOOD
 
@@ -159,9 +159,9 @@ class OperationalNegotiation:
             if text == REJECT and key.name in self._declared:
                 raise self._illegal(key.name, text, "the target does not take it", key.section)
             return
-        # An echo of what we said ourselves harms nobody; anything else in its place would.
+        # Some targets echo our declarations, which is harmless; another value is not.
         if key.sender is Sender.INITIATOR and text != sent:
-            raise self._illegal(key.name, text, "not for a target to say", key.section)
+            raise self._illegal(key.name, text, "a key that only the initiator sends", key.section)
         value = self._parse(key, text)
         if key.name == "TargetAlias":
             self.target_alias = printable(text, MAX_VALUE_LENGTH)
@@ -205,8 +205,8 @@ class OperationalNegotiation:
 
     def _keep_default(self, key: Key, answered: str) -> None:
         """Let the default of ``key`` stand, unless it is a digest the plan rules out."""
-        # istgt rejects our None where it requires a digest, ends the login all the same, and is
-        # deaf from then on to a session without one.
+        # istgt answers our None with Reject if it requires a digest, completes the login all the
+        # same, and then ignores every PDU without a digest.
         is_digest = key.rule is Rule.LIST
         if is_digest and (answered == REJECT or key.default not in self._our_list(key)):
             raise self._no_common_digest(key, answered)

@@ -1,7 +1,10 @@
-"""Where a value sits in the 48 octets of a Basic Header Segment (RFC 7143, section 11.2.1).
+"""The ten PDUs iscsid uses, to and from octets (RFC 7143, section 11).
 
-A *place* reads one value out of a header and writes it back, so that the layout of a PDU is said
-once and serves both ways. All numbers are big-endian and unsigned. Pure.
+Each class lists its fields in the standard's order, each with its ``Place`` in the 48 octets of the
+Basic Header Segment (RFC 7143, section 11.2.1): one table encodes and decodes. All numbers are
+big-endian and unsigned. Digests are in ``pdu_reader`` and ``digests``, the PDUs of SCSI commands in
+``scsi``; additional header segments are skipped. Pure; whether a PDU may come *now* is decided by
+the exchanges.
 """
 
 from __future__ import annotations
@@ -107,7 +110,7 @@ class Pdu(ABC):
     """What every PDU has: a header, and a data segment, perhaps an empty one."""
 
     data: bytes = field(default=b"", repr=False)
-    """Left out of ``repr``: it may be long, and hold what is nobody else's business."""
+    """Left out of ``repr``: it may be long, and contain secrets."""
 
     @property
     @abstractmethod
@@ -150,7 +153,7 @@ class KnownPdu(Pdu):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawPdu(Pdu):
-    """A PDU that iscsid itself never speaks, a SCSI Response for instance, or none at all."""
+    """A PDU that iscsid does not decode: a SCSI Response for instance, or an unknown opcode."""
 
     header: bytes
 
@@ -292,7 +295,7 @@ class NopIn(ResponsePdu):
 
 
 def answer_to_ping(ping: NopIn, *, cmd_sn: int, exp_stat_sn: int) -> NopOut | None:
-    """Return the immediate NOP-Out that ``ping`` asks for; ``None`` where it asks for none."""
+    """Return the immediate NOP-Out that ``ping`` asks for; ``None`` if it asks for none."""
     if ping.target_transfer_tag == RESERVED_TAG:
         return None
     return NopOut(

@@ -1,7 +1,7 @@
-"""Cuts a stream of octets into PDUs without ever asking for one octet too many.
+"""Splits a stream of octets into PDUs without reading beyond the current one.
 
-After the last Login Response the socket belongs to the kernel, and whatever had been read past it
-would be lost; so the reader says how much may be read next, and refuses more. Pure.
+After the last Login Response the socket belongs to the kernel, and octets read past it would be
+lost; so the reader states how much may be read next, and refuses more. Pure.
 """
 
 from __future__ import annotations

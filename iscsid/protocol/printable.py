@@ -1,4 +1,6 @@
-"""Makes received text safe to show: one line, bounded, no control characters. Pure."""
+"""Received text for the log: one line, bounded, no control characters; and bounded remarks.
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Redirections: where a target says it has moved to, and how far it is followed.
+"""Redirections: the addresses a target names in a login response, and how far they are followed.
 
-A target may answer any Login Request with another address (RFC 7143, section 11.13.5). The driver
-follows it with a new connection and a login from scratch; here is decided where to, and when to
-stop. Pure.
+A target may answer any Login Request with another address (RFC 7143, section 11.13.5). The caller
+follows it with a new connection and a login from scratch; this module chooses the next portal and
+when to stop. Pure.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from iscsid.protocol.printable import printable
 from iscsid.protocol.text import Pairs
 
 MAX_REDIRECTIONS = 8
-"""How often one login attempt is sent on. Arrays that spread load need one, or two."""
+"""Redirections followed in one login attempt. Arrays that balance load need one or two."""
 
 MAX_PORTALS = 8
-"""Addresses of one redirection that are tried, lest a target makes us knock everywhere."""
+"""Addresses of one redirection that are tried: a target must not cause connects everywhere."""
 
 
 def read_redirection(status: int, pairs: Pairs) -> Redirection:
@@ -32,11 +32,11 @@ def read_redirection(status: int, pairs: Pairs) -> Redirection:
     addresses = [value for name, value in pairs if name == "TargetAddress"]
     portals = [portal for text in addresses if (portal := _usable(text))]
     if not portals:
-        said = ", ".join(f"'{printable(text)}'" for text in addresses) or "nothing"
+        given = ", ".join(f"'{printable(text)}'" for text in addresses) or "nothing"
         raise LoginRejected(
             status,
             f"{explain(status).words} (status {status:04x}), but the address it gives is of no "
-            f"use: {said}",
+            f"use: {given}",
             advice="look into the target's configuration",
             retry=Retry.LATER,
         )
@@ -54,7 +54,7 @@ def _usable(text: str) -> Portal | None:
 
 @dataclass(frozen=True, slots=True)
 class RedirectTrail:
-    """The way one login attempt was sent, from the portal it began at to where it is now.
+    """The portals of one login attempt, from the first to the current one.
 
     ``moved_to`` is what may be remembered after the login: where the target moved for good. A
     portal reached by a temporary redirection is forgotten after use, and so is all beyond it.

@@ -1,6 +1,6 @@
-"""The little SCSI that iscsid speaks itself: INQUIRY, TEST UNIT READY, and the answers to them.
+"""The SCSI that iscsid uses itself: INQUIRY, TEST UNIT READY, and the responses to them.
 
-The kernel speaks all other SCSI. The PDUs are written down as those of ``pdu`` are, each field with
+The kernel does all other SCSI. The PDUs are defined as those of ``pdu`` are, each field with
 its place in the header; ``scsi_pdu`` makes one of what ``pdu`` leaves undecoded. The words of SCSI
 are those of its Architecture Model and Primary Commands. Pure.
 """
@@ -31,7 +31,7 @@ _EVPD = 0x01
 
 
 class ScsiStatus(OpenIntEnum):
-    """How a command ended, as the logical unit says (SCSI Architecture Model)."""
+    """The status of a command (SCSI Architecture Model)."""
 
     GOOD = 0x00
     CHECK_CONDITION = 0x02
@@ -44,7 +44,7 @@ class ScsiStatus(OpenIntEnum):
 
 
 class SenseKey(OpenIntEnum):
-    """What kind of thing a CHECK CONDITION is about (SCSI Primary Commands)."""
+    """The sense key of a CHECK CONDITION (SCSI Primary Commands)."""
 
     NO_SENSE = 0x0
     RECOVERED_ERROR = 0x1
@@ -130,7 +130,7 @@ _NOT_SUPPORTED = Sense(SenseKey.ILLEGAL_REQUEST, 0x25, 0x00)
 
 
 def parse_sense(data: bytes) -> Sense | None:
-    """Read the data segment of a SCSI Response; ``None`` where it holds no sense data."""
+    """Read the data segment of a SCSI Response; ``None`` if it contains no sense data."""
     length = int.from_bytes(data[:2], "big")
     return read_sense(data[2 : 2 + length])
 
@@ -154,7 +154,7 @@ def read_sense(data: bytes) -> Sense | None:
 def is_unit_there(status: int, data: bytes, sense: bytes) -> bool | None:
     """Read the answer to an INQUIRY without a page: whether there is a logical unit at that LUN.
 
-    ``None``: the answer does not tell. The standard has a target answer for a LUN that it does
+    ``None``: the answer leaves it open. The standard has a target answer for a LUN that it does
     not have with a peripheral qualifier of 3; LIO ends the command with LOGICAL UNIT NOT SUPPORTED
     (25/00) instead, and answers for a LUN 0 that it lacks that none is connected.
     """

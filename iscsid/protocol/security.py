@@ -1,9 +1,9 @@
 """The security stage as the initiator leads it (RFC 7143, sections 6.3.2 and 12.1).
 
-Two ways to go through it, with the same three questions: what to ask first, what to do with an
-answer, what it means when the target gives none. ``WithoutAuthentication`` asks for None;
-``ChapAuthentication`` walks through the steps of CHAP and lets nothing be left out. It knows
-nothing of PDUs, and of keys only those of the two methods. Pure.
+Two classes with one interface: the first request, the reply to a response, and the error if the
+target refuses or closes the connection. ``WithoutAuthentication`` offers None;
+``ChapAuthentication`` performs the steps of CHAP and accepts no step left out. They know no PDUs,
+and only the keys of the two methods. Pure.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class SecurityReply:
 
 
 class WithoutAuthentication:
-    """Offers nothing but None: CHAP is only for those who have credentials.
+    """Offers None only: CHAP is offered only with credentials.
 
-    Some arrays choose CHAP whenever it is offered, and then wait for a proof nobody can give.
+    Some arrays choose CHAP whenever it is offered, and then wait for a response.
     """
 
     def opening(self) -> SecurityReply:
@@ -66,7 +66,7 @@ class WithoutAuthentication:
                 raise ProtocolError(f"{name} came though CHAP was not offered", section="12.1")
             if text in (REJECT, CHAP):
                 raise authentication_required()
-            # tgtd and LIO say NotUnderstood where they would rather skip the stage.
+            # tgtd and LIO answer NotUnderstood if they want to skip the stage.
             if text not in (NONE, NOT_UNDERSTOOD, IRRELEVANT):
                 raise NegotiationError(name, NONE, text, "it was not offered", section="12.1")
         return SecurityReply(transit=True)
@@ -76,27 +76,27 @@ class WithoutAuthentication:
         return rejection(status, has_credentials=False)
 
     def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
-        """Say what it means that the target ended the connection; ``None``: nothing special."""
-        # LIO says so that it wants CHAP. But a target that is going down closes too, so this
-        # reading of the silence must not keep us away for long.
+        """Return the error for a connection closed by the target; ``None``: none of this stage."""
+        # LIO closes the connection if it requires CHAP. But a target that is going down closes it
+        # too, so the retry comes soon.
         return None if has_answered else authentication_required(Retry.SOON)
 
 
 class Step(Enum):
-    """How far CHAP has come: what the target was told last."""
+    """The progress of CHAP, by what was sent last."""
 
     METHOD_OFFERED = "after AuthMethod was offered"
     ALGORITHMS_OFFERED = "after CHAP_A was offered"
     CHALLENGE_SENT = "after the target was challenged"
     COMPLETE = "after CHAP was complete"
-    """We have proven ourselves, and where it was asked to, so has the target."""
+    """The initiator has proven itself and, with mutual CHAP, so has the target."""
 
 
 class ChapAuthentication:
     """One-way or mutual CHAP, and nothing less: None is neither offered nor accepted.
 
-    An answer of None, or a transit before every step was made, is what somebody in between would
-    answer who knows no secret; so both are authentication failures, for one-way CHAP too.
+    An answer of None, or a transit before every step was made, is what a machine in the middle
+    without the secret would send; so both are authentication failures, for one-way CHAP too.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class ChapAuthentication:
     def receive(self, keys: Mapping[str, str], *, transit: bool) -> SecurityReply:
         """Take the security keys of an answer.
 
-        Raises ``AuthenticationFailed`` where the target leaves a step out or fails in one, and
-        ``ProtocolError`` where it says what may not be said at this step.
+        Raises ``AuthenticationFailed`` if the target leaves a step out or fails in one, and
+        ``ProtocolError`` if it sends a key that is not allowed at this step.
         """
         step = self._step
         for name in keys:
@@ -141,12 +141,12 @@ class ChapAuthentication:
         return rejection(status, has_credentials=True)
 
     def _is_about_algorithms(self, status: int) -> bool:
-        """Whether a status says that the target cannot do with our algorithms."""
+        """Whether a status means that the target supports none of our algorithms."""
         if self._step is Step.ALGORITHMS_OFFERED:
             is_list = len(self._algorithms) > 1
             return status == INITIATOR_ERROR or (is_list and status >> 8 == INITIATOR_ERROR >> 8)
         # tgtd and IET call SHA-1 by the number 7 that is SHA-256's, and then find the response
-        # too long; a wrong password they tell by another status.
+        # too long; for a wrong password they send another status.
         is_response_sent = self._step in _TRANSIT_ASKED
         return (
             is_response_sent
@@ -155,7 +155,7 @@ class ChapAuthentication:
         )
 
     def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
-        """Say what it means that the target ended the connection; ``None``: nothing special."""
+        """Return the error for a connection closed by the target; ``None``: none of this stage."""
         if self._step is Step.ALGORITHMS_OFFERED and len(self._algorithms) > 1:
             return self._algorithms_refused("it closed the connection")
         if self._step in _TRANSIT_ASKED:

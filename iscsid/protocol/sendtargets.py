@@ -1,8 +1,8 @@
-"""Makes discovery records of a SendTargets answer, while it is still coming in.
+"""Parses a SendTargets answer into discovery records while it comes in.
 
-The text arrives in pieces that may be cut anywhere, and each is looked at once: what is kept is
-one record to a target, and an unfinished pair. Nothing in a record can spoil another: what is no
-name, no address or no pair at all becomes a note. Pure.
+The text arrives in pieces that may be cut anywhere, and each is parsed once: kept are one record
+for each target and an unfinished pair. An error in one record does not affect another: an invalid
+name, address or pair becomes a note. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_ANSWER_LENGTH = 64 << 20
 """Octets, which is enough for all these targets."""
 
 MAX_EMPTY_PIECES = 16
-"""In a row: a target may say nothing now and then, but not for ever."""
+"""In a row: a target may send an empty piece now and then, but not for ever."""
 
 _MAX_PAIR_LENGTH = 512
 _MAX_REMEMBERED = 1024
@@ -41,7 +41,7 @@ _MAX_REMEMBERED = 1024
 
 @dataclass(slots=True)
 class _Target:
-    """What the answer has said of one target so far."""
+    """One target as listed so far."""
 
     name: IscsiName
     spelling: str
@@ -88,7 +88,7 @@ class SendTargetsAnswer:
         self._remembered: dict[str, TargetAddress | None] = {}
 
     def receive_text(self, piece: bytes) -> None:
-        """Take the next piece of the text; raises ``ProtocolError`` where it has no end."""
+        """Take the next piece of the text; raises ``ProtocolError`` if it has no end."""
         self._length += len(piece)
         self._empty_pieces = 0 if piece else self._empty_pieces + 1
         if self._length > MAX_ANSWER_LENGTH or self._empty_pieces > MAX_EMPTY_PIECES:
@@ -100,7 +100,7 @@ class SendTargetsAnswer:
             self._take_pair(pair)
 
     def finish(self) -> None:
-        """Take it that the last piece was the last."""
+        """End the answer after its last piece."""
         if rest := self._splitter.take_rest():
             self._notes.add("the answer does not end in NUL")
             self._take_pair(rest)
@@ -168,9 +168,9 @@ class SendTargetsAnswer:
         known[address] = None
 
     def _parse_address(self, text: str) -> TargetAddress | None:
-        """Return what ``text`` says; ``None`` where it is known to be of no use.
+        """Parse ``text``; ``None`` if it was refused before.
 
-        It is remembered, for most targets of an answer have the same few addresses.
+        Results are cached: most targets of an answer have the same few addresses.
         """
         if text in self._remembered:
             return self._remembered[text]

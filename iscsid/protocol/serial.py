@@ -1,6 +1,6 @@
-"""Arithmetic of 32-bit serial numbers: CmdSN, StatSN and their kin (RFC 1982).
+"""Arithmetic of 32-bit serial numbers: CmdSN, StatSN and the like (RFC 1982).
 
-They wrap, so "later" only has a meaning within half the circle. Pure functions on plain integers.
+They wrap, so "later" is defined within half of the range only. Pure functions on plain integers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def subtract(serial: int, decrement: int) -> int:
 
 
 def distance(earlier: int, later: int) -> int:
-    """Return how far ``later`` lies ahead: negative where it lies behind, -2**31 if opposite."""
+    """Return how far ``later`` lies ahead: negative if it lies behind, -2**31 if opposite."""
     return (later - earlier + _HALF) % MODULUS - _HALF
 
 

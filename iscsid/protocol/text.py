@@ -1,6 +1,6 @@
-"""Key=value text, both ways, and the C bit's cutting and joining (RFC 7143, section 6.1).
+"""Key=value text: parsing, formatting, and joining of split text (RFC 7143, section 6.1).
 
-What may be *said* about a key is the business of the key table; here is only how it is written.
+Which values a key takes is in ``keys``; this module knows only the syntax.
 Three kinds of value have a grammar of their own, and each has one strict parser: numbers, Booleans
 and binary values. Python's ``int()`` takes blanks, signs, underscores and foreign digits, so it
 never sees text that has not been matched before. Pure.
@@ -49,9 +49,9 @@ Pairs = tuple[tuple[str, str], ...]
 def parse_pairs(data: bytes, limits: Mapping[str, int] = VALUE_LIMITS) -> Pairs:
     """Return the pairs of a complete text, in order and with repetitions.
 
-    Every pair must end in NUL, the last one too: text that lacks it cannot be told from text that
-    was cut. Surplus NULs between pairs say nothing and are skipped, since some targets pad with
-    them. Raises ``ProtocolError`` on anything else that is not key=value text.
+    Every pair must end in NUL, the last one too: text without it cannot be distinguished from text
+    that was cut. Surplus NULs between pairs are skipped, because some targets pad with them. Raises
+    ``ProtocolError`` on anything else that is not key=value text.
     """
     if not data:
         return ()
@@ -66,8 +66,8 @@ def parse_pairs(data: bytes, limits: Mapping[str, int] = VALUE_LIMITS) -> Pairs:
 def parse_pair(pair: bytes, limits: Mapping[str, int] = VALUE_LIMITS) -> tuple[str, str]:
     """Return key and value of one pair without its NUL; the first ``=`` divides them.
 
-    Octets of the value that are not UTF-8 come out as backslash escapes: an alias nobody depends
-    on must not cost the login.
+    Octets of the value that are not UTF-8 become backslash escapes: a broken
+    TargetAlias must not fail the login.
     """
     key_octets, equals, value = pair.partition(b"=")
     key = key_octets.decode("ascii", "replace")
@@ -188,8 +188,8 @@ def format_binary(octets: bytes) -> str:
 class PairSplitter:
     """Cuts pieces of text at their NULs, wherever the pieces themselves were cut.
 
-    Of a pair longer than ``limit`` octets the first ``limit + 1`` are kept, which tells that it
-    was too long; so whatever comes in, no more than that is ever remembered.
+    Of a pair longer than ``limit`` octets the first ``limit + 1`` are kept, which shows that it
+    was too long; memory is bounded whatever comes in.
     """
 
     def __init__(self, limit: int) -> None:
@@ -213,5 +213,5 @@ class PairSplitter:
         return rest
 
     def _extend(self, piece: bytes, start: int, end: int) -> bytes:
-        room = self._limit + 1 - len(self._unfinished)
-        return self._unfinished + piece[start : min(end, start + room)]
+        space = self._limit + 1 - len(self._unfinished)
+        return self._unfinished + piece[start : min(end, start + space)]

@@ -1,7 +1,7 @@
-"""An exchange as it can be read: every PDU, the keys of a login, and nothing that is secret.
+"""A readable trace of an exchange: every PDU, and the keys of a login without secrets.
 
-The exchange notes what passes; the words are only made when somebody asks for them, so that what
-nobody watches does not pay for them. Bounded, and safe to show. Pure.
+PDUs are recorded as they pass and formatted only if the trace is asked for, so that an exchange
+without ``-d`` costs little. Bounded, and safe to show. Pure.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MAX_ENTRIES = 200
 MAX_LINES_OF_PAIRS = 100
 
 _MASKED = frozenset({"CHAP_C", "CHAP_R"})
-"""Whoever has both can try passwords at leisure."""
+"""With both of them, passwords can be guessed offline."""
 
 
 class Trace:
-    """Notes PDUs and pairs in the order in which they pass."""
+    """Records PDUs and pairs in order."""
 
     def __init__(self, limit: int = MAX_ENTRIES) -> None:
         self._limit = limit
@@ -51,7 +51,7 @@ class Trace:
             self._left_out += 1
 
     def take(self) -> tuple[str, ...]:
-        """Return the lines and forget what they were made of."""
+        """Return the formatted lines and clear the trace."""
         entries, left_out = self._entries, self._left_out
         self.forget()
         lines = [f"{arrow} {line}" for arrow, passed in entries for line in _lines(passed)]
@@ -60,7 +60,7 @@ class Trace:
         return tuple(lines)
 
     def forget(self) -> None:
-        """Forget what has passed: nobody wants to read it."""
+        """Clear the trace."""
         self._entries, self._left_out = [], 0
 
 
@@ -77,7 +77,7 @@ def _lines(passed: Pdu | Pairs) -> Iterator[str]:
 
 
 def _details(pdu: Pdu) -> Iterator[str]:
-    """Return what there is to say of a PDU other than those of the login."""
+    """Describe a PDU other than those of the login."""
     match pdu:
         case AsyncMessage():
             yield f"{pdu.async_event}"

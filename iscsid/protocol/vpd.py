@@ -1,4 +1,4 @@
-"""What a logical unit says of itself: the Device Identification page of vital product data.
+"""The Device Identification page of vital product data, by which a logical unit is known.
 
 Page 83h is a list of designators (SCSI Primary Commands). Some name the logical unit and no other
 in the world, and those it must keep; others name the port that was asked, or the target, or are
@@ -43,7 +43,7 @@ class Designator:
 
 
 def page_length(page: bytes) -> int:
-    """Return how long the page says it is, header included."""
+    """Return the length in the page's header, the header included."""
     return HEADER_LENGTH + int.from_bytes(page[2:4], "big")
 
 
@@ -61,7 +61,7 @@ def is_disk(page: bytes) -> bool:
 
 
 def designators(page: bytes) -> frozenset[Designator]:
-    """Return the names of the logical unit that ``page`` tells, as far as they are whole."""
+    """Return the complete designators of the logical unit in ``page``."""
     return frozenset(_designators(page[: page_length(page)]))
 
 
@@ -76,12 +76,12 @@ def _designators(page: bytes) -> Iterator[Designator]:
 
 
 def comparable(identities: Iterable[LunIdentity]) -> tuple[LunIdentity, ...]:
-    """Return those whose page names the logical unit: nothing can be said of the others."""
+    """Return those whose page names the logical unit; the others cannot be compared."""
     return tuple(each for each in identities if designators(each[1]))
 
 
 def best(names: frozenset[Designator]) -> str:
-    """Return the name to show, empty where there is none: the longest of the preferred kind."""
+    """Return the name to show, empty if there is none: the longest of the preferred kind."""
 
     def rank(name: Designator) -> tuple[int, int, bytes]:
         return _PREFERENCE.index(name.kind), -len(name.octets), name.octets
@@ -90,7 +90,7 @@ def best(names: frozenset[Designator]) -> str:
 
 
 def changed_identity(was: str, now: str) -> str:
-    """Say that a LUN is not what it was; ``now`` is empty where it has no name any more."""
+    """Describe a changed identity; ``now`` is empty if the unit has no name any more."""
     return (
         f"another logical unit than before answers here: it was {was!r} and "
         f"{f'is {now!r}' if now else 'has no name now'}"

@@ -61,7 +61,7 @@ def test_a_network_means(text: str, network: str) -> None:
 
 
 @pytest.mark.parametrize("text, why", NO_NETWORKS)
-def test_what_is_no_network_is_told_why(text: str, why: str) -> None:
+def test_an_invalid_network_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_network(text)
     assert caught.value.why == why
@@ -159,13 +159,15 @@ def test_a_place_means(syntax: Syntax[Any], text: str, value: object) -> None:
         (addresses.PREFERRED_PORTAL, "10.0.0.1:3261", "'10.0.0.1:3261' has a port"),
     ],
 )
-def test_what_is_no_place_is_told_why(syntax: Syntax[Any], text: str, why: str) -> None:
+def test_an_invalid_address_is_refused_with_a_reason(
+    syntax: Syntax[Any], text: str, why: str
+) -> None:
     with pytest.raises(InvalidValue) as caught:
         syntax.parse(text)
     assert caught.value.why == why
 
 
-def test_a_name_that_is_none_is_told_in_the_words_of_the_names_module() -> None:
+def test_an_invalid_name_is_reported_as_the_names_module_reports_it() -> None:
     with pytest.raises(InvalidValue) as caught:
         addresses.TARGET_NAME.parse("disk1")
     assert caught.value.why == (

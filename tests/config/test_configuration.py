@@ -10,11 +10,11 @@ from iscsid.protocol.names import IscsiName, Portal
 NAME = IscsiName("iqn.2001-04.com.example:disk")
 
 
-def test_a_configuration_that_nobody_read_answers_with_defaults() -> None:
+def test_a_configuration_without_a_file_has_defaults() -> None:
     assert Configuration().session_settings(NAME, Portal("h"), None) == SessionSettings()
 
 
-def test_the_owner_s_question_is_passed_on_whole() -> None:
+def test_the_resolver_gets_all_arguments() -> None:
     special = SessionSettings(enabled=False)
     questions: list[object] = []
 
@@ -28,7 +28,7 @@ def test_the_owner_s_question_is_passed_on_whole() -> None:
     assert questions == [(NAME, Portal("h"), found_at)]
 
 
-def test_what_is_said_counts_in_comparisons_and_what_is_noted_does_not() -> None:
+def test_settings_count_in_comparisons_and_notes_do_not() -> None:
     noted = Configuration(notes=(Diagnostic("f", 1, 1, "note"),), has_secrets=True)
     assert noted == Configuration()
     assert Configuration(static_targets=(StaticTarget(NAME, ()),)) != Configuration()

@@ -72,7 +72,7 @@ def test_a_first_burst_longer_than_any_burst_is_refused(lines: list[str], diagno
     assert diagnostics(*lines) == [diagnostic]
 
 
-def test_a_first_burst_that_nobody_set_follows_the_longest_burst() -> None:
+def test_a_default_first_burst_follows_a_smaller_longest_burst() -> None:
     assert diagnostics("MaxBurstLength=4096") == []
     assert diagnostics(f"TargetName={NAME}", " MaxBurstLength=4096") == []
 
@@ -225,10 +225,10 @@ def test_broken_lengths_are_not_compared() -> None:
     assert len(diagnostics("FirstBurstLength=99M", "MaxBurstLength=512")) == 1
 
 
-def test_a_target_that_nobody_can_report_is_noted() -> None:
+def test_a_target_that_nothing_finds_is_noted() -> None:
     notes = parse_configuration(f"TargetName={NAME}", "f").notes
     assert list(map(str, notes)) == [
-        f"f:1:12: nothing can tell where the target {NAME} is; "
+        f"f:1:12: nothing in this file finds the target {NAME}; "
         "expected a DiscoveryAddress, or Address below the TargetName"
     ]
     for line in (" Address=10.0.0.1", "DiscoveryAddress=10.0.0.1"):

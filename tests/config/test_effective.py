@@ -49,7 +49,7 @@ def test_sections_come_in_the_order_of_the_file_and_then_the_others() -> None:
     ]
 
 
-def test_each_value_is_told_with_the_line_that_says_it() -> None:
+def test_each_value_is_reported_with_its_line() -> None:
     discovery, target, *_ = sections(FILE)
     assert told(discovery)["PollInterval"] == (300, "300s", "f:5")
     assert told(discovery)["LoginTimeout"] == (20, "20s", "f:3")
@@ -62,17 +62,17 @@ def test_each_value_is_told_with_the_line_that_says_it() -> None:
     assert told(target)["IncomingUsername"] == (None, "none", "default")
 
 
-def test_a_network_is_told_as_text() -> None:
+def test_a_network_is_reported_as_text() -> None:
     (others,) = sections("PreferredSubnet=10.0.0.9/8\n")
     assert told(others)["PreferredSubnet"] == ("10.0.0.0/8", "10.0.0.0/8", "f:1")
 
 
-def test_a_derived_default_is_told_as_it_holds() -> None:
+def test_a_derived_default_is_reported_as_it_applies() -> None:
     (target, _) = sections(f"TargetName={NAME}\n MaxBurstLength=4096\n")
     assert told(target)["FirstBurstLength"] == (4096, "4096", "default")
 
 
-def test_addresses_at_which_a_subnet_changes_something_are_told_apart() -> None:
+def test_addresses_at_which_a_subnet_changes_something_get_sections_of_their_own() -> None:
     _, first, second, *_ = sections(FILE)
     assert first.addresses == ("10.0.1.1:3260,1", "10.0.3.1:3260,2")
     assert second.addresses == ("10.0.2.1:3260,1",)

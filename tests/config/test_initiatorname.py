@@ -95,7 +95,7 @@ def test_a_file_without_a_name_is_refused_with_the_command_that_makes_one(text: 
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(text: str | bytes, diagnostic: str) -> None:
+def test_an_error_is_reported_with_its_position(text: str | bytes, diagnostic: str) -> None:
     assert diagnostics(text) == [diagnostic]
 
 

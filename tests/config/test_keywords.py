@@ -132,7 +132,7 @@ def test_no_name_stands_for_two_things() -> None:
 
 
 @each_row
-def test_a_row_says_what_it_does_in_one_sentence(row: Keyword) -> None:
+def test_a_row_has_a_summary_of_one_sentence(row: Keyword) -> None:
     assert row.summary[0].isupper() and row.summary.endswith(".")
     assert len(row.summary) < 90
 
@@ -228,7 +228,7 @@ def test_a_setting_stands_below_the_entries_it_may_and_no_others(
 
 
 @each_setting
-def test_a_wrong_value_is_told_with_the_place_and_what_was_expected(field: str) -> None:
+def test_an_invalid_value_is_reported_with_position_and_expectation(field: str) -> None:
     row, (_, wrong) = BY_FIELD[field], SAMPLES[field]
     with pytest.raises(ConfigurationErrors) as caught:
         parse_configuration(f"# first\n  {row.name} = {wrong}", "f")

@@ -127,7 +127,7 @@ def test_what_quotes_and_special_characters_mean(written: str, meant: str) -> No
         ),
     ],
 )
-def test_a_broken_line_is_told_with_its_place(text: str, diagnostic: str) -> None:
+def test_a_broken_line_is_reported_with_its_position(text: str, diagnostic: str) -> None:
     assert flaw(text) == diagnostic
 
 
@@ -141,7 +141,7 @@ def test_invisible_characters_may_stand_between_quotes_and_in_comments() -> None
     assert list(lex("# \u00a0\x01", "f")) == []
 
 
-def test_a_broken_line_still_tells_its_keyword_and_indentation() -> None:
+def test_a_broken_line_keeps_its_keyword_and_indentation() -> None:
     (line,) = lex('   Password="open', "f")
     assert (line.keyword, line.indentation) == ("Password", 3)
 

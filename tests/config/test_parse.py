@@ -62,7 +62,7 @@ def test_the_example_s_own_short_secret_is_the_one_thing_refused_today() -> None
 
 
 @pytest.mark.parametrize("blank", ["", " "])
-def test_the_subnet_example_gives_twenty_as_the_manual_says(blank: str) -> None:
+def test_the_subnet_example_gives_twenty_as_in_the_manual(blank: str) -> None:
     """With the blank after the equals sign that the manual prints, too."""
     configuration = parse_configuration(
         f"LoginTimeout=25\nSubnet=192.168.250.0/24\n  LoginTimeout=20\n"
@@ -122,7 +122,7 @@ def test_an_empty_file_is_a_configuration_of_defaults() -> None:
         assert not configuration.has_secrets and not configuration.notes
 
 
-def test_a_static_target_says_how_its_name_is_sent() -> None:
+def test_a_static_target_keeps_the_spelling_of_its_name() -> None:
     name = "iqn.2001-05.com.equallogic:Disk-A"
     (target,) = parse_configuration(f"TargetName={name}\n Address=10.0.0.1,1\n", "f").static_targets
     assert (target.target_name, target.name_to_send) == (name.lower(), name)
@@ -142,9 +142,7 @@ def test_a_static_target_says_how_its_name_is_sent() -> None:
         ("LoginTimeout=5", False),
     ],
 )
-def test_whether_the_file_holds_secrets_is_told_even_of_broken_files(
-    text: str, has_secrets: bool
-) -> None:
+def test_secrets_are_recognised_in_broken_files_too(text: str, has_secrets: bool) -> None:
     try:
         assert parse_configuration(text, "f").has_secrets == has_secrets
     except ConfigurationErrors as errors:

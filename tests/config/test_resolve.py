@@ -39,7 +39,7 @@ def test_subnet_wins_over_target_name_whatever_their_order(text: str) -> None:
     assert login(text, OTHER, "10.0.0.1") == 25
 
 
-def test_a_subnet_wins_only_in_what_it_says() -> None:
+def test_a_subnet_overrides_only_what_it_sets() -> None:
     """Linux-iSCSI's program let it overwrite all the rest, too."""
     settings = resolve(f"LoginTimeout=25\n{TARGET}Subnet=192.168.250.0/24\n TCPWindowSize=64K\n")
     assert (settings.timeouts.login, settings.tcp_window_size) == (30, 65536)
@@ -52,7 +52,7 @@ def test_of_several_matching_subnets_the_last_one_wins() -> None:
     assert login(narrow + wide, host="192.168.9.9") == 1
 
 
-def test_what_no_line_says_comes_from_the_globals_where_the_last_matching_entry_stands() -> None:
+def test_unset_settings_come_from_the_globals_at_the_last_matching_entry() -> None:
     text = (
         f"IdleTimeout=1\nTargetName={NAME}\nIdleTimeout=2\n"
         "Subnet=192.168.250.0/24\nIdleTimeout=3\nSubnet=10.0.0.0/8\nIdleTimeout=4\n"

@@ -133,7 +133,7 @@ def test_a_value_means(syntax: Syntax[Any], text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("syntax, text, why", BAD, ids=_label)
-def test_a_wrong_value_is_refused_and_told_why(syntax: Syntax[Any], text: str, why: str) -> None:
+def test_an_invalid_value_is_refused(syntax: Syntax[Any], text: str, why: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         syntax.parse(text)
     assert caught.value.why == why
@@ -179,7 +179,7 @@ def test_the_canonical_text_of_a_value(syntax: Syntax[Any], value: object, text:
         (values.SECRET, "a CHAP secret of 12 to 255 octets"),
     ],
 )
-def test_what_to_write_is_told_in_words(syntax: Syntax[Any], expected: str) -> None:
+def test_the_expected_value_is_described(syntax: Syntax[Any], expected: str) -> None:
     assert syntax.expected == expected
 
 
@@ -190,7 +190,7 @@ def test_a_word_that_is_nearly_right_brings_a_suggestion() -> None:
 
 
 @given(st.text())
-def test_a_number_is_what_plain_digits_say_and_nothing_else(text: str) -> None:
+def test_a_number_is_plain_digits_and_nothing_else(text: str) -> None:
     try:
         number = parse_number(text, 0, 10**9)
     except InvalidValue:

@@ -127,7 +127,7 @@ def test_a_reject_names_its_reason(asked: Conversation, reason: RejectReason) ->
         asked.say(Reject(reason=reason, data=rejected, **asked.numbers()))
 
 
-def test_a_reject_that_does_not_say_of_what_is_an_error_all_the_same(
+def test_a_reject_without_a_header_is_an_error_too(
     asked: Conversation,
 ) -> None:
     with pytest.raises(ProtocolError, match="rejected our PDU: protocol error"):

@@ -142,7 +142,7 @@ def test_a_pdu_longer_than_any_answer_is_refused_before_it_is_read(asked: Conver
 
 def test_a_discovery_session_with_digests_is_an_error_of_ours() -> None:
     agreed = AgreedParameters(header_digest=Digest.CRC32C)
-    with pytest.raises(ValueError, match="without digests"):
+    with pytest.raises(ValueError, match="no digests"):
         DiscoveryExchange(
             LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1, parameters=agreed), PORTAL
         )

@@ -82,13 +82,13 @@ def test_every_key_has_its_row_and_its_section() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_numerical_row_says_what_the_standard_says(name: str) -> None:
+def test_a_numerical_row_agrees_with_the_standard(name: str) -> None:
     key = KEYS[name]
     assert (key.rule, key.low, key.high, key.default) == NUMBERS[name]
 
 
 @pytest.mark.parametrize("name", BOOLEANS)
-def test_a_boolean_row_says_what_the_standard_says(name: str) -> None:
+def test_a_boolean_row_agrees_with_the_standard(name: str) -> None:
     assert (KEYS[name].rule, KEYS[name].default) == BOOLEANS[name]
 
 
@@ -132,7 +132,7 @@ def values_of(key: Key) -> st.SearchStrategy[Value]:
 
 
 @given(st.data())
-def test_two_offers_make_one_result_whoever_began(data: st.DataObject) -> None:
+def test_two_offers_make_one_result_in_either_order(data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(NEGOTIATED))
     ours, theirs = data.draw(values_of(key)), data.draw(values_of(key))
     result = key.combine(ours, theirs)
@@ -202,5 +202,5 @@ def test_a_value_in_other_spelling_is_no_value(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=lambda key: key.name)
-def test_every_row_says_in_words_what_it_takes(key: Key) -> None:
+def test_every_row_describes_its_values(key: Key) -> None:
     assert key.wanted.isprintable()

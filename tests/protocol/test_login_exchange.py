@@ -80,7 +80,7 @@ def test_a_login_takes_two_requests_and_one_without_the_security_stage() -> None
     assert len(log_in(plan=make_plan(skip_security=True))[1].login_requests) == 1
 
 
-def test_the_stage_is_told_as_it_goes() -> None:
+def test_the_stage_follows_the_login() -> None:
     exchange, target = LoginExchange(make_plan(), RANDOM), ScriptedTarget()
     stages = [exchange.stage]
     while exchange.result is None:
@@ -174,7 +174,7 @@ def test_operational_keys_offered_in_the_security_stage_are_answered_there() -> 
     assert exchange.result.parameters.max_burst_length == 65536
 
 
-def test_offers_in_the_last_response_settle_nothing_and_harm_nobody() -> None:
+def test_offers_in_the_last_response_are_ignored() -> None:
     late = Script(edit=add(1, ("TaskReporting", "FastAbort"), ("X-a", "1"), ("IFMarker", "Yes")))
     assert result_of(late).parameters == result_of().parameters
 
@@ -221,7 +221,7 @@ def test_an_illegal_answer_ends_the_login_and_names_key_offer_and_answer() -> No
     ids=["prefer-on", "prefer-off", "on but not there", "off but required", "always", "never",
          "always but not there", "never but required"],
 )  # fmt: skip
-def test_digests_are_agreed_as_the_policy_says(
+def test_digests_are_agreed_by_the_policy(
     offer: tuple[Digest, ...], values: str, agreed: Digest | None
 ) -> None:
     target = Script(values={"HeaderDigest": values, "DataDigest": values})
@@ -246,7 +246,7 @@ def test_every_refusal_ends_the_login_with_its_decision(status: int, number: int
 
 
 @pytest.mark.parametrize("status", [0x0100, 0x0103, 0x01FF, 0x0001, 0x0400, 0xFFFF])
-def test_a_status_nobody_knows_ends_the_login(status: int) -> None:
+def test_an_unknown_status_ends_the_login(status: int) -> None:
     error = failure_of(Script(statuses={0: status}, moved_to=("10.0.0.1",)))
     assert isinstance(error, LoginRejected)
     assert error.status == status
@@ -289,7 +289,7 @@ def test_a_redirection_to_nowhere_ends_the_login() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_closed_connection_says_where_the_login_stood(number: int) -> None:
+def test_a_closed_connection_is_reported_with_the_stage(number: int) -> None:
     plan = make_plan(skip_security=number == 0)
     error = failure_of(Script(amend=hang_up(number)), plan)
     assert isinstance(error, ConnectionFailed)

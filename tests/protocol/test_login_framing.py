@@ -253,6 +253,6 @@ def test_every_request_of_a_login_has_the_isid_and_the_cmd_sn_of_the_plan() -> N
         assert each[24:28] == b"\xff" * 4
 
 
-def test_a_key_said_twice_over_two_responses_ends_the_login() -> None:
+def test_a_key_sent_in_two_responses_ends_the_login() -> None:
     error = failure_of(Script(edit=add(1, ("TargetPortalGroupTag", "1"))))
     assert "second time" in error.what

@@ -79,13 +79,13 @@ def test_authentication_and_authorization_fail_as_authentication(status: int) ->
     assert isinstance(rejection(status, has_credentials=False), AuthenticationFailed)
 
 
-def test_a_target_that_wants_credentials_we_do_not_have_says_the_same_in_every_way() -> None:
+def test_a_target_that_requires_credentials_gets_one_message_in_every_way() -> None:
     assert str(rejection(0x0201, has_credentials=False)) == str(authentication_required())
     assert str(rejection(0x0201, has_credentials=True)) != str(authentication_required())
 
 
 @pytest.mark.parametrize("status", sorted(set(STATUSES) | {0x0104, 0x02EE, 0x0399, 0x0700}))
-def test_every_message_says_what_happened_and_names_the_status(status: int) -> None:
+def test_every_message_has_a_cause_and_the_status(status: int) -> None:
     error: IscsidError = rejection(status, has_credentials=True)
     assert f"{status:04x}" in error.what
     assert explain(status).words in error.what

@@ -58,7 +58,7 @@ def test_the_same_units_are_confirmed_and_the_kernels_numbers_are_due(digest: Di
     assert talk.is_confirmed()
 
 
-def test_numbers_that_nobody_needed_are_used_up_whatever_the_answers_are() -> None:
+def test_spare_numbers_are_used_up_whatever_the_responses_are() -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
     talk.answer(naa(1))
     talk.answer(naa(2))
@@ -71,7 +71,7 @@ def test_numbers_that_nobody_needed_are_used_up_whatever_the_answers_are() -> No
 
 
 @pytest.mark.parametrize("said", [{"status": ScsiStatus.GOOD}, *NOT_NOW.values()])
-def test_a_disk_says_to_us_what_would_fail_a_command_that_has_waited_long(
+def test_a_unit_attention_of_a_disk_is_taken_before_the_kernel_s_first_command(
     said: dict[str, Any],
 ) -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
@@ -83,7 +83,7 @@ def test_a_disk_says_to_us_what_would_fail_a_command_that_has_waited_long(
     assert talk.is_confirmed()
 
 
-def test_a_tape_keeps_what_it_has_to_say_for_those_who_write_to_it() -> None:
+def test_a_tape_keeps_its_unit_attention() -> None:
     tape = page(designator(T10, b"VENDOR  tape"), device=1)
     talk = Talk((1, tape), (2, naa(2)))
     talk.answer(tape)
@@ -194,7 +194,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("status", "sense", "words", "retry"), STATUSES.values(), ids=STATUSES)
-def test_a_unit_that_says_nothing_of_itself_any_more_is_not_the_same(
+def test_a_unit_without_identity_is_not_the_same(
     status: ScsiStatus, sense: bytes, words: str, retry: Retry
 ) -> None:
     talk = Talk((1, naa(1)))
@@ -234,7 +234,7 @@ each_not_now = pytest.mark.parametrize("said", NOT_NOW.values(), ids=NOT_NOW)
 
 
 @each_not_now
-def test_who_says_not_now_is_asked_again(said: dict[str, Any]) -> None:
+def test_a_unit_that_is_busy_is_asked_again(said: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
     first = talk.question()
     talk.status(**said)
@@ -247,13 +247,13 @@ def test_who_says_not_now_is_asked_again(said: dict[str, Any]) -> None:
 
 
 @each_not_now
-def test_who_says_not_now_for_ever_is_not_confirmed(said: dict[str, Any]) -> None:
+def test_a_unit_that_stays_busy_is_not_confirmed(said: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)))
     for _ in range(SPARE + 1):
         talk.question()
         talk.status(**said)
     assert talk.failure.retry is Retry.SOON
-    assert talk.failure.what.startswith("LUN 1: it does not say what it is: ")
+    assert talk.failure.what.startswith("LUN 1: its identity cannot be read: ")
 
 
 def test_what_came_before_a_busy_status_does_not_count() -> None:
@@ -269,4 +269,4 @@ def test_a_page_that_claims_to_grow_with_every_answer_comes_to_an_end() -> None:
     talk = Talk((1, naa(1)))
     for length in range(500, 500 + 100 * (SPARE + 1), 100):
         talk.answer(b"\0\x83" + length.to_bytes(2, "big") + naa(2)[4:])
-    assert talk.failure.what == "LUN 1: it does not say what it is: its page has grown"
+    assert talk.failure.what == "LUN 1: its identity cannot be read: its page has grown"

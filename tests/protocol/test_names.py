@@ -168,7 +168,7 @@ def test_what_is_no_portal_is_refused(text: str) -> None:
     assert str(error.value).isprintable()
 
 
-def test_an_ipv6_address_without_brackets_is_told_to_have_them() -> None:
+def test_an_ipv6_address_without_brackets_is_refused_with_that_reason() -> None:
     with pytest.raises(InvalidName, match="an IPv6 address stands in brackets"):
         parse_portal("::1:13260")
 
@@ -253,7 +253,7 @@ def test_what_is_no_target_address_is_refused(text: str) -> None:
         ("fe80::1", "link-local and names no interface"),
     ],
 )
-def test_a_portal_nothing_can_be_reached_at_is_told_with_the_reason(host: str, reason: str) -> None:
+def test_an_unusable_portal_is_reported_with_the_reason(host: str, reason: str) -> None:
     assert reason in (why_unusable(Portal(host)) or "")
 
 
@@ -277,7 +277,7 @@ def test_only_link_local_ipv6_addresses_lack_a_scope() -> None:
     assert not lacks_scope(Portal("host"))
 
 
-def test_a_login_says_the_name_as_the_target_spells_it() -> None:
+def test_a_login_sends_the_name_as_the_target_spells_it() -> None:
     name = IscsiName("iqn.2000-01.com.synology:a")
     assert DiscoveryRecord(name, ()).name_to_send == name
     spelt = DiscoveryRecord(name, (), "iqn.2000-01.com.synology:A")

@@ -50,7 +50,7 @@ def test_a_discovery_session_names_no_target() -> None:
     )
 
 
-def test_an_alias_of_ours_is_said_where_there_is_one() -> None:
+def test_an_alias_is_sent_if_there_is_one() -> None:
     named = OperationalNegotiation(replace(make_plan(), initiator_alias="the attic"))
     assert ("InitiatorAlias", "the attic") in named.identity
     assert named.receive((("InitiatorAlias", "NotUnderstood"),)) == ()

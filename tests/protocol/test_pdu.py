@@ -96,7 +96,7 @@ def test_a_recorded_session_encodes_to_what_went_over_the_wire(name: str) -> Non
         assert (pdu.opcode >= Opcode.NOP_IN) is not recorded.is_sent
 
 
-def test_tgtd_login_responses_say_what_is_in_them() -> None:
+def test_tgtd_login_responses_are_decoded() -> None:
     not_found, moved, success = map(decode_all, capture.received("tgtd-logins"))
     assert isinstance(not_found, LoginResponse)
     assert (not_found.status_class, not_found.status_detail) == (2, 3)
@@ -119,7 +119,7 @@ def test_tgtd_login_responses_say_what_is_in_them() -> None:
     )
 
 
-def test_lio_text_responses_say_what_is_in_them() -> None:
+def test_lio_text_responses_are_decoded() -> None:
     first, second, last = map(decode_all, capture.received("lio-discovery")[1:4])
     assert isinstance(first, TextResponse) and isinstance(second, TextResponse)
     assert isinstance(last, TextResponse)
@@ -132,7 +132,7 @@ def test_lio_text_responses_say_what_is_in_them() -> None:
     assert second.stat_sn == first.stat_sn + 1 == last.stat_sn - 1
 
 
-def test_istgt_pings_and_rejects_say_what_is_in_them() -> None:
+def test_istgt_pings_and_rejects_are_decoded() -> None:
     ping = decode_all(capture.received("istgt-discovery")[2])
     assert ping == NopIn(target_transfer_tag=0xFFFFFFFF, stat_sn=2, exp_cmd_sn=2, max_cmd_sn=9)
     reject = decode_all(capture.received("istgt-reject")[2])

@@ -28,7 +28,7 @@ def test_control_characters_are_escaped(text: str | bytes, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_long_text_is_cut_and_says_so() -> None:
+def test_long_text_is_cut_and_marked() -> None:
     assert printable("x" * 1000, 10) == "xxxxxxx..."
     assert printable("x" * 10, 10) == "x" * 10
     assert printable("\n" * 6, 10) == "\\n\\n\\n\\" + "..."

@@ -194,7 +194,7 @@ BUSY_SENSE = bytes.fromhex("70 00 02 00 00 00 00 0a 00 00 00 00 04 01 00 00 00 0
         (0x18, "00", b"", None),
     ],
 )
-def test_only_a_clear_word_says_that_there_is_no_unit(
+def test_only_a_clear_status_means_that_there_is_no_unit(
     status: int, first_octet: str, sense: bytes, is_there: bool | None
 ) -> None:
     assert is_unit_there(status, bytes.fromhex(first_octet), sense) is is_there

@@ -137,7 +137,7 @@ def test_a_target_that_chooses_chap_unasked_requires_it() -> None:
     assert str(error) == str(authentication_required())
 
 
-def test_a_connection_closed_later_says_nothing_about_authentication() -> None:
+def test_a_connection_closed_later_is_no_authentication_error() -> None:
     error = failure_of(Script(amend=hang_up(1)))
     assert isinstance(error, ConnectionFailed)
 
@@ -283,7 +283,7 @@ def test_a_key_out_of_place_or_out_of_shape_ends_the_login(number: int, pairs: P
     assert isinstance(error, ProtocolError | AuthenticationFailed)
 
 
-def test_a_proof_nobody_asked_for_ends_the_login() -> None:
+def test_a_chap_response_without_a_challenge_ends_the_login() -> None:
     proof = say(2, ("CHAP_N", "bob"), ("CHAP_R", "0x00"))
     assert isinstance(failure_of(script(edit=proof), ONE_WAY), ProtocolError)
 
@@ -326,7 +326,7 @@ def test_no_error_and_no_repr_holds_a_secret_or_a_response(failing: Script) -> N
         assert hidden not in shown
 
 
-def test_choosing_a_method_nobody_offered_names_key_offer_and_answer() -> None:
+def test_choosing_a_method_that_was_not_offered_names_key_offer_and_answer() -> None:
     error = failure_of(script(edit=say(0, ("AuthMethod", "KRB5"))), ONE_WAY)
     assert isinstance(error, NegotiationError)
     assert (error.key, error.offered, error.answered) == ("AuthMethod", "CHAP", "KRB5")

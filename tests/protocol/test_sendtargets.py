@@ -116,7 +116,7 @@ def test_a_portal_with_a_tag_replaces_the_same_portal_without() -> None:
         assert records[A].addresses == addresses("10.0.0.1,7")
 
 
-def test_a_name_with_capitals_is_known_folded_and_said_as_spelt() -> None:
+def test_a_name_with_capitals_is_known_folded_and_sent_as_spelt() -> None:
     spelling = "iqn.2000-01.com.synology:DiskStation.Target-1"
     records, notes = read(text(f"TargetName={spelling}"))
     [record] = records.values()

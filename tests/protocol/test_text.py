@@ -57,7 +57,7 @@ def test_pairs_become_text(text: bytes, pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize("text", [b"\0", b"\0\0\0A=1\0", b"A=1\0\0\0", b"A=1\0\0B=2\0"])
-def test_surplus_nuls_say_nothing(text: bytes) -> None:
+def test_surplus_nuls_are_skipped(text: bytes) -> None:
     assert set(parse_pairs(text)) <= {("A", "1"), ("B", "2")}
 
 

@@ -12,7 +12,7 @@ from tests.target.script import Script, add, say
 from tests.target.scripted import ScriptedTarget
 
 
-def test_a_login_reads_like_what_was_said() -> None:
+def test_a_login_is_formatted_pdu_by_pdu() -> None:
     exchange, _ = log_in(Script(edit=say(1, ("MaxBurstLength", "65536"))))
     lines = exchange.trace.take()
     assert lines[0] == (
@@ -53,7 +53,7 @@ def test_the_trace_of_chap_holds_neither_secrets_nor_what_gives_them_away() -> N
     assert "CHAP_N=alice" in text and "CHAP_N=bob" in text
 
 
-def test_whatever_a_target_says_is_one_printable_line_of_bounded_length() -> None:
+def test_every_trace_line_is_printable_and_bounded() -> None:
     hostile = ("TargetAlias", "\x1b[2J\r\nroot:x:0:0\u202e" + "%s" * 100)
     exchange, _ = log_in(Script(edit=add(0, hostile)))
     lines = exchange.trace.take()
@@ -61,7 +61,7 @@ def test_whatever_a_target_says_is_one_printable_line_of_bounded_length() -> Non
     assert any("TargetAlias=\\x1b[2J\\r\\nroot" in line for line in lines)
 
 
-def test_a_trace_is_bounded_and_says_how_much_it_left_out() -> None:
+def test_a_trace_is_bounded_and_counts_what_it_left_out() -> None:
     exchange = LoginExchange(make_plan(), RANDOM)
     carry(exchange, ScriptedTarget(Script(operational_rounds=200)))
     lines = exchange.trace.take()

@@ -94,7 +94,7 @@ def test_what_follows_the_page_is_not_part_of_it() -> None:
     assert designators(naa(1) + designator(NAA, b"\x50" + bytes(7))) == designators(naa(1))
 
 
-def test_an_exchange_is_told_with_both_names() -> None:
+def test_a_changed_unit_is_reported_with_both_names() -> None:
     words = changed_identity("naa.1", "naa.2")
     assert words == ("another logical unit than before answers here: it was 'naa.1' and is 'naa.2'")
     assert changed_identity("naa.1", "").endswith("and has no name now")
