@@ -39,7 +39,8 @@ class Bindings:
         """What to report about the file as it was read, in the order of its lines."""
         self.damaged = False
         """Whether ``format`` omits something that the file holds: keep a copy of the file."""
-        self._lines: list[str | Entry] = list(HEADER)
+        self._lines: list[str | Entry | None] = list(HEADER)
+        """``None`` in the place of a line that has gone."""
         self._place: dict[Binding, int] = {}
         self._numbers: dict[IscsiName, dict[str, Binding]] = {}
         self._taken: set[Binding] = set()
@@ -132,17 +133,38 @@ class Bindings:
         Returns whether the number is the target's now. It is not if the file gives the number
         to another target, or another number to this one.
         """
-        numbers = self._numbers.get(name, {})
-        if path in numbers:
-            return numbers[path] == binding
+        if self.disagrees(name, binding, path):
+            return False
         entry = self._entry_at(binding)
         if entry is None:
             self._give(name, path, binding)
-            return True
-        if entry.name == name and not entry.path:
+        elif path and not entry.path:
             self._name_path(binding, path)
-            return True
-        return entry.name == name and not path
+        return True
+
+    def disagrees(self, name: IscsiName, binding: Binding, path: str = "") -> bool:
+        """Whether the file gives a number to another target, or another one to this target."""
+        numbers = self._numbers.get(name, {})
+        if path in numbers:
+            return numbers[path] != binding
+        entry = self._entry_at(binding)
+        return entry is not None and (entry.name != name or bool(path and entry.path))
+
+    def hold(self, name: IscsiName, binding: Binding, path: str = "") -> list[Entry]:
+        """Enter the number of a session that runs, even if the file says something else.
+
+        Return the lines that had to go: another number of this target, another target's line.
+        """
+        if not self.disagrees(name, binding, path):
+            self.adopt(name, binding, path)
+            return []
+        other_number = self._numbers.get(name, {}).get(path)
+        entries = (self._entry_at(number) for number in (binding, other_number) if number)
+        displaced = [entry for entry in entries if entry is not None]
+        for entry in displaced:
+            self._remove(entry)
+        self._give(name, path, binding)
+        return displaced
 
     @property
     def changed(self) -> bool:
@@ -152,7 +174,7 @@ class Bindings:
     def format(self) -> str:
         """Return the text of the file, to be encoded as UTF-8 with ``surrogateescape``."""
         self._formatted = self._revision
-        return "".join(f"{line}\n" for line in (*self._lines, END))
+        return "".join(f"{line}\n" for line in (*self._lines, END) if line is not None)
 
     def saved(self) -> None:
         """Note that the file holds what ``format`` returned last."""
@@ -186,6 +208,12 @@ class Bindings:
         self._taken.add(number)
         self._revision += 1
         return number
+
+    def _remove(self, entry: Entry) -> None:
+        """Remove a line. Its number stays taken: its links may still be there."""
+        self._lines[self._place.pop(entry.binding)] = None
+        del self._numbers[entry.name][entry.path]
+        self._revision += 1
 
     def _name_path(self, number: Binding, path: str) -> Binding:
         """Let the number of a target be that of one of its paths."""

@@ -6,6 +6,7 @@ from iscsid import facts
 from iscsid.bindings.allocation import Bindings
 from iscsid.facts import Timer, TimerPurpose
 from iscsid.initiator.device_links import DeviceFact
+from iscsid.initiator.numbers_in_use import settle_numbers
 from iscsid.initiator.reconciler import Handlers, Reconciler
 from iscsid.initiator.session import Identity
 from iscsid.protocol.names import IscsiName
@@ -72,15 +73,7 @@ class FileFacts:
             self._outbox.warn("", remark)
         for diagnostic in inventory.bindings.diagnostics:
             self._outbox.warn("", str(diagnostic))
-        for session in inventory.sessions:
-            path = session.path
-            if not inventory.bindings.adopt(path.target_name, path.binding, path.name):
-                self._outbox.error(
-                    session.log_prefix,
-                    f"the bindings file no longer gives {path.binding} to this target; "
-                    "the running session keeps it",
-                )
-        inventory.save_bindings()
+        inventory.reconcile(settle_numbers(inventory.bindings, inventory.sessions, self._outbox))
 
     def _bindings_not_read(self, fact: facts.BindingsNotRead) -> None:
         self._outbox.error("", f"the bindings stay as they were: {fact.reason}")

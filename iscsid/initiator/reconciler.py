@@ -10,6 +10,7 @@ from typing import Any
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
+from iscsid.bindings.file_format import Entry
 from iscsid.errors import BindingsFull, InvalidName
 from iscsid.facts import KernelSession, SessionStarted
 from iscsid.initiator.adoption import (
@@ -19,6 +20,7 @@ from iscsid.initiator.adoption import (
     why_useless,
 )
 from iscsid.initiator.device_links import DeviceLinks
+from iscsid.initiator.numbers_in_use import report_displaced, report_kept
 from iscsid.initiator.offers import kernel_timeouts
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
@@ -55,8 +57,10 @@ class Reconciler:
 
     def reconcile(self, names: Iterable[IscsiName]) -> None:
         """Bring the sessions with these targets in step with what is known of them."""
-        for name in sorted(names):
-            self._reconcile(name)
+        # Sessions end before others begin: a number may go from one to another.
+        new = [path for name in sorted(names) for path in self._reconcile(name)]
+        for path in new:
+            self._begin(path)
         self.save_bindings()
 
     def reconcile_orphans(self) -> None:
@@ -73,7 +77,8 @@ class Reconciler:
             bindings = self.bindings
             self.outbox.order(SaveBindings(bindings.format(), keep_copy=bindings.damaged))
 
-    def _reconcile(self, name: IscsiName) -> None:
+    def _reconcile(self, name: IscsiName) -> list[PlannedSession]:
+        """Change or end the sessions with one target; return those that are still to begin."""
         source = self.targets.source(name)
         paths = self._paths(name, source) if source else {}
         for session in self.sessions.of(name):
@@ -85,15 +90,25 @@ class Reconciler:
             elif not self.targets.is_undecided(session.path):
                 session.unwanted()
                 self.sessions.drop_if_gone(session)
-        for path in paths.values():
-            session = self._new_session(path)
-            self.sessions.add(session)
+        return list(paths.values())
+
+    def _begin(self, path: PlannedSession) -> None:
+        session = self._new_session(path)
+        if self.sessions.add(session):
             session.attempt_now()
+        else:
+            # It begins when the number is free: see _begin_anew_if_gone.
+            owner = self.sessions.get(path.binding)
+            self.outbox.error(
+                path.target_name,
+                f"{path.binding} is still in use by the session with "
+                f"{owner.path.target_name if owner else 'another target'}",
+            )
 
     def _new_session(self, path: PlannedSession) -> Session:
         return Session(path, self.identity, self.outbox, self.device_links, self.portal_backoff)
 
-    def _paths(self, name: IscsiName, source: KnownTarget) -> dict[object, PlannedSession]:
+    def _paths(self, name: IscsiName, source: KnownTarget) -> dict[Binding, PlannedSession]:
         configuration = self.targets.configuration
         try:
             paths = plan_sessions(name, source, configuration, self.bindings)
@@ -111,6 +126,9 @@ class Reconciler:
         gone = self.sessions.drop_if_gone(session)
         if gone and session.is_wanted and not self.is_ending:
             self.reconcile({session.path.target_name})
+        next_name = self.bindings.name_of(session.path.binding)
+        if gone and next_name and next_name != session.path.target_name and not self.is_ending:
+            self.reconcile({next_name})
 
     # --- what the kernel has --------------------------------------------------------------------
 
@@ -149,6 +167,7 @@ class Reconciler:
 
     def adopt(self, found: Iterable[KernelSession]) -> None:
         """Take over the sessions that are ours, and say which are not."""
+        displaced: list[Entry] = []
         for seen in found:
             session_tag = parse_session_tag(seen.session_tag)
             if why := why_useless(seen):
@@ -156,24 +175,34 @@ class Reconciler:
             elif session_tag is None:
                 self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
-                self._adopt(seen, session_tag)
+                displaced += self._adopt(seen, session_tag)
+        report_displaced(self.bindings, displaced, self.outbox)
         self.save_bindings()
 
     def _remove(self, seen: KernelSession, why: str) -> None:
         self.outbox.warn(seen.target_name, f"removing session {seen.sid}, {why}")
         self.outbox.order(DestroySession(seen.sid))
 
-    def _adopt(self, seen: KernelSession, session_tag: SessionTag) -> None:
+    def _adopt(self, seen: KernelSession, session_tag: SessionTag) -> list[Entry]:
+        """Take over one session; return the lines of the bindings file that had to go for it."""
         name = _normalised(seen.target_name)
         portal = seen.persistent_portal
-        bindings = self.bindings
-        if not (name and portal and bindings.adopt(name, session_tag.binding, session_tag.path)):
+        if not (name and portal):
+            why = "its portal is unknown" if name else "its target has no valid name"
+            self.outbox.error(seen.target_name, f"session {seen.sid} is left alone: {why}")
+            return []
+        if other := self._conflicting(name, session_tag):
             self.outbox.error(
                 seen.target_name,
-                f"session {seen.sid} says it is {session_tag.binding}, the bindings file "
-                "disagrees: it is left alone",
+                f"session {seen.sid} is left alone: {session_tag.binding} in its tag conflicts "
+                f"with session {other.sid} ({other.path.target_name}, {other.path.binding}); "
+                "log one of them out with another tool, or restart the machine",
             )
-            return
+            return []
+        number = (name, session_tag.binding, session_tag.path)
+        if self.bindings.disagrees(*number):
+            report_kept(name, session_tag.binding, self.outbox)
+        displaced = self.bindings.hold(*number)
         settings = self.targets.configuration.session_settings(name, portal, session_tag.found_at)
         option = PortalOption(portal, seen.portal_group_tag, settings)
         spelling = "" if seen.target_name == name else seen.target_name
@@ -193,6 +222,13 @@ class Reconciler:
             session.scan()
         elif session.state is State.UP:
             session.scans.has_finished = True
+        return displaced
+
+    def _conflicting(self, name: IscsiName, session_tag: SessionTag) -> Session | None:
+        """Return the session that has the number of this tag already, or is the same path."""
+        if session := self.sessions.get(session_tag.binding):
+            return session
+        return next((s for s in self.sessions.of(name) if s.path.name == session_tag.path), None)
 
     def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
         """Hold the sessions against sysfs, except those that changed since it was read.

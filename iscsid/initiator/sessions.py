@@ -37,12 +37,16 @@ class Sessions:
         session = self._all.get(binding) if binding else None
         return session if session is not None and session.sid == sid else None
 
-    def add(self, session: Session) -> None:
+    def add(self, session: Session) -> bool:
+        """Add a session; refuse it if another has its number, which must not be forgotten."""
         binding = session.path.binding
+        if binding in self._all:
+            return False
         self._all[binding] = session
         self._by_name.setdefault(session.path.target_name, set()).add(binding)
         if session.sid is not None:
             self._by_sid[session.sid] = binding
+        return True
 
     def learn_sid(self, session: Session, sid: int) -> None:
         self._by_sid[sid] = session.path.binding

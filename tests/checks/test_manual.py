@@ -183,7 +183,7 @@ PROMISES = [
     ("for use by applications and fstab files", "the names to use in /etc/fstab"),
     ("lines for targets that no longer exist may be manually removed", "remove the lines of"),
     ("Manual editing should not normally be needed", "There is rarely a need"),
-    ("up to 65535 different bindings", "handles 65535 bindings"),
+    ("up to 65535 different bindings", "up to 65536 bindings are supported"),
     ("in a manner similar to the devfs", "much as with the devfs"),
     ("send a signal to iscsid using the following", "kill -HUP `cat /var/run/iscsid.pid`"),
     ("the daemon and all of it's children will die", "End, together with all children."),

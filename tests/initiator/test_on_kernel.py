@@ -256,13 +256,6 @@ def test_sessions_of_other_programs_are_left_alone(session_tag: str) -> None:
     assert not any("DestroySession" in line for line in stage.log)
 
 
-def test_a_session_whose_number_belongs_to_another_target_is_left_alone() -> None:
-    stage = Stage()
-    bindings = f"0 0 {OTHER}\n# end\n"
-    given = stage.begin(configuration(), kernel_session(), bindings=bindings)
-    assert given == [] and stage.said("the bindings file disagrees")
-
-
 def test_events_that_were_lost_are_made_up_for_from_sysfs() -> None:
     stage = Stage()
     stage.up()
