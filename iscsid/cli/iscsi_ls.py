@@ -12,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from iscsid import __version__
-from iscsid.devices.lun_details import parameters, units
+from iscsid.devices.lun_details import luns, parameters
 from iscsid.devices.sysfs import Sysfs
 from iscsid.exit_status import ExitStatus
 from iscsid.initiator.session_tag import parse_session_tag
@@ -99,7 +99,7 @@ def kernel_status(sysfs: Sysfs, now: float) -> Status:
                 sid=seen.sid,
                 host_no=seen.host_no,
                 negotiated=parameters(sysfs, seen.sid),
-                luns=units(sysfs, seen.sid),
+                luns=luns(sysfs, seen.sid),
             )
         )
     return Status(version=__version__, pid=None, written=now, sessions=sessions)

@@ -24,15 +24,15 @@ def is_session_device(sys_path: str) -> bool:
 
 
 def unit_at(sys_path: str) -> tuple[int, int] | None:
-    """Return sid and LUN of a logical unit's own path; ``None`` where it is another device's."""
+    """Return sid and LUN of a logical unit's own path; ``None`` if it is another device's."""
     match = _UNIT_PATH.fullmatch(sys_path)
     return None if match is None else (int(match["sid"]), int(match["lun"]))
 
 
 def device_at(sys_path: str, node: str, identity: str = "") -> Device | None:
-    """Return what the device is to us; ``None`` where it has no link in the tree.
+    """Return the device as the initiator knows it; ``None`` if it has no link in the tree.
 
-    ``node`` is its path under /dev, ``identity`` what its logical unit says of itself.
+    ``node`` is its path under /dev, ``identity`` that of its logical unit.
     """
     match = _PATH.search(sys_path)
     if match is None or match.end() != len(sys_path):

@@ -1,7 +1,7 @@
-"""The tree of links under the base directory, as a hand: make one, remove one, see what is there.
+"""The tree of links under the base directory: make one, remove one, list what is there.
 
 Every step down the tree is taken from an open directory and never through a symbolic link, so that
-a link planted in the path cannot lead elsewhere. What the daemon did not make stays: only symbolic
+a link planted in the path cannot lead elsewhere. Everything else stays: only symbolic
 links of the tree's shape that point under /dev are ever replaced or removed, and directories of
 that shape when they are empty. Touches the base directory and what is in it, and looks at sysfs.
 """
@@ -27,7 +27,7 @@ _NODE = re.compile(
 
 
 class LinkTree:
-    """One base directory. No method raises: what goes wrong is a fact.
+    """One base directory. No method raises: an error is a fact.
 
     ``mode`` is that of every directory made, whatever the umask.
     """
@@ -38,7 +38,7 @@ class LinkTree:
         self._has_made_base = False
 
     def present(self) -> LinksFound:
-        """Return the links that are there, and clear away what a killed life left half done."""
+        """Return the links that are there, and remove what a killed daemon left half done."""
         links: list[tuple[str, str]] = []
         remarks: list[str] = []
         with suppress(FileNotFoundError):
@@ -51,7 +51,7 @@ class LinkTree:
         return LinksFound(tuple(links), tuple(f"{self._basedir}{what}" for what in remarks))
 
     def make(self, path: str, node: str, device: str = "") -> LinkNotMade | DeviceVanished | None:
-        """Make or replace one link; nothing is said where it is right already.
+        """Make or replace one link; ``None`` if it is right now.
 
         ``device`` is the sysfs path of the device that must have the node now. If it has it no
         more, the device is reported as gone, and nothing is made.
@@ -70,7 +70,10 @@ class LinkTree:
         return None
 
     def remove(self, path: str) -> LinkNotRemoved | None:
-        """Remove one link, and the directories that are empty then. None there is no error."""
+        """Remove one link, and the directories that are empty then.
+
+        A link that is not there is no error.
+        """
         parts = _parts(path)
         if parts is None:
             return LinkNotRemoved(path, "it is no path of a link")
@@ -167,7 +170,7 @@ def _look(
 
 
 def _collect(directory: int, name: str, path: str, links: list[tuple[str, str]]) -> None:
-    """Collect one link of ours; one that was left half made is cleared away."""
+    """Collect one link of ours; one that was left half made is removed."""
     node = _node_at(directory, name)
     if node is not None and _TEMPORARY.fullmatch(name):
         os.unlink(name, dir_fd=directory)
@@ -191,7 +194,7 @@ def _put(directory: int, name: str, node: str) -> None:
 
 
 def _node_at(directory: int, name: str) -> str | None:
-    """Return where a link of ours points to, ``None`` where nothing or something else is."""
+    """Return where a link of ours points to, ``None`` if there is none."""
     try:
         node = os.readlink(name, dir_fd=directory)
     except OSError as error:
@@ -230,7 +233,7 @@ def _is_node_of(node: str, device: str) -> bool:
 
 
 def _parts(path: str) -> list[str] | None:
-    """Return the four names a path consists of, ``None`` where it is not of the tree's shape."""
+    """Return the four names of a path, ``None`` if it is not of the tree's shape."""
     parts = path.split("/")
     shapes = (*_LEVELS, _LINK)
     if len(parts) != len(shapes):
@@ -240,7 +243,7 @@ def _parts(path: str) -> list[str] | None:
 
 
 def _why(error: OSError) -> str:
-    """Say what is wrong and what to do about it."""
+    """Return what is wrong and what to do about it."""
     if error.errno == errno.EEXIST:
         return "something is in the way that iscsid did not make; it is left alone, remove it"
     if error.errno in (errno.ELOOP, errno.ENOTDIR):

@@ -1,4 +1,4 @@
-"""What /sys tells of the logical units of a session, and of what holds on its connection.
+"""The logical units of a session and its connection's parameters, read from /sys.
 
 Reads only, and needs no privilege: iscsi-ls uses it too. What vanishes meanwhile is left out.
 """
@@ -59,13 +59,13 @@ _WORDS = {
 """What the kernel's 0 and 1 stand for."""
 
 
-def units(sysfs: Sysfs, sid: int) -> list[LunStatus]:
+def luns(sysfs: Sysfs, sid: int) -> list[LunStatus]:
     """Return the logical units of a session, with the nodes that the kernel has given them."""
-    return [_unit(device) for device in sysfs.devices(sid)]
+    return [_lun(device) for device in sysfs.devices(sid)]
 
 
 def parameters(sysfs: Sysfs, sid: int) -> dict[str, str | int]:
-    """Return what the kernel was told to keep to, by the standard's names of the keys."""
+    """Return the parameters of a session in the kernel, by the standard's names of the keys."""
     session = sysfs.root / f"class/iscsi_session/session{sid}"
     connection = sysfs.root / f"class/iscsi_connection/connection{sid}:0"
     found: dict[str, str | int] = {}
@@ -80,7 +80,7 @@ def parameters(sysfs: Sysfs, sid: int) -> dict[str, str | int]:
     return found
 
 
-def _unit(device: ScsiDevice) -> LunStatus:
+def _lun(device: ScsiDevice) -> LunStatus:
     path = device.path
     kind = read_number(path / "type")
     disks = entries(path, "block/*")

@@ -1,6 +1,6 @@
-"""The kernel's SCSI generic driver as a hand: ask one logical unit whether it is there.
+"""The kernel's SCSI generic driver: ask one logical unit whether it is there.
 
-For a worker: a command waits for as long as the session has no connection. Touches one device
+For workers only: a command waits for as long as the session has no connection. Touches one device
 node, and sends nothing but INQUIRY, which is never refused and changes nothing (SCSI Primary
 Commands). The structure is that of the kernel's ``include/scsi/sg.h`` on 64-bit machines.
 """
@@ -25,7 +25,7 @@ _PATIENCE = 10_000
 
 
 def is_there(node: str) -> bool | None:
-    """Ask the target whether it has the logical unit of ``node``; ``None``: it did not tell."""
+    """Ask the target whether it has the logical unit of ``node``; ``None``: no answer."""
     answer = ctypes.create_string_buffer(_LENGTH)
     sense = ctypes.create_string_buffer(_SENSE_LENGTH)
     command = ctypes.create_string_buffer(standard_inquiry(_LENGTH))

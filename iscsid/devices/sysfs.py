@@ -1,6 +1,6 @@
-"""What the kernel shows of its iSCSI sessions under /sys, and the few files there that act.
+"""The kernel's iSCSI sessions under /sys, and the few files there that do something.
 
-Everything read here may vanish while it is being read; what is gone is left out, not an error.
+Anything may vanish while it is being read; what is gone is left out, and is no error.
 Touches /sys alone.
 """
 
@@ -23,7 +23,7 @@ _DRIVER = "iscsi_tcp"
 _HOST = re.compile(r"/host(\d+)/session\d+/")
 _SCSI_DEVICE = re.compile(r"\d+:\d+:\d+:(\d+)")
 _UNSET = "(null)"
-"""What the kernel prints of a text nobody set."""
+"""What the kernel prints for a text that was never set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class ScsiDevice:
         _write(self.path / "timeout", str(seconds))
 
     def identity(self) -> str:
-        """Return what the logical unit says of itself, empty where the kernel has nothing."""
+        """Return the WWID of the logical unit, empty if the kernel has none."""
         return read_attribute(self.path / "wwid") or ""
 
     def generic_node(self) -> str | None:
-        """Return the node through which the unit can be asked, ``None`` where it has none."""
+        """Return the node for SCSI commands to the unit, ``None`` if it has none."""
         found = entries(self.path, "scsi_generic/sg*")
         return f"/dev/{found[0].name}" if found else None
 
@@ -68,7 +68,7 @@ class ScsiDevice:
         ]
 
     def identity_page(self) -> bytes:
-        """Return page 83h of its vital product data, empty where the kernel has none."""
+        """Return page 83h of its vital product data, empty if the kernel has none."""
         try:
             return (self.path / "vpd_pg83").read_bytes()
         except OSError:
@@ -113,7 +113,7 @@ class Sysfs:
         """Return every session of the tcp transport, in the order of their sids.
 
         ``open_ports`` are those of the netlink sockets that are open: a session whose maker's is
-        not among them has lost its maker.
+        not among them was made by a program that is gone.
         """
         directories = self._session_directories()
         found = (self._session(sid, path, open_ports) for sid, path in sorted(directories.items()))
@@ -123,11 +123,11 @@ class Sysfs:
         return self._session_directory(sid).exists()
 
     def target_state(self, sid: int) -> str:
-        """Return UNBOUND, ALLOCATED, SCANNED or UNBINDING; empty where it is not known."""
+        """Return UNBOUND, ALLOCATED, SCANNED or UNBINDING; empty if it is not known."""
         return read_attribute(self._session_directory(sid) / "target_state") or ""
 
     def host_no(self, sid: int) -> int | None:
-        """Return the number of the SCSI host of a session, ``None`` where it is gone."""
+        """Return the number of the SCSI host of a session, ``None`` if it is gone."""
         try:
             match = _HOST.search(str(self._session_directory(sid).resolve(strict=True)))
         except OSError:
@@ -156,7 +156,7 @@ class Sysfs:
         return sorted(devices, key=lambda device: device.lun)
 
     def identities(self, sid: int) -> tuple[LunIdentity, ...]:
-        """Return what the logical units of a session said of themselves, as far as it is known."""
+        """Return page 83h of each logical unit of a session that the kernel has one of."""
         pages = ((device.lun, device.identity_page()) for device in self.devices(sid))
         return tuple((lun, page) for lun, page in pages if page)
 
@@ -197,10 +197,10 @@ class Sysfs:
 
 
 def entries(directory: Path, pattern: str) -> list[Path]:
-    """Return what is there by this pattern, in order; what vanishes meanwhile is left out.
+    """Return the matching paths in order; what vanishes meanwhile is left out.
 
-    ``Path.glob`` raises where a directory goes while it looks around. Any other error is raised
-    here, too: it must not look as if there were nothing.
+    ``Path.glob`` raises if a directory goes while it searches. Any other error is raised here,
+    too: it must not look as if there were nothing.
     """
     found = [directory]
     for part in pattern.split("/"):
@@ -221,7 +221,7 @@ def _names(path: Path) -> list[str]:
 
 
 def read_attribute(path: Path) -> str | None:
-    """Return an attribute's text, ``None`` where it is not there, not set or not readable now."""
+    """Return an attribute's text, ``None`` if it is not there, not set or not readable now."""
     try:
         text = path.read_text(errors="replace").strip()
     except OSError:

@@ -1,23 +1,24 @@
-"""udev as an ear: devices of iSCSI sessions appear, change and vanish, and say of changes.
+"""udev's events about the devices of iSCSI sessions, as facts.
 
-It reads from the monitor until nothing is left, and remembers the paths it has reported, so that
-it can find out what it missed when events were lost. That a device is gone it hears from the kernel
-as well, which says so before udev does. pyudev's own observer is a thread and has no place in a
-process that forks. Touches udev, the kernel's uevents and /sys.
+The monitor is read until it is empty, and the reported paths are remembered, so that after lost
+events the difference can be reported. Removals are read from the kernel's own uevents as well,
+which come before udev's. pyudev's own observer is a thread, which a process that forks cannot
+have. Touches udev, the kernel's uevents and /sys.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pyudev
 
 from iscsid.devices.device_paths import device_at, is_session_device, unit_at
-from iscsid.devices.socket_filter import attach_prefix_filter
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 
 _SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
@@ -32,6 +33,22 @@ _CHANGES = {
     "INQUIRY_DATA_HAS_CHANGED": UnitChange.IDENTITY,
 }
 """Unit attention conditions, in the words of the kernel's property SDEV_UA."""
+
+# A program for a socket, in the classic BPF of linux/filter.h.
+_SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h; Python's library has no name for it."""
+
+_INSTRUCTION = struct.Struct("HBBI")
+"""struct sock_filter: what to do, how far to jump if so and if not, and an operand."""
+_PROGRAM = struct.Struct("HP")
+"""struct sock_fprog: the number of instructions, and where they are."""
+
+_LOAD_WORD_AT = 0x20
+_JUMP_IF_EQUAL = 0x15
+_RETURN = 0x06
+_WHOLE_MESSAGE = 0xFFFFFFFF
+_WORD = 4
+"""Octets that are compared at once. A message that ends before them is dropped."""
 
 DeviceFact = DeviceAppeared | DeviceVanished
 UdevFact = DeviceFact | UnitAttentionReported
@@ -56,7 +73,7 @@ class Udev:
         return descriptor
 
     def read_events(self) -> list[UdevFact]:
-        """Return what has happened; where events were lost, everything that is there or gone."""
+        """Return what has happened; after lost events, everything that is there or gone."""
         devices, have_been_lost = _drain(self._monitor)
         facts = [fact for device in devices for fact in self._reported(device)]
         # Not before the rest has been read: it is older than what is to be seen now.
@@ -92,11 +109,11 @@ class Udev:
 
 
 class Removals:
-    """The kernel's own word that a device is gone, beside udev's.
+    """The kernel's own events of removed devices.
 
-    udev says it when it has worked off its rules; where a session ends without our doing, the name
-    of the device may be another disk's by then. What is lost here udev still says. The kernel says
-    all else of every device of the machine as well, and for that nobody is to be woken.
+    udev reports a removal only after it has run its rules; if a session ends by itself, the
+    device's name may belong to another disk by then. What is lost here udev still reports. A filter
+    keeps the kernel's other events, which are about every device of the machine, from waking us.
     """
 
     def __init__(self) -> None:
@@ -137,7 +154,7 @@ def _drain(monitor: pyudev.Monitor) -> tuple[list[pyudev.Device], bool]:
 
 
 def _take_error(monitor: pyudev.Monitor) -> int:
-    """Return and clear a monitor's error, which pyudev sees while polling and leaves be."""
+    """Return and clear a monitor's error, which pyudev sees while polling and ignores."""
     with socket.socket(fileno=os.dup(monitor.fileno())) as its_socket:
         return its_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
@@ -149,10 +166,10 @@ def _attention(device: pyudev.Device) -> Iterator[UnitAttentionReported]:
 
 
 def _identity(device: pyudev.Device) -> str:
-    """Return the kernel's WWID of the logical unit, or what udev's scsi_id made of it.
+    """Return the kernel's WWID of the logical unit, or udev's scsi_id.
 
-    The kernel's comes first: it is the same for every node of the unit, and it does not come and
-    go with a command that failed.
+    The kernel's comes first: it is the same for every node of the unit, and does not depend on
+    a command of udev's that may have failed.
     """
     unit = device.find_parent("scsi", "scsi_device")
     try:
@@ -165,10 +182,37 @@ def _identity(device: pyudev.Device) -> str:
 def announce(path: str) -> None:
     """Let udev look again at the device with this sysfs path; one that is gone is no error.
 
-    systemd learns of a name only from udev, and udev evaluates its rules only at events. Where
-    systemd does not run nobody waits for the name, and udev is spared the work.
+    systemd learns of a name only from udev, and udev evaluates its rules only at events. Without
+    systemd no program waits for the name, and udev is spared the work.
     """
     if not os.path.isdir(_SYSTEMD_RUNS):
         return
     with suppress(OSError), open(f"{path}/uevent", "w", encoding="ascii") as uevent:
         uevent.write("change")
+
+
+def attach_prefix_filter(descriptor: int, beginning: bytes) -> None:
+    """Drop every message to come that has another ``beginning``, of four octets at least.
+
+    Messages that wait already stay. Raises ``OSError`` where the kernel refuses the filter.
+    """
+    program = _instructions(beginning)
+    text = ctypes.create_string_buffer(program, len(program))
+    value = _PROGRAM.pack(len(program) // _INSTRUCTION.size, ctypes.addressof(text))
+    with socket.socket(fileno=os.dup(descriptor)) as its_socket:
+        its_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, value)
+
+
+def _instructions(beginning: bytes) -> bytes:
+    """Return the program; where the length is no multiple of a word, the last two overlap."""
+    last = len(beginning) - _WORD
+    offsets = [*range(0, last, _WORD), last]
+    steps = []
+    for number, offset in enumerate(offsets, 1):
+        word = int.from_bytes(beginning[offset : offset + _WORD], "big")
+        to_the_end = 2 * (len(offsets) - number) + 1
+        steps.append(_INSTRUCTION.pack(_LOAD_WORD_AT, 0, 0, offset))
+        steps.append(_INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, to_the_end, word))
+    steps.append(_INSTRUCTION.pack(_RETURN, 0, 0, _WHOLE_MESSAGE))
+    steps.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0))
+    return b"".join(steps)

@@ -1,9 +1,9 @@
-"""Ask the kernel for the CmdSN of a stopped session, which it tells nobody.
+"""Read the CmdSN of a stopped session, which the kernel shows nowhere.
 
-A session that comes back must go on with the number the kernel has kept, or the target ignores its
-commands without a word. The kernel writes that number into every login request it sends; so a
-connection is made to ourselves, the kernel is made to send one over it, and the number is read
-from the other end. It takes a millisecond or two. Touches TCP on 127.0.0.1.
+A session that is resumed must go on with the number the kernel has kept, or the target silently
+ignores its commands. The kernel writes that number into every Login Request it sends; so it is made
+to send one over a loopback connection, and the number is read at the other end. It takes a
+millisecond or two. Touches TCP on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from iscsid.protocol.pdu import BHS_LENGTH, LoginRequest
 
 _DEADLINE = 2.0
 """Seconds, for each wait."""
-_STRANGERS = 16
-"""Connections of other processes to our listening port that we are ready to turn away."""
+_MOST_FOREIGN = 16
+"""Connections of other processes to the listening port that are closed before giving up."""
 _CMD_SN = slice(24, 28)
 
 _PROBE = LoginRequest(
@@ -65,7 +65,7 @@ def _probe(bound: Bound) -> None:
         bound.send(_PROBE.encode())
     except KernelError as error:
         if error.code == errno.EPERM:
-            # Linux says so of a second login at once, which the stop has ended; or of this.
+            # Linux refuses so a second login in progress, which the stop has ended; or this.
             raise StoppedForGood(error.step, error.code) from error
         raise
 
@@ -83,12 +83,14 @@ def _loopback_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def _accept(listener: socket.socket, own: tuple[str, int]) -> socket.socket:
     """Accept the connection that comes from ``own``: any local process may have come first."""
-    for _ in range(_STRANGERS):
+    for _ in range(_MOST_FOREIGN):
         far, peer = listener.accept()
         if peer == own:
             return far
         far.close()
-    raise ConnectionFailed("strangers keep connecting to the loopback port of the CmdSN probe")
+    raise ConnectionFailed(
+        "other processes keep connecting to the loopback port of the CmdSN probe"
+    )
 
 
 def _read(sock: socket.socket, length: int) -> bytes:

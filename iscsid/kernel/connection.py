@@ -1,17 +1,17 @@
 """A connection in the kernel, as a class for each state it can be in.
 
-Three orders in the wrong state bring the machine down or make it lie: a second BIND without a stop
-in between (a NULL pointer in the kernel), START without a bound socket (a session that claims to be
-logged in and has no connection), and BIND beside something unknown. So what may be done is a
-matter of what one holds:
+Three requests in the wrong state crash the kernel or leave it reporting a false state: a second
+BIND without a stop in between (a NULL pointer in the kernel), START without a bound socket (a
+session that claims to be logged in and has no connection), and BIND beside something unknown. So
+each state is a class that has only the methods that are safe in it:
 
     Connections.create  ->  Stopped          Connections.adopt  ->  Unknown
     Stopped.bind  ->  Bound                  Bound.start  ->  Running
     any of these .stop  ->  Stopped          any of these .end  ->  Ended,  which has destroy
 
-No other class has ``bind``, no other has ``start``. The ledger, ``Connections``, knows the one
-handle that counts for each connection; every step spends the handle it is taken on, and leaves
-``Unknown`` behind where the kernel refuses. A spent handle, or one made by hand, raises
+No other class has ``bind``, no other has ``start``. ``Connections`` knows the one current
+handle of each connection; every step spends the handle it is taken on, and leaves ``Unknown``
+behind if the kernel refuses. A spent handle, or one made by hand, raises
 ``RuntimeError`` and sends nothing. GET_STATS exists nowhere.
 
 It talks to the kernel through the request socket it is given, and touches nothing else.
@@ -32,7 +32,7 @@ from iscsid.kernel.netlink import RequestSocket
 
 
 class Connections:
-    """The ledger: for each session of ours, what is known of its one connection."""
+    """For each session of ours, what is known of its one connection."""
 
     def __init__(self, requests: RequestSocket) -> None:
         self._requests = requests
@@ -46,11 +46,11 @@ class Connections:
         return self._replace(Stopped(self, sid))
 
     def adopt(self, sid: int) -> Unknown:
-        """Take over a connection somebody else made, or whose state is in doubt."""
+        """Take over a connection of another daemon, or one in an unknown state."""
         return self._replace(Unknown(self, sid))
 
     def __getitem__(self, sid: int) -> State:
-        """Return the handle that counts; what was never heard of is adopted."""
+        """Return the current handle; a session that has none is adopted."""
         return self._current.get(sid) or self.adopt(sid)
 
     def stop(self, sid: int) -> Stopped:
@@ -68,14 +68,14 @@ class Connections:
         self._current.pop(sid, None)
 
     def _ask(self, handle: _Handle, *requests: Request) -> None:
-        """Ask in the name of ``handle``, which must be the one that counts."""
+        """Send requests for ``handle``, which must be the current one."""
         self._check(handle)
         self._requests.ask_all(requests)
 
     def _step(self, handle: _Handle, new: _NewState, *requests: Request) -> _NewState:
         """Put ``new`` in the place of ``handle`` if the kernel agrees to all of ``requests``."""
         self._check(handle)
-        self.adopt(handle.sid)  # holds, should the kernel refuse or not answer
+        self.adopt(handle.sid)  # stays, should the kernel refuse or not answer
         self._requests.ask_all(requests)
         return self._replace(new)
 
@@ -89,8 +89,8 @@ class Connections:
 
 
 class _Handle:
-    def __init__(self, ledger: Connections, sid: int) -> None:
-        self._ledger = ledger
+    def __init__(self, connections: Connections, sid: int) -> None:
+        self._connections = connections
         self.sid = sid
 
 
@@ -102,33 +102,33 @@ class _Stoppable(_Handle):
         recovery begins with it, whatever happened before.
         """
         request = iscsi_if.stop_connection(self.sid, StopFlag.RECOVER)
-        return self._ledger._step(self, Stopped(self._ledger, self.sid), request)
+        return self._connections._step(self, Stopped(self._connections, self.sid), request)
 
     def end(self) -> Ended:
         """Stop for good: the session can only be destroyed after this."""
         request = iscsi_if.stop_connection(self.sid, StopFlag.TERM)
-        ended = Ended(self._ledger, self.sid)
+        ended = Ended(self._connections, self.sid)
         try:
-            return self._ledger._step(self, ended, request)
+            return self._connections._step(self, ended, request)
         except KernelError as error:
             if error.code != errno.EINVAL:
                 raise
-            return self._ledger._replace(ended)  # a session whose connection was never made
+            return self._connections._replace(ended)  # a session whose connection was never made
 
 
 class _Usable(_Stoppable):
-    """What harms no connection, whatever its state; the kernel refuses it where it is down."""
+    """Requests that are safe in every state; the kernel refuses them if the connection is down."""
 
     def send(self, pdu: bytes, settings: Iterable[KernelParameter] = ()) -> None:
-        """Hand a PDU without data to the kernel, which numbers it and sends it.
+        """Give the kernel a PDU without data, which it numbers and sends.
 
-        The parameters are changed with it, by one message: no death comes between the two.
+        The parameters are changed by the same message: being killed cannot separate the two.
         """
-        self._ledger._ask(self, *_set(self.sid, settings), iscsi_if.send_pdu(self.sid, pdu))
+        self._connections._ask(self, *_set(self.sid, settings), iscsi_if.send_pdu(self.sid, pdu))
 
     def set(self, settings: Iterable[KernelParameter]) -> None:
         """Change parameters of the session."""
-        self._ledger._ask(self, *_set(self.sid, settings))
+        self._connections._ask(self, *_set(self.sid, settings))
 
 
 class Unknown(_Usable):
@@ -144,20 +144,20 @@ class Stopped(_Stoppable):
         The kernel takes its own reference, so ``sock`` may be closed at any time after this.
         """
         requests = [iscsi_if.bind_connection(self.sid, sock.fileno()), *_set(self.sid, settings)]
-        return self._ledger._step(self, Bound(self._ledger, self.sid), *requests)
+        return self._connections._step(self, Bound(self._connections, self.sid), *requests)
 
 
 class Bound(_Usable):
     """It has a socket, and no command has been sent over it."""
 
     def start(self) -> Running:
-        """Let the commands flow."""
+        """Have the kernel send commands over it."""
         request = iscsi_if.start_connection(self.sid)
-        return self._ledger._step(self, Running(self._ledger, self.sid), request)
+        return self._connections._step(self, Running(self._connections, self.sid), request)
 
 
 class Running(_Usable):
-    """Commands flow, unless the connection has broken since."""
+    """Commands are sent over it, unless the connection has broken since."""
 
 
 class Ended(_Handle):
@@ -167,9 +167,9 @@ class Ended(_Handle):
         return self
 
     def destroy(self) -> None:
-        """Remove the connection from the kernel, where it is there at all."""
+        """Remove the connection from the kernel, if there is one."""
         try:
-            self._ledger._ask(self, iscsi_if.destroy_connection(self.sid))
+            self._connections._ask(self, iscsi_if.destroy_connection(self.sid))
         except KernelError as error:
             if error.code != errno.EINVAL:
                 raise

@@ -1,9 +1,9 @@
-"""The hand that speaks to the kernel's iSCSI interface: orders go in, facts come out.
+"""The kernel's iSCSI interface: each method carries out one order and returns facts.
 
-Each method carries out one order as one short sequence and says what came of it; nothing here
-decides what to do next. Every request that could harm goes through ``connection``, whose classes
-allow no wrong order. Touches netlink and /sys, and blocks for no longer than the kernel takes to
-answer: milliseconds, as no order here waits for the network.
+An order is one short sequence of requests; nothing here decides what to do next. Every request that
+could harm goes through ``connection``, whose classes allow no wrong sequence. Touches netlink and
+/sys, and blocks for no longer than the kernel takes to answer: milliseconds, as no request here
+waits for the network.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ from iscsid.kernel.kernel_parameters import (
     session_settings,
     timeout_settings,
 )
-from iscsid.kernel.lost_signals import make_up_for_lost_signals
-from iscsid.kernel.netlink import EventSocket, RequestSocket
-from iscsid.kernel.netlink_ports import open_ports
+from iscsid.kernel.netlink import EventSocket, RequestSocket, open_ports
 from iscsid.kernel.open_iscsi import refuse_open_iscsi
 from iscsid.orders import KernelTimeouts, ResumeSession, StartSession
+from iscsid.process.signals import recover_lost_signals
 from iscsid.protocol.pdu import LogoutRequest
 
 _CMDS_MAX = 128
@@ -59,7 +58,7 @@ _LOGOUT = LogoutRequest(initiator_task_tag=0, cmd_sn=0, exp_stat_sn=0).encode()
 
 
 class Kernel:
-    """The only voice that speaks to the kernel's iSCSI interface, and the ear for its events."""
+    """The one user of the kernel's iSCSI interface in the daemon."""
 
     def __init__(self, requests: RequestSocket, events: EventSocket, sysfs: Sysfs) -> None:
         self._requests = requests
@@ -69,7 +68,7 @@ class Kernel:
 
     @classmethod
     def open(cls) -> Kernel:
-        """Open both sockets; raise ``IscsidError`` that says what to do where that fails."""
+        """Open both sockets; raises ``IscsidError``, which says what to do."""
         refuse_open_iscsi()
         sysfs = Sysfs()
         handle = sysfs.transport_handle()
@@ -86,11 +85,11 @@ class Kernel:
         return cls(requests, events, sysfs)
 
     def close(self) -> None:
-        """Fall silent; sessions go on without us."""
+        """Close both sockets; the sessions go on."""
         self._events.close()
         self._requests.close()
 
-    # --- the ear --------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there are events."""
@@ -107,10 +106,10 @@ class Kernel:
         return facts
 
     def _concerns_us(self, event: iscsi_if.Event) -> bool:
-        """Events of other programs' sessions do not, nor does the echo of our own stop.
+        """Whether the event is about a session of ours, and not the effect of our own stop.
 
-        A healthy connection that is stopped reports that it was closed; so whatever is said of a
-        connection that has no socket is about the one it had.
+        A healthy connection that is stopped reports that it was closed; so the loss of a
+        connection that has no socket is about the socket it had.
         """
         if event.sid not in self._connections:
             return False
@@ -121,7 +120,7 @@ class Kernel:
         """Return every session of the tcp transport, ours or not."""
         return SessionsFound(self._sysfs.sessions(open_ports()))
 
-    # --- the hand -------------------------------------------------------------------------------
+    # --- orders ---------------------------------------------------------------------------------
 
     def adopt(self, sid: int) -> None:
         """Take over a session that was running before us; nothing is sent."""
@@ -139,7 +138,7 @@ class Kernel:
                 create = iscsi_if.create_session(order.description.cmd_sn, _CMDS_MAX, _QUEUE_DEPTH)
                 session = self._requests.ask(create)
             except IscsidError as error:
-                make_up_for_lost_signals()
+                recover_lost_signals()
                 return SessionRefused(order.binding, error.failure())
             try:
                 self._connections.create(session.sid).bind(sock, settings).start()
@@ -205,8 +204,8 @@ class Kernel:
     def unbind_session(self, sid: int) -> Fact | None:
         """Have the kernel flush and remove the session's devices; ``SessionUnbound`` follows."""
         if self._sysfs.target_state(sid) == "UNBOUND":
-            return SessionUnbound(sid)  # the kernel would say nothing
-        self._connections[sid]  # it is ours from here on: its events are wanted
+            return SessionUnbound(sid)  # the kernel would send no event
+        self._connections[sid]  # adopts it, so that its events are read
         try:
             self._requests.ask(iscsi_if.unbind_session(sid))
         except KernelError as error:
@@ -233,7 +232,7 @@ class Kernel:
             return self._refused(sid, error)
         return None
 
-    # --- the parts of it ------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------
 
     def _must_not_open(self, sid: int) -> str:
         """Say why opening a disk would hang, empty where it would not."""
@@ -251,12 +250,12 @@ class Kernel:
             self._requests.ask(iscsi_if.destroy_session(sid))
 
     def _undo(self, sid: int) -> None:
-        """Remove a session nobody has heard of yet, and of whose end nobody shall hear."""
+        """Remove a session that was never reported, without reporting its end."""
         self.destroy_session(sid)
         self._connections.forget(sid)
 
     def _refused(self, sid: int, error: KernelError) -> Fact | None:
-        """Say what a refusal means: the session is gone, on its way out, or stays as it is."""
+        """Return what a refusal means: the session is gone, on its way out, or stays as it is."""
         if error.code == errno.EINVAL and not self._sysfs.has_session(sid):
             self._connections.forget(sid)
             return SessionDestroyed(sid)
@@ -266,7 +265,7 @@ class Kernel:
 
 
 def _check_access(requests: RequestSocket) -> None:
-    """Ask for something that fails in the right way only where every other request would work."""
+    """Send a request that fails with EINVAL only if other requests would be accepted."""
     try:
         requests.ask(iscsi_if.unbind_session(_NO_SESSION))
     except KernelError as error:

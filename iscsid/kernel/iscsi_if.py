@@ -1,13 +1,13 @@
 """The layouts of the kernel's iSCSI messages: requests go in, replies and events come out.
 
-Pure. It lives in this room because it is the kernel's language, not iSCSI's; its numbers are those
-of ``include/scsi/iscsi_if.h``, the same from Linux 5.10 to 7.3, on 64-bit machines. Every message
-is a netlink header (16 bytes), a ``struct iscsi_uevent`` (56 bytes: type, error, transport handle,
-then a union for the way down and one for the way up) and a payload.
+Pure. Its numbers are those of ``include/scsi/iscsi_if.h``, the same from Linux 5.10 to 7.3, on
+64-bit machines. Every message is a netlink header (16 bytes), a ``struct iscsi_uevent`` (56 bytes:
+type, error, transport handle, then a union for the request and one for the reply or event) and a
+payload.
 
-What no request can be built for is never sent. GET_STATS is left out on purpose: the kernel
-multicasts its answer in a loop that does not end while nobody receives it. The builders that can
-bring a machine down in the wrong order (bind, start) are called by ``connection`` alone.
+Requests that have no function here are never sent. GET_STATS is left out on purpose: the kernel
+multicasts its answer in a loop that does not end while no socket receives it. The builders that can
+crash the kernel in the wrong order (bind, start) are called by ``connection`` alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MESSAGE = Struct("=IHHII")
 _UEVENT = Struct("=IiQ24s16s")
 _UEVENT_LENGTH = _MESSAGE.size + _UEVENT.size
 _TAG_OFFSET = 20
-"""Within the union of the way down: four bytes that no request of ours uses, and that the kernel
+"""Within the union of the request: four bytes that no request of ours uses, and that the kernel
 returns untouched. Its replies carry no sequence number, so this is where ours travels."""
 
 _SID = Struct("=I")
@@ -53,7 +53,7 @@ _CID = 0
 
 
 class Command(IntEnum):
-    """The requests of ours, by the kernel's names (ISCSI_UEVENT_...)."""
+    """The requests we send, by the kernel's names (ISCSI_UEVENT_...)."""
 
     CREATE_SESSION = 11
     DESTROY_SESSION = 12
@@ -74,7 +74,7 @@ _ANSWERED_BY_RETCODE = frozenset({Command.BIND_CONN, Command.START_CONN, Command
 
 
 class Notice(IntEnum):
-    """What the kernel says of its own accord (ISCSI_KEVENT_...), and how it refuses."""
+    """The kernel's events (ISCSI_KEVENT_...), and its refusal of a request."""
 
     RECV_PDU = 101
     CONN_ERROR = 102
@@ -101,7 +101,7 @@ _CONNECTION_ERRORS = {
     1007: "an additional header segment of wrong length",
     1008: "a violation of the protocol",
     1009: "a wrong LUN",
-    1010: "a task tag nobody asked with",
+    1010: "an unknown task tag",
     1011: "the connection failed",
     1012: "R2TSN out of order",
     1013: "the session failed",
@@ -148,7 +148,7 @@ class Reply:
     """Of a created session; without meaning otherwise."""
 
 
-# --- the way down -------------------------------------------------------------------------------
+# --- requests -----------------------------------------------------------------------------------
 
 
 def create_session(initial_cmd_sn: int, cmds_max: int, queue_depth: int) -> Request:
@@ -209,11 +209,11 @@ def send_pdu(sid: int, header: bytes, data: bytes = b"") -> Request:
     return Request(Command.SEND_PDU, "send a PDU", union, header + data)
 
 
-# --- the way up ---------------------------------------------------------------------------------
+# --- replies and events -------------------------------------------------------------------------
 
 
 def split(datagram: bytes) -> Iterator[bytes]:
-    """Yield each netlink message of a datagram; whatever is cut short ends it."""
+    """Yield each netlink message of a datagram; one that is cut short ends it."""
     start = 0
     while start + _MESSAGE.size <= len(datagram):
         length: int = _MESSAGE.unpack_from(datagram, start)[0]
@@ -224,7 +224,7 @@ def split(datagram: bytes) -> Iterator[bytes]:
 
 
 def unpack_reply(message: bytes) -> Reply | None:
-    """Return what one message answers, or ``None`` where it is no reply."""
+    """Return the reply in one message, ``None`` if it is no reply."""
     if len(message) < _UEVENT_LENGTH:
         return None
     kind, error, _handle, union, result = _UEVENT.unpack_from(message, _MESSAGE.size)
@@ -240,7 +240,7 @@ def unpack_reply(message: bytes) -> Reply | None:
 
 
 def unpack_event(message: bytes) -> Event | None:
-    """Return what one message of the event group reports, or ``None`` for what we do not heed."""
+    """Return the event in one message, ``None`` if it is of a kind that is not used."""
     if len(message) < _UEVENT_LENGTH:
         return None
     kind, _error, _handle, _union, result = _UEVENT.unpack_from(message, _MESSAGE.size)
@@ -259,7 +259,7 @@ def unpack_event(message: bytes) -> Event | None:
 
 
 def _received_pdu(sid: int, payload: bytes) -> PduReceived | None:
-    """Cut the padding off: the length that holds is the one in the PDU's own header."""
+    """Cut the padding off, by the length in the PDU's own header."""
     header, data = payload[:BASIC_HEADER_LENGTH], payload[BASIC_HEADER_LENGTH:]
     length = int.from_bytes(header[5:8], "big")
     if len(header) < BASIC_HEADER_LENGTH or len(data) < length:

@@ -1,7 +1,7 @@
-"""The one table between iSCSI's words and the kernel's parameters for a session.
+"""The kernel's parameters of a session, made of what was negotiated and configured.
 
-Pure. The kernel takes each parameter as a number and a text, and forgets about a number it cannot
-parse without a word; so every text is made here and nowhere else. Left out on purpose: the CHAP
+Pure. The kernel takes each parameter as a number and a text, and silently ignores a value it cannot
+parse; so every text is made here and nowhere else. Left out on purpose: the CHAP
 credentials (22 to 25), which the kernel never uses and would show in sysfs.
 """
 
@@ -17,10 +17,10 @@ from iscsid.protocol.names import MAX_NAME_LENGTH
 from iscsid.protocol.parameters import AgreedParameters, Digest
 
 MAX_TEXT = 255
-"""Octets of any other text: what the kernel's own readers of it have room for."""
+"""Octets of any other text: what the kernel has room for when it reads them."""
 MAX_SESSION_TAG = 1023
-"""Octets of the interface name, which nobody in the kernel reads: two host names fit, and the page
-in which /sys shows it holds it four times."""
+"""Octets of the interface name, which the kernel never reads itself: two host names fit, and the
+page in which /sys shows it holds it four times."""
 
 
 class Parameter(IntEnum):

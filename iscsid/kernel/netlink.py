@@ -1,8 +1,8 @@
-"""The two sockets to the kernel's iSCSI interface: one to ask, one to hear.
+"""The two sockets to the kernel's iSCSI interface: one for requests, one for events.
 
 They are two so that replies and events never mix. A request is answered before ``send`` returns,
-so asking takes no waiting; the timeout is for a kernel that dropped a reply. Whatever does not
-come from the kernel itself is passed over. Touches netlink and the clock.
+so requests take no waiting; the timeout is for a kernel that dropped a reply. Messages that do not
+come from the kernel itself are ignored. Touches netlink, /proc/net/netlink and the clock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from iscsid.errors import KernelError
 from iscsid.facts import EventsLost
@@ -19,19 +20,21 @@ from iscsid.kernel import iscsi_if
 from iscsid.kernel.iscsi_if import Reply, Request
 
 _KERNEL = 0
-"""The netlink port of the kernel; a process that sends to us has another."""
+"""The netlink port of the kernel; every process has another."""
 _DATAGRAM = 65536
 _SO_RCVBUFFORCE = 33
 _EVENT_BUFFER = 16 << 20
 """The default holds fewer than 200 events; 128 sessions that fail at once need more."""
 _EVENTS_AT_ONCE = 4096
-"""An ear that never stops reading would stop the loop."""
+"""Reading on without end would stop the loop."""
 _ANSWER_TIME = 5.0
-"""Seconds. Answers are there at once; this is for one that was lost."""
+"""Seconds. Replies are there at once; this is for one that was lost."""
+_PORT_TABLE = Path("/proc/net/netlink")
+_PROTOCOL_COLUMN, _PORT_COLUMN = 1, 2
 
 
 class RequestSocket:
-    """Asks the kernel. ``handle`` names the transport and changes when its module is reloaded."""
+    """Sends requests. ``handle`` names the transport, and changes when its module is reloaded."""
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class RequestSocket:
         return cls(_netlink_socket(groups=0), handle)
 
     def ask(self, request: Request) -> Reply:
-        """Send one request and return its reply; raise ``KernelError`` where it is refused."""
+        """Send one request and return its reply; raise ``KernelError`` if it is refused."""
         return self.ask_all([request])[0]
 
     def ask_all(self, requests: Sequence[Request]) -> list[Reply]:
@@ -79,7 +82,7 @@ class RequestSocket:
         return [replies[tag] for tag in tags]
 
     def _collect(self, replies: dict[int, Reply], tags: set[int]) -> None:
-        """Fill ``replies`` until all ``tags`` are there; answers to older requests are dropped."""
+        """Fill ``replies`` until all ``tags`` are there; replies to older requests are dropped."""
         deadline = time.monotonic() + self._answer_time
         while tags - replies.keys():
             if time.monotonic() > deadline:
@@ -94,7 +97,7 @@ class RequestSocket:
 
 
 class EventSocket:
-    """Hears what the kernel says about every session of every program."""
+    """Receives the events of every session of every program."""
 
     def __init__(self, sock: socket.socket, *, kernel_port: int = _KERNEL) -> None:
         self._socket = sock
@@ -111,7 +114,7 @@ class EventSocket:
         return self._socket.fileno()
 
     def read(self) -> Iterator[iscsi_if.Event | EventsLost]:
-        """Yield what has come, up to some thousand events, of everybody's sessions."""
+        """Yield the events that wait, up to some thousand, of all sessions."""
         for _ in range(_EVENTS_AT_ONCE):
             try:
                 messages = list(_receive(self._socket, self._kernel_port))
@@ -126,6 +129,20 @@ class EventSocket:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def open_ports() -> frozenset[int]:
+    """Return the netlink port of every socket to the iSCSI interface on this machine.
+
+    A session in the kernel records the port of the program that made it: if no socket has that
+    port any more, the program is gone. Raises ``OSError``.
+    """
+    rows = (line.split() for line in _PORT_TABLE.read_text().splitlines()[1:])
+    return frozenset(
+        int(row[_PORT_COLUMN])
+        for row in rows
+        if int(row[_PROTOCOL_COLUMN]) == iscsi_if.NETLINK_ISCSI
+    )
 
 
 def _receive(sock: socket.socket, kernel_port: int) -> Iterator[bytes]:

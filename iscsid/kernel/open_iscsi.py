@@ -1,4 +1,4 @@
-"""Is open-iscsi's daemon there? It would take over every session it finds, ours included.
+"""Refuses to start beside open-iscsi's daemon, which takes over every session, ours included.
 
 Touches the namespace of abstract sockets.
 """
@@ -14,7 +14,7 @@ _ADDRESS = b"\0ISCSIADM_ABSTRACT_NAMESPACE"
 
 
 def refuse_open_iscsi() -> None:
-    """Raise ``AlreadyRunning`` where open-iscsi's iscsid, or systemd for it, awaits iscsiadm.
+    """Raise ``AlreadyRunning`` if open-iscsi's iscsid, or systemd for it, listens for iscsiadm.
 
     The address is tried by taking it for a moment: connecting would make systemd start the very
     daemon that must not run.

@@ -1,7 +1,7 @@
-"""Becoming a daemon, such that the shell that started it learns what became of it.
+"""Detaching from the shell, which still gets the daemon's exit status if the start fails.
 
 python-daemon does the detaching; its parents leave at once, so one more process waits in front of
-them, until the daemon says it is ready or that it cannot be, and leaves with the daemon's word.
+them until the daemon reports that it is ready or that it failed, and leaves with that status.
 May touch this process: its streams, descriptors, directory, mask and session. It opens nothing
 of the daemon's own, for whatever is open before the detaching is closed by it.
 """
@@ -47,20 +47,20 @@ def open_standard_streams() -> None:
 
 
 class Background:
-    """The daemon's life in the background, or in the foreground, as a context.
+    """The daemon in the background, or in the foreground, as a context.
 
     Inside it the process is the daemon: the pid file is locked and names it, the directory is /,
     the umask 022, all other descriptors are closed, and the signals of ``signals`` wait until
     ``Signals`` is opened. ``ready`` ends the wait of the shell; an exception that leaves the
-    context before is told to the shell as one line and an exit status. The shell's own process
+    context before is passed to the shell as one line and an exit status. The shell's own process
     never comes out of ``__enter__``.
     """
 
     def __init__(self, pidfile: PidFile, *, foreground: bool = False) -> None:
         self._pidfile = pidfile
         self._foreground = foreground
-        self._word = -1
-        self._life = ExitStack()
+        self._result = -1
+        self._context = ExitStack()
 
     def __enter__(self) -> Background:
         """Become the daemon. Raises what ``PidFile.lock`` raises, before detaching."""
@@ -69,10 +69,10 @@ class Background:
         context = _import_daemon_context()
         self._pidfile.lock()
         if not self._foreground:
-            self._word = _fork_behind_a_waiting_process()
+            self._result = _fork_behind_a_waiting_process()
         try:
             signals.hold()
-            self._life.enter_context(self._make(context))
+            self._context.enter_context(self._make(context))
         except BaseException as error:
             self._report(error)
             raise
@@ -80,13 +80,13 @@ class Background:
 
     def ready(self) -> None:
         """The start has succeeded: let the shell go, and let go of its terminal."""
-        if self._word < 0:
+        if self._result < 0:
             return
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         os.close(null)
-        self._say(ExitStatus.SUCCESS, "")
+        self._send_result(ExitStatus.SUCCESS, "")
 
     def __exit__(
         self,
@@ -94,7 +94,7 @@ class Background:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._life.close()
+        self._context.close()
         if error is not None:
             self._report(error)
 
@@ -103,7 +103,7 @@ class Background:
             umask=UMASK,
             working_directory="/",
             detach_process=not self._foreground,
-            files_preserve=[fd for fd in (self._pidfile.fileno(), self._word) if fd >= 0],
+            files_preserve=[fd for fd in (self._pidfile.fileno(), self._result) if fd >= 0],
             pidfile=self._pidfile,
             # Kept until the daemon is ready, so that even a crash of Python itself is seen.
             stdin=sys.stdin,
@@ -115,54 +115,54 @@ class Background:
         )
 
     def _report(self, error: BaseException) -> None:
-        """Tell the waiting process of ``error``, and end this one with the same status."""
-        if self._word < 0:
+        """Pass ``error`` to the waiting process, and end this one with the same status."""
+        if self._result < 0:
             return
         status, text = _in_one_line(error)
-        self._say(status, text)
+        self._send_result(status, text)
         if status != ExitStatus.BUG:  # of which Python shows the traceback
             raise SystemExit(status) from error
 
-    def _say(self, status: int, text: str) -> None:
-        """Send the daemon's word: a byte, its exit status, and one line of text."""
+    def _send_result(self, status: int, text: str) -> None:
+        """Send the result of the start: a byte, its exit status, and one line of text."""
         line = " ".join(text.split("\n")) + "\n"
-        word, self._word = self._word, -1
+        result, self._result = self._result, -1
         try:
-            os.write(word, bytes([status]) + line.encode("utf-8", "backslashreplace"))
+            os.write(result, bytes([status]) + line.encode("utf-8", "backslashreplace"))
         except OSError:
             pass  # the shell no longer waits
-        os.close(word)
+        os.close(result)
 
 
 def _fork_behind_a_waiting_process() -> int:
-    """Return in a child, with the descriptor on which the parent awaits the daemon's word."""
-    hears, word = os.pipe()
+    """Return in a child, with the descriptor on which the parent awaits the result."""
+    reader, writer = os.pipe()
     if os.fork() == 0:
-        os.close(hears)
-        return word
-    os.close(word)
-    _wait_for_word(hears)
+        os.close(reader)
+        return writer
+    os.close(writer)
+    _wait_for_result(reader)
 
 
-def _wait_for_word(hears: int) -> NoReturn:
-    """Be the shell's process: wait, pass on what the daemon says, and leave.
+def _wait_for_result(reader: int) -> NoReturn:
+    """Be the shell's process: wait, print what the daemon sends, and leave.
 
-    It leaves by ``_exit``: whatever there is to tidy up belongs to the daemon.
+    It leaves by ``_exit``: all that needs cleaning up belongs to the daemon.
     """
-    # Who interrupts this wait ends the wait. The daemon is another session's process by then.
+    # An interrupt ends this wait only: the daemon is in another session by then.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    said = b""
+    received = b""
     # Up to the end of the line, not of the stream, which children of the daemon may hold open.
-    while b"\n" not in said[1:] and (chunk := os.read(hears, 4096)):
-        said += chunk
-    if not said:
-        said = bytes([ExitStatus.FAILURE]) + b"the daemon died before it was ready\n"
-    status, text = said[0], said[1:].decode("utf-8", "replace").rstrip("\n")
+    while b"\n" not in received[1:] and (chunk := os.read(reader, 4096)):
+        received += chunk
+    if not received:
+        received = bytes([ExitStatus.FAILURE]) + b"the daemon died before it was ready\n"
+    status, text = received[0], received[1:].decode("utf-8", "replace").rstrip("\n")
     if text:
         try:
             os.write(2, f"iscsid: {text}\n".encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # the status says it, too
+            pass  # the exit status says it, too
     os._exit(status)
 
 

@@ -1,6 +1,6 @@
-"""The two files of the administrator, read as they are now.
+"""The administrator's two files, read as they are now.
 
-May read /etc/iscsi.conf and /etc/initiatorname.iscsi (or whatever the options name) and look at
+May read /etc/iscsi.conf and /etc/initiatorname.iscsi (or those that the options name) and look at
 their modes; what they mean is the business of ``config``. Writes nothing.
 """
 
@@ -32,7 +32,7 @@ class ConfigurationFiles:
     initiatorname: str
 
     def read(self) -> tuple[ConfigurationRead | ConfigurationRefused]:
-        """Read both files anew, and report either all they say or all that is wrong in them."""
+        """Read both files, and return either what they contain or all that is wrong in them."""
         diagnostics: list[str] = []
         configuration = identity = None
         try:
@@ -49,7 +49,7 @@ class ConfigurationFiles:
 
 
 def read_configuration(filename: str) -> Configuration:
-    """Return what the file says; raises ``ConfigurationErrors``, also for its permissions."""
+    """Return the parsed file; raises ``ConfigurationErrors``, also for its permissions."""
     text, status = _read(filename)
     try:
         configuration = parse_configuration(text, filename)
@@ -65,7 +65,7 @@ def read_configuration(filename: str) -> Configuration:
 
 
 def read_identity(filename: str) -> InitiatorIdentity:
-    """Return who we are; raises ``ConfigurationErrors``, which name the command that helps."""
+    """Return the initiator's name; raises ``ConfigurationErrors``, with the command that helps."""
     if not os.path.exists(filename):
         raise ConfigurationErrors([missing_initiator_name(filename)])
     return parse_initiator_name(_read(filename)[0], filename)
@@ -74,7 +74,7 @@ def read_identity(filename: str) -> InitiatorIdentity:
 def _read(filename: str) -> tuple[bytes, os.stat_result]:
     """Return the octets of a regular file, and the status of that very file."""
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for somebody to write into it.
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)

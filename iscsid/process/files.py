@@ -1,7 +1,7 @@
 """Reading a file whole, and replacing one so that at every moment it is the old or the new one.
 
 Knows nothing of what is in the files. Never follows a symbolic link at the end of a path, so that
-nobody who may write to the directory can make root write elsewhere. Touches files.
+a user who may write to the directory cannot make root write elsewhere. Touches files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_COPIES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Which file it was and in which state: whatever changes a file changes its stamp."""
+    """Identity and state of a file: every change of the file changes its stamp."""
 
     inode: int
     size: int
@@ -44,7 +44,7 @@ class Contents:
 def read(path: str, longest: int) -> Contents:
     """Return the first ``longest`` octets of a regular file; no file is no error.
 
-    Raises ``OSError``, also for what is there and no regular file.
+    Raises ``OSError``, also if it is no regular file.
     """
     try:
         descriptor = os.open(path, _LOOK)
@@ -78,7 +78,7 @@ class Replacement:
     def of(cls, path: str) -> Iterator[Replacement]:
         """Open the directory of ``path``, which is made if it is missing, and take the lock.
 
-        Raises ``OSError``; ``BlockingIOError`` where somebody else is writing.
+        Raises ``OSError``; ``BlockingIOError`` if another process is writing.
         """
         parent, name = os.path.split(os.path.abspath(path))
         os.makedirs(parent, mode=0o755, exist_ok=True)
@@ -122,7 +122,7 @@ class Replacement:
         old = self._status()
         new = f".{self._name}.new"
         with suppress(FileNotFoundError):
-            os.unlink(new, dir_fd=self._directory)  # left by a life that was killed
+            os.unlink(new, dir_fd=self._directory)  # left by a daemon that was killed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600, dir_fd=self._directory)
         try:
@@ -170,7 +170,7 @@ class Replacement:
 
 
 def risk_of(path: str) -> str:
-    """Say who besides root and us may change the file or its directory; empty if nobody."""
+    """Describe how a user other than root and ours may change the file; empty if none can."""
     path = os.path.abspath(path)
     for place in (os.path.dirname(path), path):
         try:
@@ -191,7 +191,7 @@ def _fill(descriptor: int, octets: bytes) -> None:
 
 
 def _wording(error: OSError, path: str) -> OSError:
-    """Name what O_NOFOLLOW found, where the system's words would mislead."""
+    """Reword the error of O_NOFOLLOW, which would mislead."""
     if error.errno == errno.ELOOP:
         return OSError(errno.ELOOP, "it is a symbolic link; name the file itself", path)
     return error

@@ -1,19 +1,28 @@
-"""The log: one line per event, to syslog or to standard error, and never a reason to wait.
+"""The log: one line per event, to syslog or to standard error, and no call ever blocks.
 
-A line that cannot be delivered now is kept, up to a bound, and goes out when the way is free
-again; then a line says how long it was not. Control characters are escaped, so that nobody on
-the network can forge a line. May touch the log's socket or standard error, the wall clock (for
-stamps) and the monotonic one; it decides nothing but which lines the debug level lets through.
+A line that cannot be delivered now is kept, up to a bound, and delivered later; then a line reports
+how many were late or lost. Control characters are escaped, so that no target can forge a line. May
+touch the log's socket or standard error, the wall clock (for stamps) and the monotonic one; it
+decides nothing but which lines the debug level lets through.
+
+The standard library's ``logging`` is not used: its SysLogHandler blocks while syslog's queue is
+full, its StreamHandler while a pipe is, and neither reports that a line was not delivered. Both
+would be replaced whole, its levels and formatters as well, and importing it costs every start a few
+milliseconds.
 """
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from iscsid.orders import Level
-from iscsid.process.log_sinks import LogSink, StandardError, Syslog
 from iscsid.protocol.printable import printable
 
 IDENT = "iscsid"
@@ -24,6 +33,10 @@ BACKLOG = 1000
 RETRY = 1.0
 """Seconds between two attempts to deliver what was kept."""
 SYSLOG = "/dev/log"
+DAEMON_FACILITY = 3 << 3
+PRIORITY = {Level.ERROR: 3, Level.WARNING: 4, Level.INFO: 6, Level.DEBUG: 7}
+"""Numbers of syslog(3)."""
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 @dataclass(slots=True)
@@ -31,7 +44,7 @@ class _Outage:
     """A time in which nothing can be delivered, and the lines that wait for its end."""
 
     since: float
-    """On the wall clock, for the line that tells of it."""
+    """On the wall clock, for the line that reports it."""
     why: str
     next_attempt: float
     """On the monotonic clock."""
@@ -41,7 +54,7 @@ class _Outage:
 
     def keep(self, line: bytes) -> None:
         if len(self.lines) >= BACKLOG:
-            # The newest are dropped: the first lines of a calamity tell what began it.
+            # The newest are dropped: the first lines of an outage show its cause.
             self.lost += 1
             return
         self.lines.append(line)
@@ -58,8 +71,8 @@ class _Outage:
 class DaemonLog:
     """Write lines, each about one event; see ``open``."""
 
-    def __init__(self, way: LogSink, debug: int) -> None:
-        self._way = way
+    def __init__(self, sink: LogSink, debug: int) -> None:
+        self._sink = sink
         self._debug = debug
         self._outage: _Outage | None = None
 
@@ -67,8 +80,8 @@ class DaemonLog:
     def open(cls, foreground: bool, debug: int, address: str = SYSLOG) -> DaemonLog:
         """Open the log: standard error in the foreground, else syslog (facility daemon).
 
-        ``debug`` is the level that ``-d`` counts. Never fails: a log that is not there yet is
-        waited for. Open it after detaching.
+        ``debug`` is the level that ``-d`` counts. Never fails: lines wait for a log that is not
+        there yet. Open it after detaching.
         """
         return cls(StandardError(IDENT, debug > 0) if foreground else Syslog(address, IDENT), debug)
 
@@ -80,11 +93,11 @@ class DaemonLog:
         if level is Level.DEBUG and depth > self._debug:
             return
         text = printable(f"{log_prefix}: {text}" if log_prefix else text, LONGEST_LINE)
-        line = _cut(f"{self._way.head(level)}{text}".encode())
+        line = _cut(f"{self._sink.head(level)}{text}".encode())
         now = time.monotonic()
         if self._outage is not None and now >= self._outage.next_attempt:
             self.flush(now)
-        if self._outage is None and (why := self._way.send(line)) is not None:
+        if self._outage is None and (why := self._sink.send(line)) is not None:
             self._outage = _Outage(time.time(), why, now + RETRY)
         if self._outage is not None:
             self._outage.keep(line)
@@ -99,7 +112,7 @@ class DaemonLog:
         if outage is None:
             return
         while outage.lines:
-            if self._way.send(outage.lines[0]) is not None:
+            if self._sink.send(outage.lines[0]) is not None:
                 outage.next_attempt = now + RETRY
                 return
             outage.lines.popleft()
@@ -107,9 +120,104 @@ class DaemonLog:
         self.write(Level.WARNING, "", str(outage))
 
     def close(self) -> None:
-        """Try once more to deliver what was kept, and let go of the log."""
+        """Try once more to deliver what was kept, and close the log."""
         self.flush(time.monotonic())
-        self._way.close()
+        self._sink.close()
+
+
+class LogSink(Protocol):
+    """Where lines go."""
+
+    def head(self, level: Level) -> str:
+        """Return what stands before a line written now."""
+
+    def send(self, line: bytes) -> str | None:
+        """Deliver one whole line; returns why not, where it could not be delivered."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class Syslog:
+    """The local syslog's datagram socket, in the format of syslog(3)."""
+
+    def __init__(self, address: str, ident: str) -> None:
+        self._address = address
+        self._ident = ident
+        self._socket = socket.socket(
+            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+
+    def head(self, level: Level) -> str:
+        now = time.localtime()
+        # Not strftime, which would name the month in the locale's language.
+        stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {time.strftime('%H:%M:%S', now)}"
+        return f"<{DAEMON_FACILITY | PRIORITY[level]}>{stamp} {self._ident}[{os.getpid()}]: "
+
+    def send(self, line: bytes) -> str | None:
+        try:
+            # Addressed each time, not connected: a syslog that was restarted is found again.
+            self._socket.sendto(line, self._address)
+        except OSError as error:
+            return _describe(error)
+        return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class StandardError:
+    """Standard error, wherever it leads; if it is closed, lines are dropped."""
+
+    def __init__(
+        self, ident: str, stamped: bool, fd: int = 2, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        self._ident = ident
+        self._stamped = stamped
+        self._fd = fd
+        self._to_journald = _leads_to_journald(fd, environment)
+
+    def head(self, level: Level) -> str:
+        if self._to_journald:
+            return f"<{PRIORITY[level]}>"  # see sd-daemon(3); journald adds the rest
+        stamp = ""
+        if self._stamped:
+            now = time.time()
+            stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03} "
+        word = f"{level.value}: " if level in (Level.ERROR, Level.WARNING) else ""
+        return f"{stamp}{self._ident}: {word}"
+
+    def send(self, line: bytes) -> str | None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        ready = poll.poll(0)
+        if not ready:
+            # A pipe that is not writable now would make us wait for its reader. One that is has
+            # room for PIPE_BUF bytes, more than a line has.
+            return "its reader does not read"
+        try:
+            os.write(self._fd, line + b"\n")
+        except BlockingIOError as error:
+            return _describe(error)
+        except OSError:
+            pass  # closed, or its reader has gone: the lines are not wanted
+        return None
+
+    def close(self) -> None:
+        """Do nothing: the descriptor is not ours."""
+
+
+def _describe(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _leads_to_journald(fd: int, environment: Mapping[str, str]) -> bool:
+    """Whether ``fd`` is the stream systemd has set up for us (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _cut(line: bytes) -> bytes:

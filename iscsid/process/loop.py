@@ -1,8 +1,10 @@
 """The one place where the daemon sleeps: descriptors, timers and deadlines in one wait.
 
-Each ear registers a descriptor and a function from readiness to facts; ``wait`` sleeps in one
-selector until one of them is ready or the nearest timer is due, and returns the facts. It may
-touch the selector and the monotonic clock; it decides nothing, and it never calls the owner.
+A reader is a descriptor and a function that returns facts when the descriptor is ready; ``wait``
+sleeps in one selector until one of them is ready or the nearest timer is due, and returns the
+facts. It may touch the selector and the monotonic clock; it decides nothing. (It is written here
+rather than taken from asyncio because workers are forked from it, and because the order of reading
+matters: the kernel's events are lost if they are not read first.)
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ Write = Callable[[Level, str, str], None]
 LONGEST_SLEEP = 3600.0
 """Seconds. epoll counts milliseconds in an int: a timer a month away would overflow it."""
 REST = 1.0
-"""Seconds an ear is left alone after it failed twice running: it would be ready again at once."""
+"""Seconds for which a reader is not called after two failures: it would be ready at once."""
 
 
 @dataclass(slots=True, eq=False)
-class _Ear:
+class _Reader:
     """One registered descriptor; ``rank`` is its place in the order of registration."""
 
     fd: int
@@ -79,45 +81,44 @@ class _Timers:
 
 
 class Loop:
-    """Sleep until something happens, and say what, as facts.
+    """Sleep until something happens, and return it as facts.
 
-    ``log`` takes one line (the journal's ``write``) when an ear fails.
+    ``log`` writes one line (``DaemonLog.write``) when a reader fails.
     """
 
     def __init__(self, log: Write) -> None:
         self._log = log
         self._selector = selectors.DefaultSelector()
-        self._ears: dict[int, _Ear] = {}
+        self._readers: dict[int, _Reader] = {}
         self._ranks = itertools.count()
         self._timers = _Timers()
         self._deadlines: list[tuple[Callable[[], float | None], Callable[[float], object]]] = []
 
     def add(self, fd: int, read: Read, name: str = "") -> None:
-        """Call ``read`` whenever ``fd`` is ready to be read; ``name`` says in the log what it is.
+        """Call ``read`` whenever ``fd`` is ready to be read; ``name`` is its name in the log.
 
         Of several that are ready at once, the one added first is read first: the kernel's event
         socket goes in before everything else, because what overflows there is lost. ``read``
         must not block. Take the descriptor out with ``remove`` before closing it.
         """
-        if fd in self._ears:
+        if fd in self._readers:
             raise ValueError(f"descriptor {fd} is in the loop already")
         self._selector.register(fd, selectors.EVENT_READ)
-        self._ears[fd] = _Ear(fd, read, name or f"descriptor {fd}", next(self._ranks))
+        self._readers[fd] = _Reader(fd, read, name or f"descriptor {fd}", next(self._ranks))
 
     def remove(self, fd: int) -> None:
         """Forget a descriptor; one that is not there is no error."""
-        ear = self._ears.pop(fd, None)
-        if ear is not None and ear.rests_until is None:
+        reader = self._readers.pop(fd, None)
+        if reader is not None and reader.rests_until is None:
             self._selector.unregister(fd)
 
     def add_deadline(
         self, deadline: Callable[[], float | None], expired: Callable[[float], object]
     ) -> None:
-        """Wake up for somebody who keeps his own time.
+        """Call ``expired`` with the time when a moment has come that may change.
 
-        ``deadline`` says when (on the monotonic clock, ``None`` for not at all) and is asked
-        before and after every sleep; ``expired`` is called with the time once that moment has
-        come.
+        ``deadline`` returns it (on the monotonic clock, ``None`` for never) and is called before
+        and after every sleep.
         """
         self._deadlines.append((deadline, expired))
 
@@ -138,8 +139,10 @@ class Loop:
         nearest = self._nearest()
         limit = LONGEST_SLEEP if nearest is None else nearest - time.monotonic()
         ready = self._selector.select(min(max(limit, 0.0), LONGEST_SLEEP))
-        ears = sorted((self._ears[key.fd] for key, _ in ready), key=lambda ear: ear.rank)
-        facts = [fact for ear in ears for fact in self._hear(ear)]
+        readers = sorted(
+            (self._readers[key.fd] for key, _ in ready), key=lambda reader: reader.rank
+        )
+        facts = [fact for reader in readers for fact in self._read(reader)]
         now = time.monotonic()
         for deadline, expired in self._deadlines:
             if (at := deadline()) is not None and at <= now:
@@ -148,37 +151,37 @@ class Loop:
         return facts + self._timers.expire(now)
 
     def close(self) -> None:
-        """Let go of the selector. A forked child does this first: the copy of the selector it
+        """Close the selector. A forked child does this first: the copy of the selector it
         inherits is the parent's own."""
         self._selector.close()
-        self._ears.clear()
+        self._readers.clear()
 
     def _nearest(self) -> float | None:
         moments = [self._timers.nearest(), *(deadline() for deadline, _ in self._deadlines)]
-        moments += [ear.rests_until for ear in self._ears.values()]
+        moments += [reader.rests_until for reader in self._readers.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _hear(self, ear: _Ear) -> list[Fact]:
-        if self._ears.get(ear.fd) is not ear:
-            return []  # an ear heard a moment ago has removed this one
+    def _read(self, reader: _Reader) -> list[Fact]:
+        if self._readers.get(reader.fd) is not reader:
+            return []  # a reader that was called a moment ago has removed this one
         try:
-            facts = list(ear.read())
+            facts = list(reader.read())
         except OSError as error:
-            self._failed(ear, error)
+            self._failed(reader, error)
             return []
-        ear.failures = 0
+        reader.failures = 0
         return facts
 
-    def _failed(self, ear: _Ear, error: OSError) -> None:
-        ear.failures += 1
-        if ear.failures == 1:
-            self._log(Level.ERROR, "", f"reading {ear.name} failed, going on: {error}")
-        elif self._ears.get(ear.fd) is ear:
-            self._selector.unregister(ear.fd)
-            ear.rests_until = time.monotonic() + REST
+    def _failed(self, reader: _Reader, error: OSError) -> None:
+        reader.failures += 1
+        if reader.failures == 1:
+            self._log(Level.ERROR, "", f"reading {reader.name} failed, going on: {error}")
+        elif self._readers.get(reader.fd) is reader:
+            self._selector.unregister(reader.fd)
+            reader.rests_until = time.monotonic() + REST
 
     def _wake_rested(self, now: float) -> None:
-        for ear in self._ears.values():
-            if ear.rests_until is not None and ear.rests_until <= now:
-                ear.rests_until = None
-                self._selector.register(ear.fd, selectors.EVENT_READ)
+        for reader in self._readers.values():
+            if reader.rests_until is not None and reader.rests_until <= now:
+                reader.rests_until = None
+                self._selector.register(reader.fd, selectors.EVENT_READ)

@@ -1,7 +1,7 @@
-"""Tells systemd how the daemon is (sd_notify(3)): a datagram to the socket it named, nothing more.
+"""systemd's notifications (sd_notify(3)): a datagram to the socket it named, nothing more.
 
 May touch that one socket and the monotonic clock. Without systemd every call does nothing, and a
-message that cannot be delivered is not missed: the daemon never waits for its supervisor.
+message that cannot be delivered is dropped: the daemon never waits for its service manager.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLE = "NOTIFY_SOCKET"
 
 
 class Notifier:
-    """What a supervisor wants to know. ``address`` empty: nobody asked."""
+    """Sends the daemon's state to the service manager at ``address``; empty: there is none."""
 
     def __init__(self, address: str = "") -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
@@ -30,7 +30,7 @@ class Notifier:
 
     @classmethod
     def open(cls, environment: MutableMapping[str, str]) -> Notifier:
-        """Take the address out of ``environment``: children must not speak in our name."""
+        """Take the address out of ``environment``: workers must not notify it."""
         return cls(environment.pop(VARIABLE, ""))
 
     def ready(self) -> None:
@@ -38,19 +38,19 @@ class Notifier:
         self._send("READY=1")
 
     def settled(self) -> None:
-        """All that was to be done now is done: so is a reload."""
+        """Everything that was queued is done, so a reload is, too."""
         if self._is_reloading:
             self._is_reloading = False
             self.ready()
 
     def status(self, status: str) -> None:
-        """Tell how the daemon is, in one line, where that is news."""
+        """Send the daemon's state in one line, if it has changed."""
         if status != self._status:
             self._status = status
             self._send(f"STATUS={printable(status)}")
 
     def reloading(self) -> None:
-        """SIGHUP is being obeyed; ``settled`` follows."""
+        """SIGHUP is being carried out; ``settled`` follows."""
         self._is_reloading = True
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
@@ -69,4 +69,4 @@ class Notifier:
         try:
             self._socket.sendto("\n".join(assignments).encode(), self._address)
         except OSError:
-            pass  # the supervisor is gone or busy; it can ask the process table instead
+            pass  # the service manager is gone or busy, and can do without

@@ -1,8 +1,8 @@
-"""The pid file: who the daemon is, and the lock that keeps a second one out.
+"""The pid file: the daemon's process id, and the lock that keeps a second one from starting.
 
 The lock decides, not the file's existence: a file left by a daemon that died is no obstacle
 (lockfile's own ``PIDLockFile`` takes it for one, so only lockfile's protocol is used, which
-python-daemon enters and leaves). May touch the pid file alone; never follows a symbolic link to
+python-daemon calls). May touch the pid file alone; never follows a symbolic link to
 it, and never empties what is no pid file.
 """
 
@@ -23,7 +23,7 @@ MODE = 0o644
 LONGEST = 64
 """Bytes. A file with more in it is no pid file."""
 PATIENCE = 5.0
-"""Seconds for another daemon to write its pid, or for somebody to end a glance at the lock."""
+"""Seconds for another daemon to write its pid, or for another process to test the lock."""
 
 _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NAME_ANOTHER = "name another with --pidfile"
@@ -58,8 +58,8 @@ class PidFile(LockBase):
     def lock(self) -> None:
         """Open and lock the file, and empty it.
 
-        Raises ``AlreadyRunning`` where another daemon holds it, ``PidFileUnusable`` where it
-        cannot be had.
+        Raises ``AlreadyRunning`` if another daemon holds it, ``PidFileUnusable`` if it cannot be
+        used.
         """
         if self._fd >= 0:
             return
@@ -125,7 +125,7 @@ class PidFile(LockBase):
             os.close(fd)
 
     def _take(self, fd: int, until: float) -> bool:
-        """Lock ``fd``; false where the file must be opened afresh."""
+        """Lock ``fd``; false if the file must be opened again."""
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise PidFileUnusable(f"{self.path} is not a regular file", advice=_REMOVE)
@@ -143,7 +143,7 @@ class PidFile(LockBase):
         return self._is_in_place(fd)
 
     def _wait_for_holder(self, fd: int, until: float) -> None:
-        """Give whoever holds the lock a moment to say who he is, or to let go of it."""
+        """Give the holder of the lock a moment to write its pid, or to release the lock."""
         pid = _parse_pid(os.pread(fd, LONGEST, 0))
         if pid is not None and _is_alive(pid):
             raise AlreadyRunning(f"iscsid is already running, pid {pid} (pid file {self.path})")
@@ -161,7 +161,7 @@ class PidFile(LockBase):
             return False
 
     def _remove(self) -> None:
-        # Under the lock, so nobody can put another file of ours in its place meanwhile.
+        # Under the lock, so that no other daemon puts its file there meanwhile.
         try:
             if self._is_in_place(self._fd):
                 os.unlink(self.path)

@@ -24,7 +24,7 @@ class Option(IntEnum):
 
 
 def prctl(option: Option, argument: int) -> None:
-    """Set ``option``; raises ``OSError`` where the kernel does not know or not allow it."""
+    """Set ``option``; raises ``OSError`` if the kernel does not know or not allow it."""
     if _prctl(option, argument, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl {option.name}: {os.strerror(code)}")

@@ -2,8 +2,8 @@
 
 Its memory stays in memory, the out-of-memory killer spares it, and its allocations do not wait
 for writeback, which may be waiting for the very session the daemon must revive. May touch this
-process's own standing with the kernel. A refusal is never fatal: it is told, and the daemon is
-less protected. Workers give it all up again (``workers.sandbox``).
+process's own attributes in the kernel. A refusal is never fatal: it is logged, and the daemon is
+less protected. Workers give all of it up again (``workers.sandbox``).
 """
 
 from __future__ import annotations

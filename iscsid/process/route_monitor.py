@@ -1,7 +1,8 @@
-"""The network as an ear: an address, a route or a link has come.
+"""Changes of the network: an address, a route or a link has come.
 
 A socket on the kernel's routing netlink (rtnetlink(7)); of its messages only the type is read. That
-something came is all that is told: who waited for the network may try again. Touches that socket.
+something came is all that is reported: what waited for the network may be tried again. Touches that
+socket.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class RouteMonitor:
         return self._socket.fileno()
 
     def read(self) -> tuple[NetworkChanged, ...]:
-        """Take all messages that wait; however many arrivals they tell of, that is one fact.
+        """Read all messages that wait; however many arrivals they report, that is one fact.
 
-        Messages that were lost may have told of one, too.
+        Messages that were lost may have reported one, too.
         """
         has_come = False
         while True:
@@ -47,13 +48,13 @@ class RouteMonitor:
             except OSError:  # ENOBUFS: the kernel could not queue them all
                 has_come = True
                 continue
-            has_come = has_come or (sender == 0 and _tells_of_arrival(data))
+            has_come = has_come or (sender == 0 and _reports_arrival(data))
 
     def close(self) -> None:
         self._socket.close()
 
 
-def _tells_of_arrival(data: bytes) -> bool:
+def _reports_arrival(data: bytes) -> bool:
     place = 0
     while place + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, place)

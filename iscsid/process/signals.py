@@ -1,11 +1,13 @@
-"""Signals, heard like everything else: a handler only queues, the loop reads the queue.
+"""Signals as facts: a handler only queues, and the loop reads the queue.
 
-It may touch signal dispositions, the signal mask and one socket pair. What a signal means is the
-owner's business; reaping is the workers' keeper's. From the manual page's chapter on signals.
+It may touch signal dispositions, the signal mask and one socket pair, of this process alone. What a
+signal means is the initiator's business; reaping is the supervisor's. The signals are those of the
+manual page's section SIGNALS.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -18,21 +20,23 @@ FACTS: dict[signal.Signals, Fact] = {
     signal.SIGTERM: TerminateReceived(),
     signal.SIGINT: InterruptReceived(),
 }
-HEARD = (*FACTS, signal.SIGCHLD)
+HANDLED = (*FACTS, signal.SIGCHLD)
 IGNORED = (signal.SIGPIPE,)
-"""A reader that went away shows itself as an error where we write; it must not end the daemon."""
+"""A reader that went away is an error of the write; it must not end the daemon."""
+_UNUSED = signal.SIGURG
+"""A signal that is ignored by default."""
 
 
 def hold() -> None:
-    """Let the signals we hear wait until ``Signals`` is opened.
+    """Block the signals we handle until ``Signals`` is opened.
 
-    Called before the pid file names us: whoever reads it may send a signal at once.
+    Called before the pid file names us: a program that reads it may send a signal at once.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 class Signals:
-    """The ear for signals: opened once, in the main thread, after detaching.
+    """Opened once, in the main thread, after detaching.
 
     Register ``fileno()`` and ``read`` with the loop.
     """
@@ -44,11 +48,11 @@ class Signals:
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in HEARD:
+        for number in HANDLED:
             signal.signal(number, self._queue)
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def fileno(self) -> int:
         return self._reader.fileno()
@@ -70,7 +74,7 @@ class Signals:
         return facts
 
     def close(self) -> None:
-        """Stop hearing: what comes from now on is ignored, for the daemon is leaving anyway."""
+        """Ignore the signals from now on: the daemon is leaving anyway."""
         for number in FACTS:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -89,3 +93,30 @@ class Signals:
                 pass
         except BlockingIOError:
             pass
+
+
+def recover_lost_signals() -> None:
+    """End if a SIGKILL was lost; otherwise have the supervisor look for ended workers.
+
+    If Linux cannot make a session, it flushes all pending signals of the process that asked for it
+    (iscsi_host_remove()), SIGKILL included, which may be the very reason of the failure. The
+    process stays marked as dying and receives no further signals: no SIGCHLD comes, nothing can
+    kill it, and its pid file stays locked. Other signals that were lost must be sent again.
+    """
+    if not _receives_signals():
+        # The exit status is that of SIGKILL, whatever is given here: the kernel has kept it.
+        os._exit(os.EX_OSERR)
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
+def _receives_signals() -> bool:
+    """Whether a signal that is sent to this process reaches it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {_UNUSED})
+    try:
+        os.kill(os.getpid(), _UNUSED)
+        has_come = _UNUSED in signal.sigpending()
+        if has_come:
+            signal.sigtimedwait({_UNUSED}, 0)
+        return has_come
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

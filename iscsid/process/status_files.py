@@ -1,8 +1,8 @@
-"""/run/iscsid/status.json and /run/iscsid/devices, as a hand: written when something has changed.
+"""/run/iscsid/status.json and /run/iscsid/devices: written when something has changed.
 
-Whoever reads them finds a whole file, the old one or the new one. They are not written at every
-fact: not more often than once a second, nor so often that it costs more than a few per cent of the
-daemon's time. Touches its directory, and reads /sys for what the owner need not know: sizes.
+A reader finds a whole file, the old one or the new one. They are not written at every fact: not
+more often than once a second, nor so often that it costs more than a few per cent of the daemon's
+time. Touches its directory, and reads /sys for what the initiator does not know: sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from iscsid.devices.lun_details import parameters, units
+from iscsid.devices.lun_details import luns, parameters
 from iscsid.devices.sysfs import Sysfs
 from iscsid.status.devices_file import format_devices
 from iscsid.status.model import LunStatus, SessionStatus, Status, to_json
@@ -66,7 +66,7 @@ class StatusFiles:
         return reason if is_news else ""
 
     def remove(self) -> None:
-        """Take the files away at the end: nobody shall take them for the present."""
+        """Remove the files at the end: they would be taken for the present state."""
         for name in (STATUS, DEVICES):
             with suppress(OSError):
                 os.unlink(f"{self._directory}/{name}")
@@ -77,15 +77,15 @@ class StatusFiles:
         return replace(status, sessions=[self._with_details(each) for each in status.sessions])
 
     def _with_details(self, session: SessionStatus) -> SessionStatus:
-        """Add what only /sys knows to what the owner said."""
+        """Add what only /sys knows."""
         if session.sid is None:
             return session
         linked = {unit.lun: unit for unit in session.luns}
-        seen = {unit.lun: unit for unit in units(self._sysfs, session.sid)}
-        luns = [_merged(linked.get(lun), seen.get(lun)) for lun in sorted(linked | seen)]
-        # A session that was adopted: its login was somebody else's.
+        seen = {unit.lun: unit for unit in luns(self._sysfs, session.sid)}
+        merged = [_merged(linked.get(lun), seen.get(lun)) for lun in sorted(linked | seen)]
+        # An adopted session: an earlier daemon has negotiated it.
         negotiated = session.negotiated or parameters(self._sysfs, session.sid)
-        return replace(session, luns=luns, negotiated=negotiated)
+        return replace(session, luns=merged, negotiated=negotiated)
 
     def _prepare(self) -> None:
         with suppress(FileExistsError):

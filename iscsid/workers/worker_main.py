@@ -21,7 +21,7 @@ from iscsid.errors import Failure, IscsidError, Retry
 from iscsid.jobs import DiscoveryJob, Job, LoginJob, ScanJob
 from iscsid.orders import Level
 from iscsid.process.prctl import Option, prctl
-from iscsid.process.signals import HEARD
+from iscsid.process.signals import HANDLED
 from iscsid.workers import sandbox
 from iscsid.workers.channel import WorkerEnd
 from iscsid.workers.connect_errors import connection_failed
@@ -120,7 +120,7 @@ def drop_inherited_state(speaker: WorkerEnd) -> None:
     """
     gc.freeze()
     signal.set_wakeup_fd(-1)
-    for number in HEARD:
+    for number in HANDLED:
         signal.signal(number, signal.SIG_DFL)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)

@@ -104,7 +104,7 @@ def test_the_defaults_of_the_page_are_those_of_the_program(option: str, default:
 
 
 def test_the_signals_of_the_page_are_those_the_program_hears() -> None:
-    heard = [signal.Signals(number).name for number in (*signals.HEARD, *signals.IGNORED)]
+    heard = [signal.Signals(number).name for number in (*signals.HANDLED, *signals.IGNORED)]
     assert sorted(terms("SIGNALS")) == sorted(heard)
 
 

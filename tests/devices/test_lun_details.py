@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.devices.lun_details import parameters, units
+from iscsid.devices.lun_details import luns, parameters
 from iscsid.status.model import LunStatus
 from tests.support.sysfs_tree import CONNECTION, SESSION, SysfsTree
 
@@ -26,7 +26,7 @@ def test_disk_is_described_with_its_nodes(tree: SysfsTree) -> None:
     (unit / "scsi_generic/sg3").mkdir(parents=True)
     (unit / "block/sda/size").write_text("131072\n")
     describe(unit, vendor="IET     ", model="VIRTUAL-DISK", rev="0001", type="0", wwid="naa.6000")
-    assert units(tree.sysfs, 1) == [
+    assert luns(tree.sysfs, 1) == [
         LunStatus(
             lun=5,
             links={
@@ -50,7 +50,7 @@ def test_tape_has_all_its_modes(tree: SysfsTree) -> None:
     for name in ("st0", "st0l", "st0m", "st0a", "nst0", "nst0l", "nst0m", "nst0a"):
         (unit / "scsi_tape" / name).mkdir(parents=True)
     describe(unit, type="1")
-    (found,) = units(tree.sysfs, 1)
+    (found,) = luns(tree.sysfs, 1)
     assert set(found.links) == {"mt", "mtl", "mtm", "mta", "mtn", "mtln", "mtmn", "mtan"}
     assert found.links["mtan"] == "/dev/nst0a"
     assert (found.kind, found.size) == ("Sequential-Access", None)
@@ -58,15 +58,15 @@ def test_tape_has_all_its_modes(tree: SysfsTree) -> None:
 
 def test_unit_that_tells_nothing_is_still_there(tree: SysfsTree) -> None:
     unit = tree.add_unit(tree.add_session(1, 6), 6, 255)
-    assert units(tree.sysfs, 1) == [LunStatus(lun=255)]
+    assert luns(tree.sysfs, 1) == [LunStatus(lun=255)]
     describe(unit, type="30", vendor="evil\x1b[2J\u202e", model="x" * 5000)
-    (found,) = units(tree.sysfs, 1)
+    (found,) = luns(tree.sysfs, 1)
     assert found.kind == "type 30"
     assert found.vendor.isprintable() and len(found.model) < 200
 
 
 def test_session_that_is_gone_has_nothing(tree: SysfsTree) -> None:
-    assert units(tree.sysfs, 9) == [] and parameters(tree.sysfs, 9) == {}
+    assert luns(tree.sysfs, 9) == [] and parameters(tree.sysfs, 9) == {}
 
 
 def test_parameters_are_in_the_standards_words(tree: SysfsTree) -> None:

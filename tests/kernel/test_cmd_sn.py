@@ -103,10 +103,10 @@ def test_stranger_who_connects_first_is_turned_away() -> None:
             assert stranger.recv(1) == b""
 
 
-def test_crowd_of_strangers_is_a_failure_and_not_an_endless_loop() -> None:
+def test_foreign_connections_without_end_are_a_failure_and_not_an_endless_loop() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         crowd = [socket.create_connection(listener.getsockname()) for _ in range(20)]
-        with pytest.raises(ConnectionFailed, match="strangers"):
+        with pytest.raises(ConnectionFailed, match="other processes"):
             cmd_sn._accept(listener, ("127.0.0.1", 1))
         for stranger in crowd:
             stranger.close()

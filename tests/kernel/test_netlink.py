@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from struct import pack_into
 
 import pytest
@@ -168,3 +170,30 @@ def test_flood_of_events_does_not_keep_the_loop_waiting(
     for sid in range(1, 6):
         kernel.report(105, sid, 7)
     assert [len(list(events.read())) for _ in range(3)] == [3, 2, 0]
+
+
+# --- which programs have a socket -----------------------------------------------------------------
+
+# From Linux 6.1: the column names, the kernel's own socket, the two of iscsid, one of udev.
+LISTED = """\
+sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
+000000002a5ef0a4 8   0          00000000 0        0        0     2        0        16390
+00000000c1b7dd05 8   1201       00000001 0        0        0     2        0        17110
+0000000059a7cb41 8   3301294816 00000000 0        0        0     2        0        17111
+000000005fdc3a97 15  415        00000002 0        0        0     2        0        11207
+"""
+
+
+def test_ports_of_other_protocols_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "netlink"
+    table.write_text(LISTED)
+    monkeypatch.setattr(netlink, "_PORT_TABLE", table)
+    assert netlink.open_ports() == {0, 1201, 3301294816}
+
+
+def test_the_table_of_this_machine_can_be_read() -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as other:
+        other.bind((0, 0))
+        assert other.getsockname()[0] not in netlink.open_ports()

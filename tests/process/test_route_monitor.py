@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from iscsid.facts import NetworkChanged
-from iscsid.process.route_monitor import RouteMonitor, _tells_of_arrival
+from iscsid.process.route_monitor import RouteMonitor, _reports_arrival
 
 CLONE_NEWNET = 0x40000000
 
@@ -72,13 +72,13 @@ def test_an_address_that_goes_is_no_fact() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 15, b"\xff" * 40, b"\0" * 64])
 def test_a_message_that_makes_no_sense_is_no_arrival_and_no_loop(data: bytes) -> None:
-    assert not _tells_of_arrival(data)
+    assert not _reports_arrival(data)
 
 
 def test_an_arrival_behind_another_message_is_seen() -> None:
     gone = struct.pack("=IHHII", 16, 21, 0, 0, 0)
     come = struct.pack("=IHHII", 16, 20, 0, 0, 0)
-    assert _tells_of_arrival(gone + come) and not _tells_of_arrival(gone + gone)
+    assert _reports_arrival(gone + come) and not _reports_arrival(gone + gone)
 
 
 def test_the_socket_is_closed_on_exec_and_closes() -> None:

@@ -17,16 +17,17 @@ from iscsid.facts import Fact, HangupReceived, InterruptReceived, TerminateRecei
 from iscsid.jobs import JobId
 from iscsid.process import signals as module
 from iscsid.process.signals import Signals
+from tests.support.kill_at_step import run_in_child
 from tests.support.programs import run
 
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
-    before = {number: signal.getsignal(number) for number in (*module.HEARD, *module.IGNORED)}
+    before = {number: signal.getsignal(number) for number in (*module.HANDLED, *module.IGNORED)}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    ear = Signals()
-    yield ear
-    ear.close()
+    signals = Signals()
+    yield signals
+    signals.close()
     for number, handler in before.items():
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -183,3 +184,41 @@ def test_dispositions_inherited_from_nohup_or_a_shell_are_overridden() -> None:
         assert len(ear.read()) == 2
         """
     )
+
+
+# --- signals that the kernel has flushed (see vm/test_killed) -------------------------------------
+
+
+def test_a_process_that_was_not_killed_goes_on_and_no_signal_stays_pending() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    for _ in range(3):
+        module.recover_lost_signals()
+    assert signal.SIGURG not in signal.sigpending()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_a_process_that_blocks_all_signals_goes_on() -> None:
+    def recover() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        module.recover_lost_signals()
+
+    assert run_in_child(recover) == 0
+
+
+def test_a_process_that_receives_no_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recover() -> None:
+        monkeypatch.setattr(signal, "sigpending", lambda: set[int]())
+        module.recover_lost_signals()
+
+    status = run_in_child(recover)
+    assert os.WIFEXITED(status) and os.WEXITSTATUS(status) == os.EX_OSERR
+
+
+def test_children_that_ended_meanwhile_are_reaped() -> None:
+    def recover() -> None:
+        received: list[int] = []
+        signal.signal(signal.SIGCHLD, lambda number, _frame: received.append(number))
+        module.recover_lost_signals()
+        assert received == [signal.SIGCHLD]
+
+    assert run_in_child(recover) == 0

@@ -1,6 +1,6 @@
 """Nobody outlives a SIGKILL, whenever it comes.
 
-Linux forgets one that comes while it makes a session (``iscsid.kernel.lost_signals``): a few of the
+Linux forgets one that comes while it makes a session (``iscsid.process.signals``): a few of the
 dozens of kills here come just then.
 """
 
