@@ -324,12 +324,14 @@ class KernelSession:
     target_name: str
     session_tag: str
     """The interface name, where our own sessions carry their binding."""
+    initiator_name: str = ""
+    """The name that it logged in with; empty if it is not known."""
     state: str
     """LOGGED_IN, FAILED or FREE."""
     target_state: str
     """UNBOUND, ALLOCATED, SCANNED, UNBINDING; empty on kernels that do not tell."""
     connection_state: str | None
-    """up, down, failed or bound; ``None``: there is no connection."""
+    """up, down, failed or bound; empty if it cannot be read; ``None``: there is no connection."""
     persistent_portal: Portal | None = None
     portal_group_tag: int | None = None
     maker_is_gone: bool = False
@@ -341,6 +343,8 @@ class SessionsFound:
     """What sysfs shows: every session of the tcp transport, ours or not."""
 
     sessions: tuple[KernelSession, ...]
+    unread: tuple[int, ...] = ()
+    """Sids of sessions that exist but could not be read: nothing is known of them."""
 
 
 # --- from udev ----------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def kernel_status(sysfs: Sysfs, now: float) -> Status:
     sessions = []
     for seen in sysfs.sessions():
         session_tag = parse_session_tag(seen.session_tag)
-        is_up = seen.state == "LOGGED_IN" and seen.connection_state == "up"
+        is_up = seen.state == "LOGGED_IN" and seen.connection_state in ("up", "")
         sessions.append(
             SessionStatus(
                 bus=session_tag.binding.bus if session_tag else None,

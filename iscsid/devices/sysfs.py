@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iscsid.errors import IscsidError, Retry
-from iscsid.facts import KernelSession
+from iscsid.facts import KernelSession, SessionsFound
 from iscsid.protocol.names import DEFAULT_PORT, Portal
 from iscsid.protocol.vpd import LunIdentity
 
@@ -110,14 +110,27 @@ class Sysfs:
             ) from error
 
     def sessions(self, open_ports: Collection[int] = ()) -> tuple[KernelSession, ...]:
-        """Return every session of the tcp transport, in the order of their sids.
+        """Return every session of the tcp transport that can be read, in the order of sids."""
+        return self.look(open_ports).sessions
+
+    def look(self, open_ports: Collection[int] = ()) -> SessionsFound:
+        """Return every session of the tcp transport, and which of them cannot be read now.
 
         ``open_ports`` are those of the netlink sockets that are open: a session whose maker's is
         not among them was made by a program that is gone.
         """
-        directories = self._session_directories()
-        found = (self._session(sid, path, open_ports) for sid, path in sorted(directories.items()))
-        return tuple(filter(None, found))
+        found: list[KernelSession] = []
+        unread: list[int] = []
+        for sid, path in sorted(self._session_directories().items()):
+            try:
+                session = self._session(sid, path, open_ports)
+            except OSError:
+                # A session may go while it is read. One that is there still has not ended.
+                if os.path.lexists(path):
+                    unread.append(sid)
+            else:
+                found += [session] if session else []
+        return SessionsFound(tuple(found), tuple(unread))
 
     def has_session(self, sid: int) -> bool:
         return self._session_directory(sid).exists()
@@ -169,13 +182,15 @@ class Sysfs:
         return {int(number): path for number, path in numbered if number.isdecimal()}
 
     def _session(self, sid: int, path: Path, open_ports: Collection[int]) -> KernelSession | None:
-        host_no = self.host_no(sid)
-        if host_no is None:
+        """Return one session, ``None`` if it is of another transport.
+
+        Raises ``OSError`` if what decides on its fate cannot be read.
+        """
+        match = _HOST.search(str(path.resolve(strict=True)))
+        if match is None:
             return None
-        if read_attribute(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
-            return None
-        state = read_attribute(path / "state")
-        if state is None:
+        host_no = int(match[1])
+        if _read(self.root / f"class/scsi_host/host{host_no}/proc_name") != _DRIVER:
             return None
         connection = self.root / f"class/iscsi_connection/connection{sid}:0"
         host = read_attribute(connection / "persistent_address")
@@ -184,11 +199,12 @@ class Sysfs:
         return KernelSession(
             sid=sid,
             host_no=host_no,
-            target_name=read_attribute(path / "targetname") or "",
-            session_tag=read_attribute(path / "ifacename") or "",
-            state=state,
+            target_name=_read(path / "targetname"),
+            session_tag=_read(path / "ifacename"),
+            initiator_name=read_attribute(path / "initiatorname") or "",
+            state=_read(path / "state"),
             target_state=read_attribute(path / "target_state") or "",
-            connection_state=read_attribute(connection / "state"),
+            connection_state=_connection_state(connection),
             persistent_portal=Portal(host, port or DEFAULT_PORT) if host else None,
             portal_group_tag=read_number(path / "tpgt"),
             # The kernel prints the port as a signed number here, and nowhere else.
@@ -218,6 +234,23 @@ def _names(path: Path) -> list[str]:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV):
             return []
         raise
+
+
+def _connection_state(directory: Path) -> str | None:
+    """Return a connection's state: empty if it cannot be read, ``None`` if there is none."""
+    try:
+        os.stat(directory)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+    return read_attribute(directory / "state") or ""
+
+
+def _read(path: Path) -> str:
+    """Return an attribute's text, empty if it is not set. Raises ``OSError``."""
+    text = path.read_text(errors="replace").strip()
+    return "" if text == _UNSET else text
 
 
 def read_attribute(path: Path) -> str | None:

@@ -12,6 +12,8 @@ from iscsid.orders import ListSessions
 LOOK_SOON = 2.0
 """Seconds: an error sent just before we listened may precede the change of its state file."""
 LOOK_AGAIN = 30.0
+LOOKS_AT_START = 5
+"""Attempts to read what could not be read at first, before the daemon goes on without."""
 LOOK = Timer(TimerPurpose.CHECK_KERNEL)
 
 
@@ -22,6 +24,7 @@ class KernelFacts:
         self._inventory = inventory
         self._outbox = inventory.outbox
         self._look_ordered_at = 0
+        self._looks = 1
         self.handlers: Handlers = {
             facts.SessionRefused: self._session_refused,
             facts.CmdSnLearned: self._cmd_sn_learned,
@@ -108,8 +111,15 @@ class KernelFacts:
 
     def _sessions_found(self, fact: facts.SessionsFound) -> None:
         if self._inventory.has_begun:
-            self._inventory.compare(fact.sessions, self._look_ordered_at)
+            self._inventory.sync_with_sysfs(fact, self._look_ordered_at)
             return
+        if fact.unread and self._looks < LOOKS_AT_START:
+            # To log in now might end a session of ours that could not be read.
+            self._looks += 1
+            self._outbox.set_timer(LOOK, LOOK_SOON)
+            return
+        for sid in fact.unread:
+            self._outbox.error("", f"session {sid} cannot be read from sysfs: it is left alone")
         self._inventory.has_begun = True
         self._inventory.adopt(fact.sessions)
         self._outbox.set_timer(LOOK, LOOK_SOON)

@@ -6,17 +6,19 @@ Pure. ``owner`` decides when; here it is worked out which sessions begin, change
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
 from iscsid.bindings.file_format import Entry
 from iscsid.errors import BindingsFull, InvalidName
-from iscsid.facts import KernelSession, SessionStarted
+from iscsid.facts import KernelSession, SessionsFound, SessionStarted
 from iscsid.initiator.adoption import (
-    compare,
+    LeftAlone,
     has_been_scanned,
     state_at_start,
+    sync_with_sysfs,
     why_useless,
 )
 from iscsid.initiator.device_links import DeviceLinks
@@ -27,7 +29,7 @@ from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption,
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.session import Identity, Session
 from iscsid.initiator.session_fsm import Event, State
-from iscsid.initiator.session_tag import SessionTag, parse_session_tag
+from iscsid.initiator.session_tag import SessionTag, is_of_later_version, parse_session_tag
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
 from iscsid.orders import AdoptSession, ApplyTimeouts, DestroySession, SaveBindings
@@ -46,6 +48,7 @@ class Reconciler:
         self.targets = Targets()
         self.bindings = Bindings()
         self.sessions = Sessions()
+        self.left_alone = LeftAlone()
         self.device_links = DeviceLinks()
         self.portal_backoff = PortalBackoff(outbox)
         self.has_begun = False
@@ -93,6 +96,11 @@ class Reconciler:
         return list(paths.values())
 
     def _begin(self, path: PlannedSession) -> None:
+        if sid := self.left_alone.sid_of(path.target_name):
+            self.outbox.failed(
+                path.target_name, f"no login while session {sid}, which is left alone, is there"
+            )
+            return
         session = self._new_session(path)
         if self.sessions.add(session):
             session.attempt_now()
@@ -172,6 +180,9 @@ class Reconciler:
             session_tag = parse_session_tag(seen.session_tag)
             if why := why_useless(seen):
                 self._remove(seen, why)
+            elif is_of_later_version(seen.session_tag):
+                why = f"its tag is of a later version of iscsid ({seen.session_tag})"
+                self._leave_alone(seen, why)
             elif session_tag is None:
                 self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
@@ -188,15 +199,14 @@ class Reconciler:
         name = _normalised(seen.target_name)
         portal = seen.persistent_portal
         if not (name and portal):
-            why = "its portal is unknown" if name else "its target has no valid name"
-            self.outbox.error(seen.target_name, f"session {seen.sid} is left alone: {why}")
+            what = "portal" if name else "target's name"
+            self._leave_alone(seen, f"its {what} cannot be read")
             return []
         if other := self._conflicting(name, session_tag):
-            self.outbox.error(
-                seen.target_name,
-                f"session {seen.sid} is left alone: {session_tag.binding} in its tag conflicts "
-                f"with session {other.sid} ({other.path.target_name}, {other.path.binding}); "
-                "log one of them out with another tool, or restart the machine",
+            self._leave_alone(
+                seen,
+                f"{session_tag.binding} in its tag conflicts with session {other.sid} "
+                f"({other.path.target_name}, {other.path.binding})",
             )
             return []
         number = (name, session_tag.binding, session_tag.path)
@@ -211,6 +221,10 @@ class Reconciler:
         )
         session = self._new_session(path)
         session.isid = session_tag.isid
+        if seen.initiator_name:
+            # The target knows this name and this ISID; with another name it is another session.
+            initiator_name = IscsiName(seen.initiator_name)
+            session.identity = replace(session.identity, initiator_name=initiator_name)
         session.adopt(seen.sid, seen.host_no, state_at_start(seen))
         self.sessions.add(session)
         # What it was started with is what the file said then.
@@ -224,25 +238,34 @@ class Reconciler:
             session.scans.has_finished = True
         return displaced
 
+    def _leave_alone(self, seen: KernelSession, why: str) -> None:
+        self.outbox.error(seen.target_name, f"session {seen.sid} is left alone: {why}")
+        if name := _normalised(seen.target_name):
+            self.left_alone.add(seen.sid, name)
+
     def _conflicting(self, name: IscsiName, session_tag: SessionTag) -> Session | None:
         """Return the session that has the number of this tag already, or is the same path."""
         if session := self.sessions.get(session_tag.binding):
             return session
         return next((s for s in self.sessions.of(name) if s.path.name == session_tag.path), None)
 
-    def compare(self, found: Iterable[KernelSession], ordered_at_turn: int) -> None:
-        """Hold the sessions against sysfs, except those that changed since it was read.
+    def sync_with_sysfs(self, found: SessionsFound, ordered_at_turn: int) -> None:
+        """Compare the sessions with sysfs, except those that changed since it was read.
 
         What should have been removed and is there still is removed now.
         """
-        seen = {session.sid: session for session in found}
+        seen = {session.sid: session for session in found.sessions}
         for session in self.sessions:
-            if session.sid is not None and session.changed_at_turn < ordered_at_turn:
-                compare(session, seen.get(session.sid))
+            if session.sid is None or session.sid in found.unread:
+                continue
+            if session.changed_at_turn < ordered_at_turn:
+                sync_with_sysfs(session, seen.get(session.sid))
                 self._begin_anew_if_gone(session)
         for sid, left in seen.items():
             if self.sessions.with_sid(sid) is None and (why := why_useless(left)):
                 self._remove(left, why)
+        if not self.is_ending:
+            self.reconcile(self.left_alone.remove_missing((*seen, *found.unread)))
 
     def _link(self, session: Session, sid: int) -> None:
         luns = session.settings.luns

@@ -3,7 +3,11 @@
 The kernel keeps one free text for each session, the interface name, for as long as the session
 exists. A session tag holds the binding, the ISID, with Multipath the path, and the DiscoveryAddress
 that reported the target. So a daemon that starts again can adopt its sessions from the kernel
-alone, even if the bindings file is lost. Pure.
+alone, even if the bindings file is lost.
+
+The form has a version. What begins with ``iscsid:`` or ``iscsid-leaving:`` is version 1, which all
+daemons write and read. A later form must begin with ``iscsid`` and any other character than a
+letter or digit; this one then leaves the session alone. Pure.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ _FORM = re.compile(
     r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,299}))?(?:@(\S+))?",
     re.ASCII,
 )
+_ANY_VERSION = re.compile(r"iscsid(?![A-Za-z0-9_])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +64,8 @@ def parse_session_tag(text: str) -> SessionTag | None:
         )
     except (ValueError, InvalidName):
         return None
+
+
+def is_of_later_version(text: str) -> bool:
+    """Whether a daemon that knows another form of session tag has written ``text``."""
+    return _ANY_VERSION.match(text) is not None and parse_session_tag(text) is None

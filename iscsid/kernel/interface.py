@@ -118,7 +118,7 @@ class Kernel:
 
     def list_sessions(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""
-        return SessionsFound(self._sysfs.sessions(open_ports()))
+        return self._sysfs.look(open_ports())
 
     # --- orders ---------------------------------------------------------------------------------
 

@@ -80,9 +80,9 @@ def test_text_that_nobody_set_is_no_text(tree: SysfsTree) -> None:
     assert (found.session_tag, found.target_name, found.persistent_portal) == ("", "", None)
 
 
-@pytest.mark.parametrize("missing", sorted(SESSION.keys() - {"state"}))
+@pytest.mark.parametrize("missing", ["target_state", "tpgt"])
 def test_attribute_that_is_not_there_spoils_nothing_else(missing: str, tree: SysfsTree) -> None:
-    """Not every kernel has target_state, and any file may go while we read."""
+    """Not every kernel has target_state."""
     session = {name: text for name, text in SESSION.items() if name != missing}
     tree.add_session(1, 1, session=session)
     (found,) = tree.sysfs.sessions()
@@ -107,9 +107,32 @@ def test_session_that_vanishes_while_being_read_is_left_out(tree: SysfsTree) -> 
     assert tree.sysfs.target_state(1) == ""
 
 
-def test_session_whose_state_is_gone_is_gone(tree: SysfsTree) -> None:
-    tree.add_session(1, 1, session={"targetname": "iqn.2004-09.org.example:disks"})
-    assert tree.sysfs.sessions() == ()
+@pytest.mark.parametrize("missing", ["state", "targetname", "ifacename"])
+def test_session_that_cannot_be_read_is_not_taken_for_gone(missing: str, tree: SysfsTree) -> None:
+    tree.add_session(1, 1, session={name: SESSION[name] for name in SESSION if name != missing})
+    tree.add_session(2, 2)
+    found = tree.sysfs.look()
+    assert found.unread == (1,) and [session.sid for session in found.sessions] == [2]
+
+
+def test_session_whose_host_cannot_be_read_is_not_taken_for_gone(tree: SysfsTree) -> None:
+    tree.add_session(1, 1)
+    (tree.root / "class/scsi_host/host1").unlink()
+    assert tree.sysfs.look().unread == (1,)
+
+
+def test_connection_whose_state_cannot_be_read_is_not_taken_for_missing(tree: SysfsTree) -> None:
+    connection = {name: text for name, text in CONNECTION.items() if name != "state"}
+    tree.add_session(1, 1, connection=connection)
+    (found,) = tree.sysfs.sessions()
+    assert found.connection_state == ""
+    assert found.persistent_portal == Portal("192.0.2.1", 3260)
+
+
+def test_session_has_the_initiator_name_that_it_logged_in_with(tree: SysfsTree) -> None:
+    tree.add_session(1, 1, session=SESSION | {"initiatorname": "iqn.2004-09.org.example:Me"})
+    (found,) = tree.sysfs.sessions()
+    assert found.initiator_name == "iqn.2004-09.org.example:Me"
 
 
 def test_machine_without_iscsi_has_no_sessions(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_logout_that_a_killed_daemon_began_is_finished() -> None:
     assert kinds(given) == ["SendLogout"]
 
 
-@pytest.mark.parametrize("session_tag", ["default", "", "iscsid:0:0:nonsense"])
+@pytest.mark.parametrize("session_tag", ["default", "", "iscsidious:0:0:80aabbcc0000"])
 def test_sessions_of_other_programs_are_left_alone(session_tag: str) -> None:
     stage = Stage()
     assert stage.begin(configuration(), kernel_session(session_tag=session_tag)) == []

@@ -52,6 +52,8 @@ def kernel_session(
     connection_state: str | None = "up",
     target_state: str = "SCANNED",
     maker_is_gone: bool = False,
+    portal: Portal | None = PORTAL,
+    initiator_name: str = "",
 ) -> KernelSession:
     return KernelSession(
         sid=sid,
@@ -61,8 +63,9 @@ def kernel_session(
         state=state,
         target_state=target_state,
         connection_state=connection_state,
-        persistent_portal=PORTAL,
+        persistent_portal=portal,
         portal_group_tag=1,
+        initiator_name=initiator_name,
         maker_is_gone=maker_is_gone,
     )
 
