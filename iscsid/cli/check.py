@@ -11,14 +11,13 @@ from typing import TextIO
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.file import BindingsFile
+from iscsid.cli.command import write_lines
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.effective import format_json, format_text, report
+from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead
 from iscsid.process.config_files import read_configuration, read_identity
 from iscsid.protocol.names import IscsiName
-
-CLEAN, ERRORS = 0, 1
-"""Exit statuses."""
 
 
 def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
@@ -37,7 +36,7 @@ def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
         write_lines(stdout, lines)
     if errors:
         write_lines(stdout, [f"{errors} {'error' if errors == 1 else 'errors'}"])
-    return ERRORS if errors else CLEAN
+    return ExitStatus.FAILURE if errors else ExitStatus.SUCCESS
 
 
 def _judge_configuration(path: str) -> list[str]:
@@ -69,11 +68,11 @@ def run_show_config(
         configuration = read_configuration(config_path)
     except ConfigurationErrors as error:
         write_lines(stdout, error.lines)
-        return ERRORS
+        return ExitStatus.FAILURE
     sections = report(configuration, target_names)
     written = (format_json if as_json else format_text)(configuration, sections)
     write_lines(stdout, written.splitlines())
-    return CLEAN
+    return ExitStatus.SUCCESS
 
 
 def known_targets(bindings_path: str, stderr: TextIO) -> tuple[IscsiName, ...]:
@@ -85,11 +84,3 @@ def known_targets(bindings_path: str, stderr: TextIO) -> tuple[IscsiName, ...]:
         return ()
     entries = Bindings.parse(bindings.text, bindings_path)
     return tuple(dict.fromkeys(entry.name for entry in entries))
-
-
-def write_lines(stdout: TextIO, lines: Iterable[str]) -> None:
-    """Print whole lines."""
-    # A terminal that is not UTF-8 shall get escapes, not a traceback.
-    encoding = stdout.encoding or "utf-8"
-    for line in lines:
-        stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

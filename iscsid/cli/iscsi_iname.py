@@ -6,18 +6,26 @@ instead and lost leading zeros. Touches the system's randomness and standard out
 
 from __future__ import annotations
 
-import argparse
 import secrets
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from iscsid import __version__
+from iscsid.cli.command import CommandParser, run_command, write_lines
 from iscsid.errors import InvalidName
+from iscsid.exit_status import ExitStatus
 from iscsid.protocol.names import IscsiName, parse_iscsi_name
 
 DEFAULT_PREFIX = "iqn.1987-05.com.cisco:01"
-"""Linux-iSCSI's: what targets were told to admit then is admitted still."""
+"""Linux-iSCSI's: targets that admitted its names by prefix admit these."""
 RANDOM_OCTETS = 6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``iscsi-iname``; return its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("iscsi-iname", partial(_run, given))
 
 
 def make_name(prefix: str, octets: bytes) -> IscsiName:
@@ -29,11 +37,10 @@ def make_name(prefix: str, octets: bytes) -> IscsiName:
     return parse_iscsi_name(f"{prefix}{separator}{octets.hex()}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a name and return the exit status: 0, or 2 for a prefix that makes no name."""
-    parser = argparse.ArgumentParser(
-        prog="iscsi-iname",
-        description="Print a new iSCSI name for /etc/initiatorname.iscsi.",
+def make_parser() -> CommandParser:
+    parser = CommandParser(
+        "iscsi-iname",
+        "Print a new iSCSI name for /etc/initiatorname.iscsi.",
         epilog='Use it so: echo "InitiatorName=$(iscsi-iname)" > /etc/initiatorname.iscsi',
     )
     parser.add_argument(
@@ -43,13 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="what the name begins with, an iqn. of your own for instance (default: %(default)s)",
     )
     parser.add_argument("-v", "--version", action="version", version=f"%(prog)s {__version__}")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = make_parser()
+    prefix = parser.parse(arguments).prefix
     try:
-        name = make_name(options.prefix, secrets.token_bytes(RANDOM_OCTETS))
+        name = make_name(prefix, secrets.token_bytes(RANDOM_OCTETS))
     except InvalidName as error:
-        parser.error(f"argument -p: {error}")
-    sys.stdout.write(f"{name}\n")
-    return 0
+        parser.error(f"--prefix: {error}")
+    write_lines(sys.stdout, [name])
+    return ExitStatus.SUCCESS
 
 
 if __name__ == "__main__":

@@ -1,26 +1,29 @@
 """The command iscsi-ls: what sessions, disks and troubles there are. See iscsi-ls(1).
 
-It asks nobody: it reads what the daemon writes, or where no daemon runs what /sys shows. Needs no
-privilege, and changes nothing.
+It reads what the daemon writes, or if no daemon runs what /sys shows. Needs no privilege, sends
+nothing, and changes nothing.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 from iscsid import __version__
+from iscsid.cli.command import CommandParser, flush, run_command, write_lines
+from iscsid.cli.daemon_status import read_status
 from iscsid.devices.lun_details import luns, parameters
 from iscsid.devices.sysfs import Sysfs
 from iscsid.exit_status import ExitStatus
 from iscsid.initiator.session_tag import parse_session_tag
 from iscsid.process.pidfile import PidFile
-from iscsid.process.status_files import STATUS, directory_for
 from iscsid.protocol.printable import printable
 from iscsid.status.listing import Wanted, format_listing
-from iscsid.status.model import UP, SessionStatus, Status, from_json, to_json
+from iscsid.status.model import UP, SessionStatus, Status, to_json
 
 NOT_RUNNING = "iscsi-ls: iscsid is not running: this is what the kernel shows"
 NOT_READABLE = "iscsi-ls: iscsid runs, but its status is not there: this is what the kernel shows"
@@ -31,7 +34,24 @@ CLEAR = "\x1b[H\x1b[2J"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``iscsi-ls``; return its exit status."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_command("iscsi-ls", partial(_run, given))
+
+
+def make_parser() -> CommandParser:
+    parser = CommandParser("iscsi-ls", "List iSCSI sessions and their disks.")
+    add = parser.add_argument
+    add("-l", "--luns", action="store_true", help="show the logical units of each session")
+    add("-c", "--parameters", action="store_true", help="show what was negotiated")
+    add("--json", action="store_true", help="print all that is known, for programs")
+    add("--watch", action="store_true", help="go on printing until interrupted")
+    add("-P", "--pidfile", default="/var/run/iscsid.pid", help="of the daemon that is meant")
+    add("-v", "--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = make_parser().parse(arguments)
     try:
         _print(options)
         while options.watch:
@@ -39,21 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print(options)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        sys.stderr.close()  # what reads the list has seen enough
     return ExitStatus.SUCCESS
-
-
-def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = ArgumentParser(prog="iscsi-ls", description="list iSCSI sessions and their disks")
-    add = parser.add_argument
-    add("-l", "--luns", action="store_true", help="show the logical units of each session")
-    add("-c", "--parameters", action="store_true", help="show what was negotiated")
-    add("--json", action="store_true", help="print all that is known, for programs")
-    add("--watch", action="store_true", help="go on printing until interrupted")
-    add("-P", "--pidfile", default="/var/run/iscsid.pid", help="of the daemon that is meant")
-    add("-v", "--version", action="version", version=f"iscsi-ls {__version__}")
-    return parser.parse_args(arguments)
 
 
 def _print(options: Namespace) -> None:
@@ -65,19 +71,20 @@ def _print(options: Namespace) -> None:
     if options.watch and is_terminal and not options.json:
         text = CLEAR + text
     if diagnostic:
-        print(diagnostic, file=sys.stderr, flush=True)
-    print(text, end="", flush=True)
+        write_lines(sys.stderr, [diagnostic])
+    write_lines(sys.stdout, text.splitlines())
+    flush(sys.stdout)
 
 
 def look(pidfile: str, sysfs: Sysfs, now: float) -> tuple[Status, str]:
-    """Return what the daemon says, or what the kernel shows and in words why."""
+    """Return what the daemon has written, or what the kernel shows and a line that says why."""
     if not PidFile(pidfile).is_locked():
         return kernel_status(sysfs, now), NOT_RUNNING
-    try:
-        with open(f"{directory_for(pidfile)}/{STATUS}", encoding="utf-8") as file:
-            return from_json(file.read()), ""
-    except (OSError, ValueError):
-        return kernel_status(sysfs, now), NOT_READABLE
+    with suppress(OSError, ValueError):
+        status = read_status(pidfile)
+        if status is not None:
+            return status, ""
+    return kernel_status(sysfs, now), NOT_READABLE
 
 
 def kernel_status(sysfs: Sysfs, now: float) -> Status:

@@ -1,32 +1,24 @@
-"""The command line: every option is a row of one table, and a command line becomes ``Options``.
+"""The command line of ``iscsid``: one argparse parser, and ``Options`` as the result.
 
 Where the letters of the two manual pages clash, Linux-iSCSI's meaning keeps the letter and
-FreeBSD's gets a long name. Pure: arguments in, ``Options`` or ``UsageError`` out; nothing is
-opened, printed or looked up, so --help and --version are answers like any other.
+FreeBSD's gets a long name. It opens nothing and looks nothing up; --help and --version print and
+raise ``SystemExit``, as argparse does.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from argparse import SUPPRESS, ArgumentError, ArgumentParser, ArgumentTypeError
-from collections.abc import Mapping, Sequence
+from argparse import SUPPRESS, ArgumentTypeError
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from iscsid.errors import IscsidError, Retry
+from iscsid import __version__
+from iscsid.cli.command import CommandParser, UsageError
 
 LARGEST = 2**31 - 1
-
-
-class UsageError(IscsidError):
-    """The command line makes no sense."""
-
-    retry = Retry.NEVER
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what, advice="'iscsid --help' lists the options")
+PATHS = ("config", "initiatorname", "bindings", "basedir", "pidfile")
 
 
 class Action(Enum):
@@ -36,8 +28,6 @@ class Action(Enum):
     CHECK = "check"
     SHOW_CONFIG = "show-config"
     WAIT = "wait"
-    VERSION = "version"
-    HELP = "help"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +49,7 @@ class Options:
     max_processes: int = 30
     """Children at once; 0 is no limit."""
     once: bool = False
-    """Handle one connection without a fork, then leave with its outcome."""
+    """Handle one connection without a child, then exit with its outcome."""
     login: bool = False
     """With ``Action.CHECK``: log in and out at every target, too."""
     json: bool = False
@@ -68,9 +58,99 @@ class Options:
     """Seconds for ``Action.WAIT``; 0 is no limit."""
 
 
-def _octal(text: str) -> int:
+def make_parser() -> CommandParser:
+    """Return the parser. An option that is not given leaves no attribute: see ``Options``."""
+    preset = Options()
+    parser = CommandParser(
+        "iscsid",
+        "Make and keep iSCSI sessions with the targets that /etc/iscsi.conf leads to.",
+        usage="iscsid [OPTION]...",
+        argument_default=SUPPRESS,
+    )
+    add, flag = parser.add_argument, "store_true"
+
+    def add_file(letter: str, name: str, metavar: str, help: str) -> None:
+        letters = [letter] if letter else []
+        add(*letters, f"--{name}", type=_path, metavar=metavar, help=help)
+
+    add_file("-b", "bindings", "FILE", f"keep bus and target ids here ({preset.bindings})")
+    add("-d", "--debug", action="count", help="log more; each -d raises the level by one")
+    add_file("-f", "config", "FILE", f"read this configuration ({preset.config})")
+    add_file("-l", "basedir", "DIR", f"make the tree of links here ({preset.basedir})")
+    mode = f"mode of the directories in it ({preset.mode:04o})"
+    add("-m", "--mode", type=_mode, metavar="OCTAL", help=mode)
+    add("-n", "--foreground", action=flag, help="stay in the foreground, log to standard error")
+    add_file("-P", "pidfile", "FILE", f"keep the process id here ({preset.pidfile})")
+    limit = f"for one login ({preset.login_timeout}); 0: no limit"
+    add("-t", "--login-timeout", type=_number, metavar="SECONDS", help=limit)
+    version = f"%(prog)s {__version__}"
+    add("-v", "--version", action="version", version=version, help="print the version and exit")
+    add_file("", "initiatorname", "FILE", f"take our name from it ({preset.initiatorname})")
+    level = f"set the debug level ({preset.debug})"
+    add("--log-level", type=_number, dest="debug", metavar="LEVEL", help=level)
+    most = f"children at once ({preset.max_processes}); 0: no limit"
+    add("--max-processes", type=_number, metavar="NUMBER", help=most)
+
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--once", action=flag, help="handle one connection without a child and exit")
+    only.add_argument(
+        "--check",
+        action="store_const",
+        const=Action.CHECK,
+        dest="action",
+        help="check the configuration and exit",
+    )
+    only.add_argument(
+        "--show-config",
+        action="store_const",
+        const=Action.SHOW_CONFIG,
+        dest="action",
+        help="print the settings in force and exit",
+    )
+    only.add_argument(
+        "--wait",
+        type=_number,
+        nargs="?",
+        const=0,
+        metavar="SECONDS",
+        help="wait until the daemon has tried all targets",
+    )
+    add("--login", action=flag, help="with --check: log in to all targets, and out")
+    add("--json", action=flag, help="with --show-config, --login: as JSON")
+    return parser
+
+
+def parse(arguments: Sequence[str], directory: str = "/") -> Options:
+    """Return what a command line (without the program's name) asks for; raises ``UsageError``.
+
+    ``directory`` is where relative paths start: the daemon's own directory is another one. It is
+    empty if it has been deleted, and then no path may be relative.
+    """
+    values = vars(make_parser().parse(arguments))
+    if "wait" in values:
+        values["action"] = Action.WAIT
+    action = values.get("action", Action.RUN)
+    if values.get("login") and action is not Action.CHECK:
+        raise UsageError("--login goes with --check only")
+    if values.get("json") and not (values.get("login") or action is Action.SHOW_CONFIG):
+        raise UsageError("--json goes with --show-config and with --check --login only")
+    if values.get("once"):
+        # What FreeBSD's -d is: in the foreground, and verbose unless a level was asked for.
+        values = {"debug": 1} | values | {"foreground": True}
+    for name in PATHS:
+        if name in values:
+            values[name] = os.path.join(directory, values[name])
+            if not os.path.isabs(values[name]):
+                raise UsageError(f"--{name}: the current directory has been deleted")
+    return Options(**values)
+
+
+def _mode(text: str) -> int:
     if not re.fullmatch("[0-7]{1,4}", text):
         raise ArgumentTypeError(f"'{text}' is no octal mode such as 0755")
+    if int(text, 8) & 0o7002:
+        # A link that anybody can make would lead root's mount(8) to any device.
+        raise ArgumentTypeError(f"'{text}' lets every user write, or has bits above 0777")
     return int(text, 8)
 
 
@@ -84,135 +164,3 @@ def _path(text: str) -> str:
     if not text or "\0" in text:
         raise ArgumentTypeError("the name is empty")
     return text
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One option. ``name`` is also the field of ``Options`` it sets, or the ``Action``."""
-
-    letter: str
-    name: str
-    value: str
-    """What its value is called; empty where it takes none."""
-    help: str
-    how: Mapping[str, Any]
-    """What argparse is told of it."""
-
-    @property
-    def spelling(self) -> str:
-        """How a manual writes it: ``-b, --bindings=FILE``."""
-        letter = f"-{self.letter}, " if self.letter else ""
-        joint = "=" if self.value and not self.value.startswith("[") else ""
-        return f"{letter}--{self.name}{joint}{self.value}"
-
-
-_COUNT = {"action": "count"}
-_FLAG = {"action": "store_true"}
-_ACTION = {"action": "append_const", "dest": "actions"}
-_PATH = {"type": _path}
-_NUMBER = {"type": _number}
-
-TABLE = (
-    Row("b", "bindings", "FILE", "keep bus and target ids here (/var/iscsi/bindings)", _PATH),
-    Row("d", "debug", "", "log more; each -d raises the level by one", _COUNT),
-    Row("f", "config", "FILE", "read this configuration (/etc/iscsi.conf)", _PATH),
-    Row("l", "basedir", "DIRECTORY", "make the tree of links here (/dev/iscsi)", _PATH),
-    Row("m", "mode", "OCTAL", "mode of the directories in it (0755)", {"type": _octal}),
-    Row("n", "foreground", "", "stay in the foreground, log to standard error", _FLAG),
-    Row("P", "pidfile", "FILE", "keep the process id here (/var/run/iscsid.pid)", _PATH),
-    Row("t", "login-timeout", "SECONDS", "for one login (60); 0: no limit", _NUMBER),
-    Row("v", "version", "", "print the version and exit", _ACTION),
-    Row("h", "help", "", "print this and exit", _ACTION),
-    Row("", "initiatorname", "FILE", "take our name from it (/etc/initiatorname.iscsi)", _PATH),
-    Row("", "log-level", "LEVEL", "set the debug level (0)", {"type": _number, "dest": "debug"}),
-    Row("", "max-processes", "NUMBER", "children at once (30); 0: no limit", _NUMBER),
-    Row("", "once", "", "handle one connection without a fork and exit", _FLAG),
-    Row("", "check", "", "check the configuration and exit", _ACTION),
-    Row("", "login", "", "with --check: log in to all targets, and out", _FLAG),
-    Row("", "show-config", "", "print the settings in force and exit", _ACTION),
-    Row("", "json", "", "with --show-config, --login: as JSON", _FLAG),
-    Row(
-        "",
-        "wait",
-        "[=SECONDS]",
-        "wait until the daemon has tried all targets",
-        {"type": _number, "nargs": "?", "const": 0},
-    ),
-)
-
-HELP = "\n".join(
-    (
-        "Usage: iscsid [OPTION]...",
-        "Make and keep iSCSI sessions with the targets /etc/iscsi.conf leads to.",
-        "",
-        *(f"  {'' if row.letter else '    '}{row.spelling}".ljust(30) + row.help for row in TABLE),
-    )
-)
-"""Fits a screen of 24 lines and 80 columns."""
-
-
-def parse(arguments: Sequence[str], directory: str = "/") -> Options:
-    """Return what a command line (without the program's name) says; raises ``UsageError``.
-
-    ``directory`` is where relative paths start: the daemon's own directory is another one. It is
-    empty where it has been deleted, and then no path may be relative.
-    """
-    try:
-        given, unknown = _parser().parse_known_args(list(arguments))
-    except ArgumentError as error:
-        name = (error.argument_name or "").rpartition("/")[2]
-        raise UsageError(f"{name}: {error.message}") from None
-    if unknown:
-        raise UsageError(f"there is no option or argument '{unknown[0]}'")
-    values = vars(given)
-    values["action"] = _action(values)
-    if values.get("once"):
-        # What FreeBSD's -d is: in the foreground, and verbose unless a level was asked for.
-        values = {"debug": 1} | values | {"foreground": True}
-    for row in TABLE:
-        if row.how is _PATH and row.name in values:
-            values[row.name] = os.path.join(directory, values[row.name])
-            if not os.path.isabs(values[row.name]):
-                raise UsageError(f"--{row.name}: the current directory has been deleted")
-    return Options(**values)
-
-
-def _action(values: dict[str, Any]) -> Action:
-    """Take the action out of ``values``, and refuse what does not go together."""
-    actions = values.pop("actions", [])
-    if "wait" in values:
-        actions.append(Action.WAIT)
-    # The two that only print win over whatever else is there.
-    for action in (Action.HELP, Action.VERSION):
-        if action in actions:
-            return action
-    if len(set(actions)) > 1:
-        raise UsageError(
-            " and ".join(f"--{action.value}" for action in actions) + " exclude each other"
-        )
-    action = actions[0] if actions else Action.RUN
-    if values.get("login") and action is not Action.CHECK:
-        raise UsageError("--login goes with --check only")
-    if values.get("json") and not (values.get("login") or action is Action.SHOW_CONFIG):
-        raise UsageError("--json goes with --show-config and with --check --login only")
-    if values.get("once") and action is not Action.RUN:
-        raise UsageError(f"--once and --{action.value} exclude each other")
-    return action
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="iscsid",
-        usage="",
-        add_help=False,
-        allow_abbrev=False,
-        exit_on_error=False,
-        argument_default=SUPPRESS,
-    )
-    for row in TABLE:
-        how = dict(row.how)
-        if row.how is _ACTION:
-            how["const"] = Action(row.name)
-        letters = [f"-{row.letter}"] if row.letter else []
-        parser.add_argument(*letters, f"--{row.name}", **how)
-    return parser

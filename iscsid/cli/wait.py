@@ -1,7 +1,7 @@
 """``iscsid --wait``: return when the daemon has tried everything once and the links are there.
 
-Boot scripts need no sleeps then. It may read the status file and look at the pid file's lock,
-sleep, and tell a terminal how far it is; it asks nothing of the daemon or the kernel.
+For boot scripts. It reads the pid file and the status file, sleeps, and on a terminal shows what
+is still missing; it sends nothing to the daemon or the kernel.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 import sys
 import time
 
+from iscsid.cli.daemon_status import read_status
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.process.pidfile import PidFile
-from iscsid.process.status_files import STATUS, directory_for
-from iscsid.status.model import Status, from_json
+from iscsid.status.model import Status
 from iscsid.status.readiness import missing, progress
 
 PAUSE = 0.2
@@ -22,13 +22,13 @@ PAUSE = 0.2
 COLUMNS = 80
 """Of a terminal that does not say how many it has."""
 NAMED = 3
-"""How many of those still missing a complaint names."""
+"""How many of the missing the error names."""
 
 
 def wait(pidfile: str, seconds: int) -> ExitStatus:
     """Wait for the daemon with this pid file, at most ``seconds`` (0: for ever).
 
-    Raises ``IscsidError`` where no daemon runs, or time runs out; it names what is missing.
+    Raises ``IscsidError`` if no daemon runs, or if time runs out; it names what is missing.
     """
     until = time.monotonic() + seconds if seconds else None
     shown = ""
@@ -55,10 +55,7 @@ def _read(pidfile: str) -> Status | None:
             retry=Retry.NEVER,
         )
     try:
-        with open(f"{directory_for(pidfile)}/{STATUS}", encoding="utf-8") as file:
-            return from_json(file.read())
-    except FileNotFoundError:
-        return None
+        return read_status(pidfile)
     except (OSError, ValueError) as error:
         raise IscsidError(f"the daemon's status cannot be read: {error}") from None
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import TextIO
 
-from iscsid.cli.check import run_check, write_lines
+from iscsid.cli.check import run_check
+from iscsid.cli.command import write_lines
 from iscsid.cli.options import Options
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus

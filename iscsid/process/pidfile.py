@@ -108,6 +108,19 @@ class PidFile(LockBase):
             os.close(fd)
         return False
 
+    def read_pid(self) -> int | None:
+        """Return the process id in the file, ``None`` if there is none; whoever holds the lock."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | _CAREFULLY)
+        except OSError:
+            return None
+        try:
+            return _parse_pid(os.pread(fd, LONGEST, 0))
+        except OSError:  # a directory
+            return None
+        finally:
+            os.close(fd)
+
     def i_am_locking(self) -> bool:
         """Whether this process is the daemon that the file names."""
         return self._fd >= 0 and self._owner == os.getpid()

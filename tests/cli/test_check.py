@@ -163,16 +163,3 @@ def test_the_program_shows_what_the_bindings_file_knows(files: Files, tmp_path: 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "TargetName iqn.2001-04.com.example:known  [default]\n" in done.stdout
-
-
-@pytest.mark.parametrize("option", ["--show-config", "--check", "--help"])
-def test_a_reader_that_has_gone_costs_the_status_and_no_traceback(
-    files: Files, option: str
-) -> None:
-    files.write(SECRETS)
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "iscsid", option, "-f", str(files.config)]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")

@@ -20,9 +20,9 @@ from iscsid.status.model import DiscoveryStatus, Status, to_json
 from tests.support.programs import on_a_terminal
 
 
-def text(targets: int | None) -> str:
+def text(targets: int | None, pid: int) -> str:
     discovery = DiscoveryStatus(address="192.0.2.1:3260", state="asking", since=0, targets=targets)
-    return to_json(Status(version="4", pid=1, written=0, discoveries=[discovery]))
+    return to_json(Status(version="4", pid=pid, written=0, discoveries=[discovery]))
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def pidfile(tmp_path: Path) -> Iterator[str]:
     held.release()
 
 
-def write(pidfile: str, targets: int | None) -> None:
+def write(pidfile: str, targets: int | None, *, pid: int | None = None) -> None:
     directory = Path(directory_for(pidfile))
     directory.mkdir(exist_ok=True)
-    (directory / "new").write_text(text(targets))
+    (directory / "new").write_text(text(targets, pid or os.getpid()))
     os.replace(directory / "new", directory / STATUS)
 
 
@@ -57,6 +57,14 @@ def test_it_waits_until_the_status_comes_and_the_tree_is_complete(pidfile: str) 
     daemon.start()
     assert wait(pidfile, 0) == 0
     daemon.join()
+
+
+def test_the_status_of_a_killed_daemon_is_not_believed_after_the_next_start(pidfile: str) -> None:
+    write(pidfile, 0, pid=os.getppid())
+    with pytest.raises(IscsidError, match="after 1 s: the daemon's status"):
+        wait(pidfile, 1)
+    write(pidfile, 0)
+    assert wait(pidfile, 1) == 0
 
 
 def test_when_time_runs_out_it_names_what_is_missing(pidfile: str) -> None:
