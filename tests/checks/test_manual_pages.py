@@ -109,7 +109,7 @@ def test_the_defaults_of_page_and_help_are_those_of_the_program(option: str, def
 
 
 def test_the_signals_of_the_page_are_those_of_the_program() -> None:
-    handled = [signal.Signals(number).name for number in (*signals.HEARD, *signals.IGNORED)]
+    handled = [signal.Signals(number).name for number in (*signals.HANDLED, *signals.IGNORED)]
     assert sorted(ISCSID.terms("SIGNALS")) == sorted(handled)
 
 
