@@ -24,9 +24,19 @@ from iscsid.devices.links import LinkTree
 from iscsid.devices.udev import Removals, Udev, announce
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
-from iscsid.facts import BindingsNotRead, ConfigurationRefused, DevicesEnumerated, Fact
+from iscsid.facts import (
+    BindingsNotRead,
+    ConfigurationRefused,
+    DevicesEnumerated,
+    DiscoveryFailed,
+    Fact,
+    LoginFailed,
+    ScanFailed,
+    ScanFinished,
+    SessionRefused,
+    WorkerEnded,
+)
 from iscsid.initiator.initiator import Initiator
-from iscsid.initiator.once import outcome
 from iscsid.kernel.interface import Kernel
 from iscsid.orders import Level, Order
 from iscsid.process.background import Background
@@ -39,6 +49,7 @@ from iscsid.process.protection import protect
 from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
 from iscsid.process.status_files import StatusFiles, directory_for
+from iscsid.status.snapshot import take_snapshot
 from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2
@@ -67,6 +78,18 @@ def run(options: Options) -> int:
             notifier.stopping()
             daemon.end()
     return status
+
+
+def outcome_of_once(fact: Fact) -> ExitStatus | None:
+    """Return the exit status that ``fact`` gives ``--once``; ``None``: the connection goes on."""
+    match fact:
+        case ScanFinished():
+            return ExitStatus.SUCCESS
+        case DiscoveryFailed() | LoginFailed() | ScanFailed() | SessionRefused():
+            return ExitStatus.FAILURE
+        case WorkerEnded(how=how) if how is not None:
+            return ExitStatus.FAILURE
+    return None
 
 
 class Daemon:
@@ -168,7 +191,7 @@ class Daemon:
             fact = self._queue.popleft()
             for order in self._initiator.handle(fact, time.monotonic()):
                 self._queue += self._carry_out(order)
-            if self._once and (status := outcome(fact)) is not None:
+            if self._once and (status := outcome_of_once(fact)) is not None:
                 self._exit_status = status
         self._notifier.settled()
         if self._once and self._exit_status is None:
@@ -252,8 +275,13 @@ class Daemon:
         self._notifier.status(self._initiator.status)
         clock = time.time() - time.monotonic()
         failure = self._status_files.write(
-            lambda: self._initiator.overview(
-                now, clock, version=__version__, pid=os.getpid(), basedir=self._basedir
+            lambda: take_snapshot(
+                self._initiator.reconciler,
+                now=now,
+                clock=clock,
+                version=__version__,
+                pid=os.getpid(),
+                basedir=self._basedir,
             )
         )
         if failure:

@@ -400,7 +400,7 @@ class DevicesEnumerated:
     """Every device that was there at the start has been reported."""
 
 
-Fact = (
+FileFact = (
     ConfigurationRead
     | ConfigurationRefused
     | BindingsRead
@@ -410,12 +410,15 @@ Fact = (
     | LinksFound
     | LinkNotMade
     | LinkNotRemoved
-    | HangupReceived
-    | TerminateReceived
-    | InterruptReceived
-    | NetworkChanged
-    | TimerExpired
-    | TargetDiscovered
+    | DeviceAppeared
+    | DeviceVanished
+    | DevicesEnumerated
+)
+
+SignalFact = HangupReceived | TerminateReceived | InterruptReceived | NetworkChanged | TimerExpired
+
+WorkerFact = (
+    TargetDiscovered
     | DiscoveryCompleted
     | DiscoveryFailed
     | LoginSucceeded
@@ -423,9 +426,10 @@ Fact = (
     | ScanFinished
     | ScanFailed
     | WorkerEnded
-    | SessionStarted
-    | SessionRefused
-    | CmdSnLearned
+)
+
+SessionEvent = (
+    CmdSnLearned
     | CmdSnNotLearned
     | RequestRefused
     | ConnectionLost
@@ -433,12 +437,12 @@ Fact = (
     | PduReceived
     | DiskUsersChecked
     | LunUsersChecked
+    | UnitAttentionReported
     | SessionUnbound
     | SessionDestroyed
-    | EventsLost
-    | SessionsFound
-    | DeviceAppeared
-    | DeviceVanished
-    | DevicesEnumerated
-    | UnitAttentionReported
 )
+"""Facts about one session that the kernel has, by its ``sid``."""
+
+KernelFact = SessionStarted | SessionRefused | EventsLost | SessionsFound | SessionEvent
+
+Fact = FileFact | SignalFact | WorkerFact | KernelFact

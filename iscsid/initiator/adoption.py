@@ -77,7 +77,7 @@ def sync_with_sysfs(session: Session, seen: KernelSession | None) -> None:
     if seen is None:
         session.fire(Event.DESTROYED)
     elif session.state in CONNECTED and is_broken(seen):
-        session.broke("the kernel reports the connection as lost")
+        session.connection_lost("the kernel reports the connection as lost")
     elif session.state is State.UNBINDING and seen.target_state == UNBOUND:
         session.fire(Event.UNBOUND)
 

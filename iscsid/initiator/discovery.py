@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from iscsid.config.settings import DiscoverySettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import DiscoveryCompleted, Timer, TimerPurpose
 from iscsid.initiator.isid import discovery_isid
-from iscsid.initiator.offers import discovery_offer
+from iscsid.initiator.offers import Identity, discovery_offer
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
-from iscsid.initiator.session import Identity
 from iscsid.jobs import DiscoveryJob, JobId
 from iscsid.orders import AskAgain
 from iscsid.protocol.names import DiscoveryRecord, IscsiName
@@ -34,7 +34,13 @@ class Discovery:
     keeps its session until SIGHUP asks for the truth.
     """
 
-    def __init__(self, settings: DiscoverySettings, identity: Identity, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        settings: DiscoverySettings,
+        identity: Identity,
+        outbox: Outbox,
+        when_failed: Callable[[], None],
+    ) -> None:
         self.settings = settings
         self.identity = identity
         self.state = DiscoveryState.WAITING
@@ -53,6 +59,7 @@ class Discovery:
         self._prune = False
         self._again = False
         self._outbox = outbox
+        self._when_failed = when_failed
 
     @property
     def log_prefix(self) -> str:
@@ -115,7 +122,7 @@ class Discovery:
             self._outbox.release(fact.job_id)
         return before.keys() | answer.keys()
 
-    def failed(self, failure: Failure) -> None:
+    def job_failed(self, failure: Failure) -> None:
         """Forget the half of an answer that came, and try again as the retry table says."""
         self.last_failure = failure
         self._outbox.failed(self.log_prefix, str(failure))
@@ -130,9 +137,10 @@ class Discovery:
             self._outbox.error(self.log_prefix, "giving up until SIGHUP")
         else:
             self._set_timer(delay)
+        self._when_failed()
 
-    def ended(self) -> None:
-        """The child is gone after it had said its last word."""
+    def job_ended(self) -> None:
+        """The worker is gone after its last report."""
         if self.state is DiscoveryState.WAITING:
             return
         was_listening = self.state is DiscoveryState.LISTENING

@@ -1,38 +1,55 @@
 """Scans of one session for LUNs: one at a time, and one more if asked for meanwhile.
 
-One that fails is tried again after a pause, like any work of a child. A scan also finds out which
-LUNs the target has no more. Their disks go with the next scan, if nobody uses them; but first their
-links go, since a device name that is free may be another disk's a moment later. Pure.
+One that fails is tried again after a pause, like any job. A scan also finds out which LUNs the
+target has no more. Their disks are removed with the next scan, if they are unused; their links go
+before that, since a device name that is free may be another disk's a moment later. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from iscsid.config.settings import SessionSettings
-from iscsid.errors import Failure
+from iscsid.errors import Failure, Retry
 from iscsid.facts import Timer, TimerPurpose
+from iscsid.initiator.device_links import DeviceLinks
+from iscsid.initiator.outbox import Outbox
+from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.retry import delay_before_retry
-from iscsid.initiator.session_fsm import State
 from iscsid.jobs import JobId, ScanJob
 from iscsid.orders import CheckLunUsers
-
-if TYPE_CHECKING:
-    from iscsid.initiator.session import Session
 
 SCAN_PATIENCE = 120.0
 """Seconds: a scan blocks in the kernel for as long as commands to a bad path take to fail."""
 
 
-class LunScanner:
-    """Asks for a child per scan, and remembers whether the LUNs have been looked for.
+class ScannedSession(Protocol):
+    """What a scan needs of its session."""
 
-    A scan's employer is this object, so that its end is told apart from a login's.
+    @property
+    def plan(self) -> PlannedSession: ...
+
+    @property
+    def log_prefix(self) -> str: ...
+
+    @property
+    def is_up(self) -> bool: ...
+
+    def scan(self, drop: frozenset[int]) -> None:
+        """Ask for a scan with what the session knows of itself now, if it is up."""
+
+
+class LunScanner:
+    """Submits a job per scan, and remembers whether the LUNs have been looked for.
+
+    The job's owner is this object and not the session, whose own jobs are logins.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ScannedSession, outbox: Outbox, device_links: DeviceLinks) -> None:
         self._session = session
+        self._outbox = outbox
+        self._device_links = device_links
         self.job: JobId | None = None
         self._sid = 0
         self._again = False
@@ -40,7 +57,7 @@ class LunScanner:
         self._dropping: frozenset[int] = frozenset()
         """LUNs that the scan under way drops."""
         self.kept: set[int] = set()
-        """LUNs that the target has no more and that stay because they are in use: it was told."""
+        """LUNs that the target has no more and that stay because they are in use; logged once."""
         self.has_finished = False
         """Whether one scan has come to its end, in this life of the daemon or in an earlier one."""
 
@@ -50,28 +67,32 @@ class LunScanner:
 
     @property
     def timer(self) -> Timer:
-        return Timer(TimerPurpose.SCAN, self._session.path.binding)
+        return Timer(TimerPurpose.SCAN, self._session.plan.binding)
 
     def later(self, delay: float) -> None:
         """Scan in ``delay`` seconds, unless something else brings a scan about before."""
-        self._session.outbox.set_timer(self.timer, delay)
+        self._outbox.set_timer(self.timer, delay)
+
+    def note_earlier_scan(self) -> None:
+        """An earlier daemon has looked for the LUNs of this session."""
+        self.has_finished = True
 
     def ask(self, sid: int, host_no: int, settings: SessionSettings, drop: frozenset[int]) -> None:
         """Scan now, or once more after the scan under way; ``drop`` LUNs that nobody uses."""
         if self.job is not None:
             self._again = True
             return
-        outbox = self._session.outbox
+        outbox = self._outbox
         outbox.cancel_timer(self.timer)
         self.job, self._sid = outbox.new_job(), sid
         self._dropping = drop
         for lun in sorted(drop):
-            outbox.order(*self._session.device_links.unit_leaves(sid, lun))
+            outbox.order(*self._device_links.unit_leaves(sid, lun))
         job = ScanJob(
             id=self.job,
             sid=sid,
             host_no=host_no,
-            target_name=self._session.path.target_name,
+            target_name=self._session.plan.target_name,
             luns=settings.luns,
             disk_command_timeout=settings.disk_command_timeout,
             drop=drop,
@@ -86,13 +107,13 @@ class LunScanner:
         gone = set(missing) - self._dropping
         self.kept &= gone
         if gone:
-            self._session.outbox.order(CheckLunUsers(self._sid, tuple(sorted(gone))))
+            self._outbox.order(CheckLunUsers(self._sid, tuple(sorted(gone))))
         self._end()
 
-    def failed(self, failure: Failure) -> None:
+    def job_failed(self, failure: Failure) -> None:
         """Note the end of a scan that found out nothing, and try again later."""
-        outbox = self._session.outbox
-        if self._session.state is not State.UP:
+        outbox = self._outbox
+        if not self._session.is_up:
             # It has lost what it looked through; the session scans anew when it comes back.
             outbox.debug(self.log_prefix, f"scanning for LUNs was in vain: {failure}")
             self._end()
@@ -104,34 +125,34 @@ class LunScanner:
         if self.job is None and delay is not None:
             self.later(delay)
 
+    def job_ended(self) -> None:
+        self.job_failed(Failure(Retry.SOON, "the scan process ended without a result"))
+
     def units_checked(self, uses: Sequence[tuple[int, tuple[str, ...]]]) -> None:
-        """Let go of the LUNs that nobody uses; of the others say why they stay."""
+        """Remove the LUNs that are unused; log why the others stay."""
         if self.job is not None:
             return  # the scan that has begun meanwhile will ask again
         unused = frozenset(lun for lun, words in uses if not words)
         for lun, words in uses:
             if words and lun not in self.kept:
                 self.kept.add(lun)
-                self._session.outbox.error(
+                self._outbox.error(
                     self.log_prefix,
                     f"LUN {lun} is gone at the target, but in use and therefore kept: "
                     f"{', '.join(words)}; end that, then send SIGHUP",
                 )
         for lun in sorted(unused):
-            self._session.outbox.info(
-                self.log_prefix, f"LUN {lun} is gone at the target: removing it"
-            )
+            self._outbox.info(self.log_prefix, f"LUN {lun} is gone at the target: removing it")
         if unused:
             self._session.scan(drop=unused)
 
     def _end(self) -> None:
         """Begin the scan that was asked for meanwhile, if any."""
-        session = self._session
         self.job = None
         self.has_finished = True
         dropped, self._dropping = self._dropping, frozenset()
         for lun in sorted(dropped):
-            session.outbox.order(*session.device_links.unit_left(self._sid, lun))
+            self._outbox.order(*self._device_links.unit_left(self._sid, lun))
         if self._again:
             self._again = False
-            session.scan()
+            self._session.scan(frozenset())

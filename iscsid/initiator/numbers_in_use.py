@@ -33,16 +33,18 @@ def settle_numbers(
     for session in sessions:
         (waiting if session.state in _NOT_IN_KERNEL else in_kernel).append(session)
     for session in in_kernel:
-        path = session.path
-        if bindings.disagrees(path.target_name, path.binding, path.name):
-            report_kept(session.log_prefix, path.binding, outbox)
+        plan = session.plan
+        if bindings.disagrees(plan.target_name, plan.binding, plan.path_name):
+            report_kept(session.log_prefix, plan.binding, outbox)
     displaced: list[Entry] = []
     for session in in_kernel:
-        path = session.path
-        displaced += bindings.hold(path.target_name, path.binding, path.name)
+        plan = session.plan
+        displaced += bindings.hold(plan.target_name, plan.binding, plan.path_name)
     report_displaced(bindings, displaced, outbox)
-    paths = (session.path for session in waiting)
-    return {p.target_name for p in paths if not bindings.adopt(p.target_name, p.binding, p.name)}
+    plans = (session.plan for session in waiting)
+    return {
+        p.target_name for p in plans if not bindings.adopt(p.target_name, p.binding, p.path_name)
+    }
 
 
 def report_kept(log_prefix: str, binding: Binding, outbox: Outbox) -> None:

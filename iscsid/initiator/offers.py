@@ -1,13 +1,18 @@
 """From settings to what is offered to the target and told to the kernel.
 
-Pure. The one place where the administrator's words turn into iSCSI's and the kernel's.
+Pure. The one place in which the administrator's keywords turn into iSCSI's and the kernel's.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from iscsid.config.settings import DigestPolicy, DiscoverySettings, SessionSettings
+from iscsid.jobs import JobId, LoginJob
 from iscsid.orders import KernelTimeouts
-from iscsid.protocol.parameters import Digest, Offer
+from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.parameters import Digest, Isid, LoginPlan, Offer
+from iscsid.protocol.vpd import LunIdentity
 
 DIGESTS: dict[DigestPolicy, tuple[Digest, ...]] = {
     DigestPolicy.ALWAYS: (Digest.CRC32C,),
@@ -19,6 +24,15 @@ DIGESTS: dict[DigestPolicy, tuple[Digest, ...]] = {
 FOR_EVER = -1
 DISCOVERY_SEGMENT = 262144
 """tgtd cuts a long answer into PDUs of the length we declare: a large one saves round trips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are to every target, and how long a login may take (seconds, 0 is no limit)."""
+
+    initiator_name: IscsiName
+    initiator_alias: str = ""
+    login_timeout: float = 60.0
 
 
 def session_offer(settings: SessionSettings) -> Offer:
@@ -60,4 +74,40 @@ def kernel_timeouts(settings: SessionSettings) -> KernelTimeouts:
         target_reset=settings.reset_timeout,
         ping_interval=min(silences) if pings else 0,
         ping_timeout=timeouts.ping if pings else 0,
+    )
+
+
+def login_settings(settings: SessionSettings) -> tuple[object, ...]:
+    """Return what only a new login can change."""
+    return session_offer(settings), settings.authentication, settings.tcp_window_size
+
+
+def login_job(
+    job: JobId,
+    identity: Identity,
+    target_name: IscsiName,
+    portal: Portal,
+    settings: SessionSettings,
+    *,
+    isid: Isid,
+    cmd_sn: int,
+    lun_identities: tuple[LunIdentity, ...],
+) -> LoginJob:
+    """Return the job of logging in to a normal session."""
+    return LoginJob(
+        id=job,
+        portal=portal,
+        login=LoginPlan(
+            initiator_name=identity.initiator_name,
+            initiator_alias=identity.initiator_alias,
+            target_name=target_name,
+            isid=isid,
+            cmd_sn=cmd_sn,
+            authentication=settings.authentication,
+            offer=session_offer(settings),
+        ),
+        timeouts=settings.timeouts,
+        tcp_window_size=settings.tcp_window_size,
+        deadline=identity.login_timeout,
+        identities=lun_identities,
     )

@@ -1,129 +1,102 @@
-"""What the kernel said, and what sysfs shows. Pure."""
+"""What follows from the kernel's events and from what sysfs shows. Pure."""
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from iscsid import facts
-from iscsid.facts import Timer, TimerPurpose
+from iscsid.facts import KernelFact, Timer, TimerPurpose
 from iscsid.initiator.async_pdus import pdu_received
-from iscsid.initiator.reconciler import Handlers, Reconciler
+from iscsid.initiator.reconciler import Reconciler
+from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event
 from iscsid.orders import ListSessions
 
 LOOK_SOON = 2.0
-"""Seconds: an error sent just before we listened may precede the change of its state file."""
+"""Seconds: an event sent just before the daemon could receive it precedes its state file."""
 LOOK_AGAIN = 30.0
 LOOKS_AT_START = 5
 """Attempts to read what could not be read at first, before the daemon goes on without."""
 LOOK = Timer(TimerPurpose.CHECK_KERNEL)
 
 
-class KernelFacts:
-    """Facts from the iSCSI interface of the kernel."""
+class OnKernel:
+    """Handles facts from the kernel's iSCSI interface."""
 
-    def __init__(self, inventory: Reconciler) -> None:
-        self._inventory = inventory
-        self._outbox = inventory.outbox
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._outbox = reconciler.outbox
         self._look_ordered_at = 0
         self._looks = 1
-        self.handlers: Handlers = {
-            facts.SessionRefused: self._session_refused,
-            facts.CmdSnLearned: self._cmd_sn_learned,
-            facts.CmdSnNotLearned: self._request_refused,
-            facts.RequestRefused: self._request_refused,
-            facts.ConnectionLost: self._connection_broke,
-            facts.SessionUnrecoverable: self._session_doomed,
-            facts.PduReceived: self._pdu_received,
-            facts.DiskUsersChecked: self._disks_checked,
-            facts.LunUsersChecked: self._units_checked,
-            facts.UnitAttentionReported: self._unit_attention_reported,
-            facts.SessionUnbound: self._session_unbound,
-            facts.SessionDestroyed: self._session_destroyed,
-            facts.EventsLost: self._events_lost,
-            facts.SessionsFound: self._sessions_found,
-            facts.SessionStarted: inventory.started,
-        }
 
-    def _session_refused(self, fact: facts.SessionRefused) -> None:
-        session = self._inventory.sessions.get(fact.binding)
-        if session is not None:
-            session.refused(fact.failure)
+    def handle(self, fact: KernelFact) -> None:
+        match fact:
+            case facts.SessionStarted():
+                self._reconciler.started(fact)
+            case facts.SessionRefused(binding, failure):
+                refused = self._reconciler.sessions.get(binding)
+                if refused is not None:
+                    refused.refused(failure)
+            case facts.EventsLost():
+                self._outbox.warn("", "kernel events lost; re-reading session states from sysfs")
+                self.look()
+            case facts.SessionsFound():
+                self._sessions_found(fact)
+            case _:
+                # An event about a session that is gone, or of another program, means nothing.
+                session = self._reconciler.sessions.with_sid(fact.sid)
+                if session is not None:
+                    self._session_event(session, fact)
 
-    def _cmd_sn_learned(self, fact: facts.CmdSnLearned) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.cmd_sn_learned(fact)
-
-    def _request_refused(self, fact: facts.CmdSnNotLearned | facts.RequestRefused) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            self._outbox.debug(session.log_prefix, str(fact.failure))
-            session.refused(fact.failure)
-
-    def _connection_broke(self, fact: facts.ConnectionLost) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.broke(fact.reason)
-
-    def _session_doomed(self, fact: facts.SessionUnrecoverable) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.doomed(fact.reason)
-
-    def _pdu_received(self, fact: facts.PduReceived) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            pdu_received(session, fact.header, fact.data)
-
-    def _disks_checked(self, fact: facts.DiskUsersChecked) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.disks_checked(fact.uses)
-
-    def _units_checked(self, fact: facts.LunUsersChecked) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.scans.units_checked(fact.uses)
-
-    def _unit_attention_reported(self, fact: facts.UnitAttentionReported) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            session.unit_attention(fact.lun, fact.change)
-
-    def _session_unbound(self, fact: facts.SessionUnbound) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            self._inventory.fire(session, Event.UNBOUND)
-
-    def _session_destroyed(self, fact: facts.SessionDestroyed) -> None:
-        session = self._inventory.sessions.with_sid(fact.sid)
-        if session is not None:
-            self._inventory.fire(session, Event.DESTROYED)
-            self._inventory.sessions.forget_sid(fact.sid)
-
-    def _events_lost(self, _: facts.EventsLost) -> None:
-        self._outbox.warn("", "events from the kernel were lost: reading the truth from sysfs")
-        self.look()
+    def _session_event(self, session: Session, fact: facts.SessionEvent) -> None:
+        match fact:
+            case facts.CmdSnLearned():
+                session.cmd_sn_learned(fact)
+            case facts.CmdSnNotLearned(_, failure) | facts.RequestRefused(_, failure):
+                self._outbox.debug(session.log_prefix, str(failure))
+                session.refused(failure)
+            case facts.ConnectionLost(_, reason):
+                session.connection_lost(reason)
+            case facts.SessionUnrecoverable(_, reason):
+                session.unrecoverable(reason)
+            case facts.PduReceived(_, header, data):
+                pdu_received(session, self._outbox, header, data)
+            case facts.DiskUsersChecked(_, uses):
+                session.disks_checked(uses)
+            case facts.LunUsersChecked():
+                session.lun_scanner.units_checked(fact.uses)
+            case facts.UnitAttentionReported(_, lun, change):
+                session.unit_attention(lun, change)
+            case facts.SessionUnbound():
+                session.fire(Event.UNBOUND)
+            case facts.SessionDestroyed(sid):
+                session.fire(Event.DESTROYED)
+                self._reconciler.sessions.forget_sid(sid)
+            case _:
+                assert_never(fact)
 
     def look(self) -> None:
+        """Read sysfs, now and from now on every half minute: events may get lost."""
         self._look_ordered_at = self._outbox.turn
         self._outbox.order(ListSessions())
         self._outbox.set_timer(LOOK, LOOK_AGAIN)
 
     def _sessions_found(self, fact: facts.SessionsFound) -> None:
-        if self._inventory.has_begun:
-            self._inventory.sync_with_sysfs(fact, self._look_ordered_at)
+        reconciler = self._reconciler
+        if reconciler.has_begun:
+            reconciler.sync_with_sysfs(fact, self._look_ordered_at)
             return
         if fact.unread and self._looks < LOOKS_AT_START:
-            # To log in now might end a session of ours that could not be read.
+            # To log in now might end a session of iscsid's own that could not be read.
             self._looks += 1
             self._outbox.set_timer(LOOK, LOOK_SOON)
             return
         for sid in fact.unread:
             self._outbox.error("", f"session {sid} cannot be read from sysfs: it is left alone")
-        self._inventory.has_begun = True
-        self._inventory.adopt(fact.sessions)
+        reconciler.has_begun = True
+        reconciler.adopt(fact.sessions)
         self._outbox.set_timer(LOOK, LOOK_SOON)
-        for discovery in self._inventory.targets.discoveries.values():
+        for discovery in reconciler.targets.discoveries.values():
             discovery.ask()
-        self._inventory.reconcile(self._inventory.targets.static)
-        self._inventory.reconcile_orphans()
+        reconciler.reconcile(reconciler.targets.static)
+        reconciler.reconcile_orphans()

@@ -1,96 +1,82 @@
-"""What the children said, and to whom it matters. Pure."""
+"""What follows from the reports of workers: discoveries, logins, scans. Pure."""
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from iscsid import facts
-from iscsid.errors import Failure, Retry
+from iscsid.errors import Failure
+from iscsid.facts import WorkerFact
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.lun_scanner import LunScanner
-from iscsid.initiator.outbox import JobOwner
-from iscsid.initiator.reconciler import Handlers, Reconciler
+from iscsid.initiator.reconciler import Reconciler
 from iscsid.initiator.session import Session
 from iscsid.jobs import JobId
 from iscsid.orders import CloseSocket
 
 
-class WorkerFacts:
-    """Facts from the children, by way of their keeper."""
+class OnWorkers:
+    """Handles facts from the workers. Those of a job that has been withdrawn are ignored."""
 
-    def __init__(self, inventory: Reconciler) -> None:
-        self._inventory = inventory
-        self._outbox = inventory.outbox
-        self.handlers: Handlers = {
-            facts.TargetDiscovered: self._target_discovered,
-            facts.DiscoveryCompleted: self._discovery_completed,
-            facts.DiscoveryFailed: self._job_failed,
-            facts.LoginSucceeded: self._login_succeeded,
-            facts.LoginFailed: self._job_failed,
-            facts.ScanFinished: self._scan_finished,
-            facts.ScanFailed: self._job_failed,
-            facts.WorkerEnded: self._worker_ended,
-        }
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
+        self._outbox = reconciler.outbox
 
-    def _target_discovered(self, fact: facts.TargetDiscovered) -> None:
-        discovery = self._outbox.employer(fact.job_id)
-        if isinstance(discovery, Discovery):
-            discovery.reported(fact.record)
+    def handle(self, fact: WorkerFact) -> None:
+        match fact:
+            case facts.TargetDiscovered(job, record):
+                discovery = self._outbox.job_owner_of(job, Discovery)
+                if discovery is not None:
+                    discovery.reported(record)
+            case facts.DiscoveryCompleted(job):
+                discovery = self._outbox.job_owner_of(job, Discovery)
+                if discovery is not None:
+                    self._discovery_completed(discovery, fact)
+            case facts.LoginSucceeded(job):
+                self._login_succeeded(fact)
+            case facts.ScanFinished(job, missing):
+                scanner = self._outbox.job_owner_of(job, LunScanner)
+                self._outbox.forget_job(job)
+                if scanner is not None:
+                    scanner.finished(missing)
+            case facts.DiscoveryFailed() | facts.LoginFailed() | facts.ScanFailed():
+                self._job_failed(fact.job_id, fact.failure)
+            case facts.WorkerEnded():
+                self._worker_ended(fact)
+            case _:
+                assert_never(fact)
 
-    def _discovery_completed(self, fact: facts.DiscoveryCompleted) -> None:
-        discovery = self._outbox.employer(fact.job_id)
-        if isinstance(discovery, Discovery):
-            affected = discovery.completed(fact)
-            portal = discovery.settings.portal
-            self._inventory.portal_answered(portal)
-            if discovery.has_confirmed:
-                paths = (session.path for session in self._inventory.sessions)
-                # Any address may have reported one more path to a target found elsewhere.
-                affected |= {p.target_name for p in paths if p.name or p.found_at == portal}
-            self._inventory.reconcile(affected)
-            self._inventory.reconcile_orphans()
+    def _discovery_completed(self, discovery: Discovery, fact: facts.DiscoveryCompleted) -> None:
+        affected = discovery.completed(fact)
+        portal = discovery.settings.portal
+        self._reconciler.portal_answered(portal)
+        if discovery.has_confirmed:
+            plans = (session.plan for session in self._reconciler.sessions)
+            # Any address may have reported one more path to a target found elsewhere.
+            affected |= {p.target_name for p in plans if p.path_name or p.found_at == portal}
+        self._reconciler.reconcile(affected)
+        self._reconciler.reconcile_orphans()
 
     def _login_succeeded(self, fact: facts.LoginSucceeded) -> None:
-        session = self._outbox.employer(fact.job_id)
+        session = self._outbox.job_owner_of(fact.job_id, Session)
         self._outbox.forget_job(fact.job_id)
-        if isinstance(session, Session):
+        if session is not None:
             session.login_succeeded(fact)
         else:
             self._outbox.order(CloseSocket(fact.job_id))
 
-    def _scan_finished(self, fact: facts.ScanFinished) -> None:
-        scans = self._outbox.employer(fact.job_id)
-        self._outbox.forget_job(fact.job_id)
-        if isinstance(scans, LunScanner):
-            scans.finished(fact.missing)
-
-    def _job_failed(
-        self, fact: facts.DiscoveryFailed | facts.LoginFailed | facts.ScanFailed
-    ) -> None:
-        self._tell_failure(fact.job_id, fact.failure)
+    def _job_failed(self, job: JobId, failure: Failure) -> None:
+        job_owner = self._outbox.job_owner(job)
+        self._outbox.forget_job(job)
+        if job_owner is not None:
+            job_owner.job_failed(failure)
 
     def _worker_ended(self, fact: facts.WorkerEnded) -> None:
         self._outbox.release(fact.job_id)
         if fact.how is not None:
-            self._tell_failure(fact.job_id, fact.how)
+            self._job_failed(fact.job_id, fact.how)
             return
-        employer = self._outbox.employer(fact.job_id)
+        job_owner = self._outbox.job_owner(fact.job_id)
         self._outbox.forget_job(fact.job_id)
-        if isinstance(employer, Discovery):
-            employer.ended()
-        elif employer is not None:
-            silence = Failure(Retry.SOON, "the child ended without a word")
-            self._fail(employer, silence)
-
-    def _tell_failure(self, job: JobId, failure: Failure) -> None:
-        employer = self._outbox.employer(job)
-        self._outbox.forget_job(job)
-        if employer is not None:
-            self._fail(employer, failure)
-
-    def _fail(self, employer: JobOwner, failure: Failure) -> None:
-        if isinstance(employer, Session):
-            employer.login_failed(failure)
-        elif isinstance(employer, Discovery):
-            employer.failed(failure)
-            self._inventory.reconcile_orphans()
-        elif isinstance(employer, LunScanner):
-            employer.failed(failure)
+        if job_owner is not None:
+            job_owner.job_ended()

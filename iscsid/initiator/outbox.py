@@ -1,13 +1,14 @@
-"""What every part of the owner writes to: orders, log lines, and requests for a child.
+"""What every part of the initiator writes to: orders, log lines, and jobs for workers.
 
-The owner sets the time once per fact; whatever the fact leads to is collected here and taken out
-at the end of the turn. Pure: it only collects.
+The initiator sets the time once per fact; whatever the fact leads to is collected here and taken
+out at the end of the turn. Pure: it only collects.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from iscsid.errors import Failure
 from iscsid.facts import Timer, TimerPurpose
 from iscsid.initiator.job_queue import JobQueue
 from iscsid.initiator.log_dedup import FailureLog
@@ -19,25 +20,36 @@ SUMMARY = Timer(TimerPurpose.SUMMARY)
 
 
 class JobOwner(Protocol):
-    """Whoever asked for a child, and is told what comes of it."""
+    """What submits a job, and learns how it ends."""
 
     @property
     def log_prefix(self) -> str: ...
 
+    def job_failed(self, failure: Failure) -> None:
+        """The job failed, or its worker died before it had a result."""
+
+    def job_ended(self) -> None:
+        """The worker is gone, and neither a result nor a failure has ended the job before."""
+
+
+Owner = TypeVar("Owner", bound=JobOwner)
+
 
 class Outbox:
-    """The orders of the current turn of the ring, and the children's places."""
+    """The orders of the current turn, and the jobs of the workers."""
 
     def __init__(self, max_processes: int) -> None:
         self.now = 0.0
         """Seconds on the monotonic clock, the same throughout a turn."""
         self.turn = 0
         """How many facts have been handled."""
+        self.is_ending = False
+        """Whether SIGINT came: from then on sessions end, and nothing begins."""
         self._orders: list[Order] = []
-        self._slots = JobQueue(max_processes)
+        self._queue = JobQueue(max_processes)
         self._jobs = 0
-        self._employers: dict[JobId, JobOwner] = {}
-        self._repeats = FailureLog()
+        self._job_owners: dict[JobId, JobOwner] = {}
+        self._failures = FailureLog()
 
     def begin(self, now: float) -> None:
         """Start the turn of one fact."""
@@ -45,13 +57,15 @@ class Outbox:
         self.turn += 1
 
     def take(self) -> list[Order]:
-        """End the turn: admit waiting jobs, and hand out all orders."""
-        self._orders += [StartWorker(job) for job in self._slots.admit()]
+        """End the turn: start the jobs that there is room for, and return all orders."""
+        self._orders += [StartWorker(job) for job in self._queue.admit()]
         orders, self._orders = self._orders, []
         return orders
 
     def order(self, *orders: Order) -> None:
         self._orders += orders
+
+    # --- the log --------------------------------------------------------------------------------
 
     def error(self, log_prefix: str, text: str) -> None:
         self._orders.append(Log(Level.ERROR, log_prefix, text))
@@ -67,22 +81,24 @@ class Outbox:
 
     def failed(self, log_prefix: str, text: str) -> None:
         """Log a failure that may come again and again: once, and then a count per minute."""
-        self._orders += self._repeats.failed(Level.WARNING, log_prefix, text, self.now)
+        self._orders += self._failures.failed(Level.WARNING, log_prefix, text, self.now)
         self._arm_summary()
 
     def recovered(self, log_prefix: str) -> None:
-        """``log_prefix`` is well again: its next failure is news."""
-        self._orders += self._repeats.recovered(log_prefix)
+        """End the counting for ``log_prefix``: its next failure is logged at once."""
+        self._orders += self._failures.recovered(log_prefix)
 
     def summarise(self) -> None:
         """Log what was only counted since the last minute."""
-        self._orders += self._repeats.summarise(self.now)
+        self._orders += self._failures.summarise(self.now)
         self._arm_summary()
 
     def _arm_summary(self) -> None:
-        at = self._repeats.deadline()
+        at = self._failures.deadline()
         if at is not None:
             self._orders.append(SetTimer(SUMMARY, at))
+
+    # --- timers ---------------------------------------------------------------------------------
 
     def set_timer(self, timer: Timer, delay: float) -> None:
         """Let ``timer`` expire ``delay`` seconds from now."""
@@ -91,35 +107,40 @@ class Outbox:
     def cancel_timer(self, timer: Timer) -> None:
         self._orders.append(CancelTimer(timer))
 
-    # --- children -------------------------------------------------------------------------------
+    # --- jobs -----------------------------------------------------------------------------------
 
     def new_job(self) -> JobId:
         self._jobs += 1
         return JobId(self._jobs)
 
-    def start(self, job: Job, employer: JobOwner, *, first: bool) -> None:
-        """Ask for a child; it starts when a place is free. ``first``: nothing failed before."""
-        self._employers[job.id] = employer
-        self._slots.request(job, first=first)
+    def start(self, job: Job, job_owner: JobOwner, *, first: bool) -> None:
+        """Submit a job; it starts when a worker is free. ``first``: nothing failed before."""
+        self._job_owners[job.id] = job_owner
+        self._queue.request(job, first=first)
 
     def portal_failed(self, portal: Portal) -> None:
-        """Nobody was reached at ``portal``: who wants to try it for the first time waits, too."""
-        self._slots.demote(portal)
+        """``portal`` could not be reached: first attempts there wait as if they had failed."""
+        self._queue.demote(portal)
 
     def stop(self, job: JobId) -> None:
-        """Take a job back, whether it waits or runs; nothing it still says counts."""
+        """Withdraw a job, whether it waits or runs; what it still reports is ignored."""
         self.forget_job(job)
-        if not self._slots.withdraw(job):
+        if not self._queue.withdraw(job):
             self._orders.append(StopWorker(job))
 
-    def employer(self, job: JobId) -> JobOwner | None:
-        """Return who waits for the outcome of ``job``; ``None``: nobody (any more)."""
-        return self._employers.get(job)
+    def job_owner(self, job: JobId) -> JobOwner | None:
+        """Return what submitted ``job``; ``None`` once it has ended or been withdrawn."""
+        return self._job_owners.get(job)
+
+    def job_owner_of(self, job: JobId, kind: type[Owner]) -> Owner | None:
+        """Return what submitted ``job``, if it is of this kind and the job still counts."""
+        job_owner = self._job_owners.get(job)
+        return job_owner if isinstance(job_owner, kind) else None
 
     def forget_job(self, job: JobId) -> None:
-        """The last word of ``job`` has been heard, or nobody wants to hear it."""
-        self._employers.pop(job, None)
+        """``job`` has ended: what may still come of it is ignored."""
+        self._job_owners.pop(job, None)
 
     def release(self, job: JobId) -> None:
-        """The child of ``job`` is gone, or no longer needs its place."""
-        self._slots.release(job)
+        """The worker of ``job`` is gone, or no longer counts against the limit."""
+        self._queue.release(job)

@@ -38,7 +38,7 @@ class PlannedSession:
     """The DiscoveryAddress that reported the target; ``None``: the file names it."""
     options: tuple[PortalOption, ...]
     """In the order in which they are tried; at least one."""
-    name: str = ""
+    path_name: str = ""
     """With Multipath, which of the paths this is: a portal, or the tag of a portal group."""
     spelling: str = ""
     """The name as the target itself writes it, where that is not the normalised one."""

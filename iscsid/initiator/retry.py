@@ -1,7 +1,9 @@
-"""How long to wait before the next attempt: one table from outcome to delay.
+"""Which portal a session tries next, and how long it waits before that.
 
-Pure. The jitter that keeps a thousand initiators from knocking in step is computed from who is
-waiting and how often it failed, so that the same story always gives the same delays.
+Portals are tried one after another without a pause; after the last one comes a pause that grows
+with every round. A session that comes up and drops again and again pauses too. Pure: the jitter
+that keeps a thousand initiators from retrying in lockstep is computed from the session and its
+number of failures, so that the same course of events always gives the same delays.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 from math import inf
 from zlib import crc32
 
-from iscsid.errors import Retry
+from iscsid.errors import Failure, Retry
+from iscsid.initiator.planning import PlannedSession, PortalOption
+from iscsid.protocol.names import Portal
 
 LONGEST = 60.0
-"""Seconds that nobody waits longer for whose portal may be reachable again."""
+"""Seconds: the longest pause while the portal may be reachable again at any moment."""
 
 DELAYS: dict[Retry, tuple[float, ...] | None] = {
     Retry.SOON: (1, 2, 4, 8, 15, 30, LONGEST),
@@ -25,12 +29,15 @@ JITTER = 0.25
 """The part of a delay that is left to chance: a delay of 8 s becomes one of 6 to 8 s."""
 
 ATTEMPTS_PER_SECOND = 4.0
-"""Attempts in a second: at one portal, and on behalf of all disks that wait."""
+"""Attempts in a second: at one portal, and for all disks that wait."""
 LEAST_PATIENCE = 2.0
-"""Seconds that the pauses between attempts for the same disk grow to at least."""
+"""Seconds: the longest pause between attempts for the same disk while few disks wait."""
 
 STABLE_AFTER = 30.0
 """Seconds a session must have been up for its next loss to count as a first failure."""
+
+LOSSES_THAT_SUGGEST_A_DUPLICATE_NAME = 3
+"""Losses in a row, each soon after a login, that suggest a duplicate InitiatorName."""
 
 
 def delay_before_retry(
@@ -39,6 +46,7 @@ def delay_before_retry(
     """Return the seconds to wait after ``failures`` failed attempts in a row (at least 1).
 
     At most ``longest`` seconds, however many failed. ``None`` means that waiting does not help.
+    ``log_prefix`` seeds the jitter.
     """
     delays = DELAYS[retry]
     if delays is None:
@@ -51,15 +59,123 @@ def delay_before_retry(
 def longest_pause(disks_waiting: int) -> float:
     """Return the longest pause, in seconds, of one of ``disks_waiting`` sessions whose disks wait.
 
-    People wait with them, so a few are tried often. Many share the attempts among them, and the
-    first to get through calls the others (``portal_backoff``).
+    Applications wait with them, so a few are tried often. Many share the attempts among them, and
+    the first to get through brings the others (``portal_backoff``).
     """
     return max(LEAST_PATIENCE, disks_waiting / ATTEMPTS_PER_SECOND)
 
 
-def turn(ahead: int) -> float:
-    """Return the seconds until it is the turn of a session that finds ``ahead`` at its portal.
+def stagger(ahead: int) -> float:
+    """Return the seconds before the attempt of a session that finds ``ahead`` at its portal.
 
-    All targets of an array fail together; one that knocks finds out for all.
+    All targets of an array fail together; one attempt finds out for all.
     """
     return min(ahead / ATTEMPTS_PER_SECOND, LONGEST)
+
+
+class RetryState:
+    """The portals, failures and losses of one session."""
+
+    def __init__(self, plan: PlannedSession) -> None:
+        self._plan = plan
+        self._option = 0
+        self._moved_to: Portal | None = None
+        self._last_retry: Retry | None = None
+        self._alike = 0
+        """Rounds in a row that failed with ``_last_retry``."""
+        self.failures = 0
+        """Rounds through all portals since the session was last up."""
+        self.losses = 0
+        """Losses in a row, each soon after a login, since the session was last stable."""
+        self.has_failed = False
+        """Whether the last login failed, and nothing has got through to the portal since.
+
+        Losing an established session does not count: its portal was reachable a moment ago, and
+        its next login must not queue behind those at dead portals."""
+
+    @property
+    def option(self) -> PortalOption:
+        """The portal in use, or the one to be tried next."""
+        return self._plan.options[self._option]
+
+    @property
+    def portal(self) -> Portal:
+        """Where to connect: the portal, or where it said it has moved for good."""
+        return self._moved_to or self.option.portal
+
+    @property
+    def suspects_duplicate_name(self) -> bool:
+        return self.losses == LOSSES_THAT_SUGGEST_A_DUPLICATE_NAME
+
+    def change_plan(self, plan: PlannedSession) -> None:
+        """Take over other portals, and stay with the one in use if it is still among them."""
+        portal = self.option.portal
+        self._plan = plan
+        self._option = next(
+            (i for i, option in enumerate(plan.options) if option.portal == portal), 0
+        )
+
+    def moved(self, portal: Portal | None) -> None:
+        """Remember a permanent redirection until an attempt there fails."""
+        self._moved_to = portal or self._moved_to
+
+    def portal_answered(self) -> None:
+        """Another session or a discovery got through to the portal."""
+        self.has_failed = False
+
+    def delay_after_failure(self, failure: Failure, *, disks_waiting: int = 0) -> float | None:
+        """Return the seconds before the next attempt, ``None`` if only SIGHUP helps.
+
+        ``disks_waiting``: how many sessions the kernel keeps for the sake of their disks, this one
+        among them, 0 if this one is not kept. For one that is kept nothing is final: targets
+        that boot answer "not found" for a while.
+        """
+        is_kept = disks_waiting > 0
+        self.has_failed = True
+        if self._moved_to is not None:
+            self._moved_to = None
+            return 0.0
+        if self.option.settings.portal_failover:
+            self._option = (self._option + 1) % len(self._plan.options)
+            if self._option:
+                return 0.0
+        self.failures += 1
+        retries = self.option.settings.login_retries
+        if retries and self.failures >= retries and not is_kept:
+            return None
+        # A portal that answers at last, if only to refuse, is news: the pauses grow from the first.
+        self._alike = self._alike + 1 if failure.retry is self._last_retry else 1
+        self._last_retry = failure.retry
+        if not is_kept:
+            return self._pause(failure.retry, self._alike)
+        # The short pauses are for a target that cannot be reached, not for one that refuses.
+        is_unreachable = failure.retry is Retry.SOON
+        longest = longest_pause(disks_waiting) if is_unreachable else inf
+        return self._pause(Retry.SOON, self._alike, longest)
+
+    def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
+        """Return the seconds before the first attempt after a session was lost.
+
+        The target's own value, ``time2wait``, is the least; a session that does not stay up for
+        long, again and again, waits as if the logins had failed.
+        """
+        self.has_failed, self.failures, self._last_retry = False, 0, None
+        self.losses = 0 if seconds_up >= STABLE_AFTER else self.losses + 1
+        if self.losses <= 1:
+            return time2wait
+        return max(time2wait, self._pause(Retry.SOON, self.losses - 1) or 0.0)
+
+    def delay_in_turn(self, delay: float, ahead: int) -> float:
+        """Return ``delay``, or more if ``ahead`` others wait for the same portal already.
+
+        The next of several portals is tried at once all the same.
+        """
+        return max(delay, min(stagger(ahead), self._longest)) if delay else delay
+
+    @property
+    def _longest(self) -> float:
+        return self.option.settings.login_retry_interval or inf
+
+    def _pause(self, retry: Retry, failures: int, longest: float = inf) -> float | None:
+        longest = min(longest, self._longest)
+        return delay_before_retry(retry, failures, str(self._plan.binding), longest)

@@ -1,47 +1,51 @@
-"""One session: what it knows, and what each fact means for it.
+"""One session with a target, from the first login to its end.
 
-Facts reach it as method calls; each one notes what it brings and fires an event into
-``session_table``, whose actions are carried out in ``session_steps``. Pure.
+Facts reach it as method calls. Each call notes what it brings and fires an event; the table in
+``session_fsm`` gives the next state and the actions, and the actions are methods of ``Session``.
+What they order goes to the outbox. Nothing outside this module writes a session's attributes. A
+session that has reached GONE reports that through ``when_gone``, its only exit. Pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
 
+from iscsid import orders
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import (
     CmdSnLearned,
+    KernelSession,
     LoginSucceeded,
     SessionStarted,
     Timer,
     TimerPurpose,
     UnitChange,
 )
-from iscsid.initiator.attempts import RetryState
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.isid import session_isid
 from iscsid.initiator.lun_scanner import LunScanner
-from iscsid.initiator.offers import kernel_timeouts, session_offer
+from iscsid.initiator.offers import Identity, kernel_timeouts, login_job, login_settings
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
-from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Event, State
-from iscsid.initiator.session_steps import FIRST_CMD_SN, STEPS, be_patient
+from iscsid.initiator.retry import STABLE_AFTER, RetryState
+from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Action, Event, State
+from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId
-from iscsid.orders import ApplyTimeouts, CloseSocket
-from iscsid.protocol.names import IscsiName
+from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.parameters import Isid
 from iscsid.protocol.vpd import LunIdentity
 
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who we are to every target, and how long a login may take (seconds, 0 is no limit)."""
-
-    initiator_name: IscsiName
-    initiator_alias: str = ""
-    login_timeout: float = 60.0
+LOGOUT_STEP_LIMIT = 15.0
+"""Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
+SCAN_AFTER_RECOVERY = 5.0
+"""Seconds between a recovery and the scan after it. The disks are known already, and the other
+sessions of a target that was away need the workers first."""
+FIRST_CMD_SN = 1
 
 
 class Session:
@@ -49,139 +53,224 @@ class Session:
 
     def __init__(
         self,
-        path: PlannedSession,
+        plan: PlannedSession,
         identity: Identity,
         outbox: Outbox,
         device_links: DeviceLinks,
         portal_backoff: PortalBackoff,
+        when_gone: Callable[[Session], None],
     ) -> None:
-        self.path = path
+        self.plan = plan
         self.identity = identity
-        self.attempts = RetryState(path)
-        self.scans = LunScanner(self)
+        self.isid = session_isid(identity.initiator_name, plan.binding)
         self.state = State.WAITING
         self.since = outbox.now
         self.changed_at_turn = outbox.turn
         self.sid: int | None = None
         self.host_no: int | None = None
-        self.job: JobId | None = None
         self.login: LoginSucceeded | None = None
         self.last_failure: Failure | None = None
         self.next_attempt_at: float | None = None
         self.is_wanted = True
         self.kept_because: tuple[str, ...] = ()
+        self.lun_scanner = LunScanner(self, outbox, device_links)
+        self._outbox = outbox
+        self._device_links = device_links
+        self._portal_backoff = portal_backoff
+        self._when_gone = when_gone
+        self._retry = RetryState(plan)
+        self._job: JobId | None = None
         self._was_told_to_go = False
-        self.outbox = outbox
-        self.device_links = device_links
-        self.portal_backoff = portal_backoff
-        self.isid = session_isid(identity.initiator_name, path.binding)
-        self.cmd_sn = FIRST_CMD_SN
-        self.identities: tuple[LunIdentity, ...] = ()
+        self._cmd_sn = FIRST_CMD_SN
+        self._lun_identities: tuple[LunIdentity, ...] = ()
         """What the kernel's LUNs must still be before I/O goes on."""
-        self.reached: LoginEndpoint | None = None
-        self.time2wait: float | None = None
-        self.up_since = outbox.now
+        self._reached: LoginEndpoint | None = None
+        self._time2wait: float | None = None
+        self._up_since = outbox.now
+
+    # --- what others may ask --------------------------------------------------------------------
 
     @property
     def log_prefix(self) -> str:
         """The prefix of every log line about this session."""
-        return f"{self.path.target_name} via {self.attempts.option.portal}"
+        return f"{self.plan.target_name} via {self._retry.option.portal}"
+
+    @property
+    def portal(self) -> Portal:
+        """The portal in use, or the one that is tried next, before any redirect."""
+        return self._retry.option.portal
+
+    @property
+    def portal_group_tag(self) -> int | None:
+        return self._retry.option.portal_group_tag
 
     @property
     def settings(self) -> SessionSettings:
-        return self.attempts.option.settings
+        return self._retry.option.settings
+
+    @property
+    def is_up(self) -> bool:
+        return self.state is State.UP
 
     @property
     def has_been_tried(self) -> bool:
         """Whether the session is up with its LUNs looked for, or an attempt has failed."""
-        return self.last_failure is not None or self.scans.has_finished
+        return self.last_failure is not None or self.lun_scanner.has_finished
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more will happen to a session that nobody wants."""
+        """Whether nothing more will happen to a session that is not wanted."""
         return bool(self.kept_because) and self.state in (State.UP, State.DOWN)
 
-    # --- what happened --------------------------------------------------------------------------
+    # --- the state machine ----------------------------------------------------------------------
 
     def fire(self, event: Event) -> None:
         """Walk the table. A pair without a row is ``MEANINGLESS`` and changes nothing."""
         row = TRANSITIONS.get((self.state, event))
         if row is None:
             reason = MEANINGLESS[event][1]
-            self.outbox.debug(self.log_prefix, f"{event.name} in {self.state.name}: {reason}")
+            self._outbox.debug(self.log_prefix, f"{event.name} in {self.state.name}: {reason}")
             return
         before, (after, actions) = self.state, row
         if before is not after:
             self._become(after)
-            self.outbox.debug(self.log_prefix, f"{before.name} -> {after.name} ({event.name})")
+            self._outbox.debug(self.log_prefix, f"{before.name} -> {after.name} ({event.name})")
         for action in actions:
-            STEPS[action](self)
-        self._settle()
+            self._perform(action)
+        if after is State.GONE:
+            self._when_gone(self)
+        else:
+            self._leave_if_possible()
 
     def _become(self, state: State) -> None:
         self.state = state
-        self.since, self.changed_at_turn = self.outbox.now, self.outbox.turn
-        self.portal_backoff.stop_waiting(self.path.binding)
-        self.portal_backoff.note_disks(self.path.binding, wait=state in DISKS_WAIT)
+        self.since, self.changed_at_turn = self._outbox.now, self._outbox.turn
+        self._portal_backoff.stop_waiting(self.plan.binding)
+        self._portal_backoff.note_disks(self.plan.binding, wait=state in DISKS_WAIT)
 
-    def end_pause(self) -> None:
-        """Try without delay, by way of the timer: a thousand at once shall not be one long turn."""
-        self.portal_backoff.stop_waiting(self.path.binding)
-        self.set_retry(0)
+    def _leave_if_possible(self) -> None:
+        """Let a session that is not wanted leave as soon as its state allows it, once."""
+        may_go = (self.state, Event.UNWANTED) in TRANSITIONS
+        if not self.is_wanted and not self._was_told_to_go and may_go:
+            self._was_told_to_go = True
+            self.fire(Event.UNWANTED)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Action.START_LOGIN:
+                self._start_login()
+            case Action.STOP_LOGIN:
+                self._stop_login()
+            case Action.RETRY_LATER:
+                self._retry_later()
+            case Action.START_IN_KERNEL:
+                self._start_in_kernel()
+            case Action.RESUME_IN_KERNEL:
+                self._resume_in_kernel()
+            case Action.MARK_UP:
+                self._mark_up()
+            case Action.SCAN:
+                self.scan()
+            case Action.SCAN_LATER:
+                self.lun_scanner.later(SCAN_AFTER_RECOVERY)
+            case Action.MARK_DOWN:
+                self._mark_down()
+            case Action.LEARN_CMD_SN:
+                self._outbox.order(orders.LearnCmdSn(self._kernel_sid))
+            case Action.CHECK_DISKS:
+                self._outbox.order(orders.CheckDiskUsers(self._kernel_sid, may_open=self.is_up))
+            case Action.KEEP_IN_USE:
+                self._keep_in_use()
+            case Action.UNBIND:
+                self._unbind()
+            case Action.SEND_LOGOUT:
+                self._send_logout()
+            case Action.DESTROY:
+                self._destroy()
+            case Action.ARM_TIMEOUT:
+                self._arm_timeout()
+            case Action.RESTART_LOGIN:
+                self._restart_login()
+            case Action.CLEAN_UP:
+                self._clean_up()
+            case _:
+                assert_never(action)
+
+    # --- facts: logins --------------------------------------------------------------------------
 
     def attempt_now(self) -> None:
-        """Try at once, whatever pause was running; harmless where no attempt is due."""
+        """Try at once, however long the pause would still be; harmless if no attempt is due."""
         if (self.state, Event.ATTEMPT_DUE) in TRANSITIONS:
-            self.outbox.cancel_timer(self.retry_timer)
+            self._outbox.cancel_timer(self._retry_timer)
             self.fire(Event.ATTEMPT_DUE)
 
+    def end_pause(self) -> None:
+        """Try without delay, by way of the timer: a thousand sessions that begin at once would
+        make one turn too long."""
+        self._portal_backoff.stop_waiting(self.plan.binding)
+        self._set_retry_timer(0)
+
+    def portal_answered(self) -> None:
+        """A login or a discovery got through to the portal that this session waits for.
+
+        Its next attempt need not queue behind those at dead portals any more.
+        """
+        self._retry.portal_answered()
+        self.end_pause()
+
     def login_succeeded(self, fact: LoginSucceeded) -> None:
-        stranger = compare_portal_group(self.attempts.option, fact, self.reached)
-        if stranger is not None and self.sid is not None:
+        mismatch = compare_portal_group(self._retry.option, fact, self._reached)
+        if mismatch is not None and self.sid is not None:
             # Commands wait for this target, and would be sent to another one.
-            self.outbox.order(CloseSocket(fact.job_id))
-            self.login_failed(stranger)
+            self._outbox.order(orders.CloseSocket(fact.job_id))
+            self.job_failed(mismatch)
             return
-        if stranger is not None:
-            self.outbox.warn(self.log_prefix, str(stranger))
-        self.job, self.login = None, fact
-        self.attempts.moved(fact.moved_to)
+        if mismatch is not None:
+            self._outbox.warn(self.log_prefix, str(mismatch))
+        self._job, self.login = None, fact
+        self._retry.moved(fact.moved_to)
         self.fire(Event.LOGIN_SUCCEEDED)
 
-    def login_failed(self, failure: Failure) -> None:
-        self.job, self.last_failure = None, failure
+    def job_failed(self, failure: Failure) -> None:
+        self._job, self.last_failure = None, failure
         if failure.retry is Retry.SOON:
-            self.outbox.portal_failed(self.attempts.portal)
+            self._outbox.portal_failed(self._retry.portal)
         self.fire(Event.LOGIN_FAILED)
+
+    def job_ended(self) -> None:
+        self.job_failed(Failure(Retry.SOON, "the login process ended without a result"))
+
+    # --- facts: the kernel ----------------------------------------------------------------------
 
     def started(self, fact: SessionStarted) -> None:
         self.sid, self.host_no = fact.sid, fact.host_no
         if self.login is not None:
-            self.reached = reached(self.login)
+            self._reached = reached(self.login)
         self.fire(Event.STARTED)
 
     def refused(self, failure: Failure) -> None:
+        """The kernel refused a step of the session."""
         self.last_failure = failure
         self.fire(Event.REFUSED)
 
     def cmd_sn_learned(self, fact: CmdSnLearned) -> None:
-        self.cmd_sn, self.identities = fact.cmd_sn, fact.identities
+        self._cmd_sn, self._lun_identities = fact.cmd_sn, fact.identities
         self.fire(Event.CMD_SN_LEARNED)
 
-    def broke(self, reason: str) -> None:
+    def connection_lost(self, reason: str) -> None:
         if (self.state, Event.CONNECTION_LOST) in TRANSITIONS:
             self.last_failure = Failure(Retry.SOON, reason)
         self.fire(Event.CONNECTION_LOST)
 
-    def doomed(self, reason: str) -> None:
-        """Nothing can bring the session back: its disks go, and come anew with another one."""
+    def unrecoverable(self, reason: str) -> None:
+        """The session can never carry I/O again: its disks go, and come anew with the next one."""
         if (self.state, Event.UNRECOVERABLE) in TRANSITIONS:
-            self.outbox.error(self.log_prefix, f"the kernel cannot carry the session on: {reason}")
+            self._outbox.error(self.log_prefix, f"the kernel cannot carry the session on: {reason}")
         self.fire(Event.UNRECOVERABLE)
 
-    def asked_to_stay_away(self, seconds: float) -> None:
-        """The target said how long to wait after it drops the connection."""
-        self.time2wait = seconds
+    def asked_to_wait(self, seconds: float) -> None:
+        """The target will drop the connection, and names the pause before the next login."""
+        self._time2wait = seconds
 
     def disks_checked(self, uses: tuple[str, ...]) -> None:
         if self.is_wanted:
@@ -194,25 +283,31 @@ class Session:
             self._was_told_to_go = False
         self.fire(event)
 
+    def unit_attention(self, lun: int, change: UnitChange) -> None:
+        """A logical unit reported that something changed: scan to find out what."""
+        if self.lun_scanner.job is None:
+            self._outbox.info(self.log_prefix, f"LUN {lun}: {change.value}; scanning")
+        self.scan()
+
     # --- what is wanted -------------------------------------------------------------------------
 
-    def wanted(self, path: PlannedSession) -> None:
+    def wanted(self, plan: PlannedSession) -> None:
         """Keep the session, with these portals and settings.
 
         A live session takes over at once what it can; the rest needs a new login, and gets it.
         """
         self.is_wanted, self.kept_because = True, ()
-        old, is_same_path = self.settings, self.path.name == path.name
-        self.path = path
-        self.attempts.change_path(path)
+        old, is_same_path = self.settings, self.plan.path_name == plan.path_name
+        self.plan = plan
+        self._retry.change_plan(plan)
         new = self.settings
         if self.sid is None:
             return
         if kernel_timeouts(old) != kernel_timeouts(new):
-            self.outbox.order(ApplyTimeouts(self.sid, kernel_timeouts(new)))
-        needs_login = not is_same_path or _login_settings(old) != _login_settings(new)
-        if self.state is State.UP and needs_login:
-            self.outbox.info(
+            self._outbox.order(orders.ApplyTimeouts(self.sid, kernel_timeouts(new)))
+        needs_login = not is_same_path or login_settings(old) != login_settings(new)
+        if self.is_up and needs_login:
+            self._outbox.info(
                 self.log_prefix, "settings changed that need a new login: logging in again"
             )
             self.fire(Event.LOGOUT_REQUESTED)
@@ -220,63 +315,185 @@ class Session:
     def unwanted(self) -> None:
         """Log out as soon as that can be done without harm."""
         self.is_wanted = self._was_told_to_go = False
-        self._settle()
+        self._leave_if_possible()
 
-    def adopt(self, sid: int, host_no: int, state: State) -> None:
+    def adopt(self, seen: KernelSession, isid: Isid, state: State, *, is_scanned: bool) -> None:
         """Take over a session that the kernel has been running all along."""
-        self.sid, self.host_no = sid, host_no
+        self.sid, self.host_no, self.isid = seen.sid, seen.host_no, isid
+        if seen.initiator_name:
+            # The target knows this name and this ISID; with another name it is another session.
+            self.identity = replace(self.identity, initiator_name=IscsiName(seen.initiator_name))
         self._become(state)
-        self.reached = LoginEndpoint(
-            self.attempts.option.portal, self.attempts.option.portal_group_tag
-        )
+        self._reached = LoginEndpoint(self.portal, self.portal_group_tag)
+        # What it was started with is what the file said then.
+        self._outbox.order(orders.ApplyTimeouts(seen.sid, kernel_timeouts(self.settings)))
         if state is State.DOWN:
-            self.set_retry(0)
+            self._set_retry_timer(0)
         elif state is State.UNBINDING:
             self.is_wanted, self._was_told_to_go = False, True
-            be_patient(self)
+            self._arm_timeout()
+        self._outbox.info(self.log_prefix, f"adopted, {state.value} ({self.plan.binding})")
+        if not is_scanned:
+            self.scan()
+        elif state is State.UP:
+            self.lun_scanner.note_earlier_scan()
 
     def scan(self, drop: frozenset[int] = frozenset()) -> None:
-        """Look for LUNs, where there is a connection to look through; ``drop`` the unused ones."""
-        if self.state is State.UP and self.sid is not None and self.host_no is not None:
-            self.scans.ask(self.sid, self.host_no, self.settings, drop)
+        """Look for LUNs, if the session is up; ``drop`` those LUNs, which are unused."""
+        can_scan = self.is_up and not self._outbox.is_ending
+        if can_scan and self.sid is not None and self.host_no is not None:
+            self.lun_scanner.ask(self.sid, self.host_no, self.settings, drop)
 
-    def unit_attention(self, lun: int, change: UnitChange) -> None:
-        """A logical unit has said that something has changed: look what it is."""
-        if self.scans.job is None:
-            self.outbox.info(self.log_prefix, f"LUN {lun} says: {change.value}; scanning")
-        self.scan()
+    # --- actions --------------------------------------------------------------------------------
 
-    # --- what the steps need ----------------------------------------------------------------------
+    def _start_login(self) -> None:
+        self._job = self._outbox.new_job()
+        self.next_attempt_at = None
+        job = login_job(
+            self._job,
+            self.identity,
+            self.plan.name_to_send,
+            self._retry.portal,
+            self.settings,
+            isid=self.isid,
+            cmd_sn=self._cmd_sn,
+            lun_identities=self._lun_identities,
+        )
+        self._outbox.start(job, self, first=not self._retry.has_failed)
+
+    def _stop_login(self) -> None:
+        if self._job is not None:
+            self._outbox.stop(self._job)
+            self._job = None
+
+    def _retry_later(self) -> None:
+        failure = self.last_failure or Failure(Retry.SOON, "the attempt was given up")
+        self._outbox.failed(self.log_prefix, str(failure))
+        is_kept = self.sid is not None
+        waiting = self._portal_backoff.disks_waiting if is_kept else 0
+        delay = self._retry.delay_after_failure(failure, disks_waiting=waiting)
+        if delay is None:
+            self._outbox.error(self.log_prefix, "giving up until SIGHUP")
+            return
+        if is_kept or failure.retry is Retry.SOON:
+            ahead = self._portal_backoff.begin_waiting(self.plan.binding, self._retry.portal)
+            delay = self._retry.delay_in_turn(delay, ahead)
+        self._set_retry_timer(delay)
+
+    def _start_in_kernel(self) -> None:
+        assert self.login is not None
+        description = self._description(self.login)
+        self._outbox.order(orders.StartSession(self.plan.binding, self.login.job_id, description))
+
+    def _resume_in_kernel(self) -> None:
+        assert self.login is not None
+        description, job = self._description(self.login), self.login.job_id
+        self._outbox.order(
+            orders.ResumeSession(self.plan.binding, self._kernel_sid, job, description)
+        )
+
+    def _mark_up(self) -> None:
+        self.last_failure = self._time2wait = None
+        self._up_since = self._outbox.now
+        self._outbox.info(
+            self.log_prefix, f"session is up ({self.plan.binding}, host{self.host_no})"
+        )
+
+    def _mark_down(self) -> None:
+        reason = self.last_failure.what if self.last_failure else "logged out to log in again"
+        seconds_up = self._outbox.now - self._up_since
+        if seconds_up >= STABLE_AFTER:
+            self._outbox.recovered(self.log_prefix)
+        self._outbox.failed(self.log_prefix, f"session is down: {reason}")
+        time2wait = self._time2wait
+        if time2wait is None:
+            time2wait = self.login.result.parameters.default_time2wait if self.login else 0
+        self._set_retry_timer(self._retry.delay_after_loss(seconds_up, time2wait))
+        if self._retry.suspects_duplicate_name:
+            self._outbox.warn(
+                self.log_prefix,
+                "each login succeeds and the connection drops again; does another host use the "
+                f"InitiatorName {self.identity.initiator_name}?",
+            )
+
+    def _keep_in_use(self) -> None:
+        uses = ", ".join(self.kept_because)
+        self._outbox.warn(self.log_prefix, f"no longer wanted, but its disks are in use: {uses}")
+
+    def _unbind(self) -> None:
+        self._withdraw_links()
+        self._outbox.order(orders.UnbindSession(self._kernel_sid))
+        self._arm_timeout()
+
+    def _send_logout(self) -> None:
+        session_tag = replace(self._session_tag, is_logging_out=True)
+        self._outbox.order(orders.SendLogout(self._kernel_sid, str(session_tag)))
+        self._arm_timeout()
+
+    def _destroy(self) -> None:
+        self._outbox.cancel_timer(self._retry_timer)
+        self._withdraw_links()
+        self._outbox.order(orders.DestroySession(self._kernel_sid))
+        self._arm_timeout()
+
+    def _arm_timeout(self) -> None:
+        self._outbox.set_timer(self._logout_timer, LOGOUT_STEP_LIMIT)
+
+    def _restart_login(self) -> None:
+        """The kernel has lost the session: log in as if for the first time."""
+        self._withdraw_links()
+        self.last_failure = Failure(Retry.SOON, "the kernel has lost the session")
+        self.sid = self.host_no = self.login = None
+        self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
+        self._retry_later()
+
+    def _clean_up(self) -> None:
+        self._outbox.cancel_timer(self._retry_timer)
+        self._outbox.cancel_timer(self._logout_timer)
+        self._outbox.cancel_timer(self.lun_scanner.timer)
+        if self.sid is not None:
+            self._withdraw_links()
+            self._outbox.info(self.log_prefix, f"session is gone ({self.plan.binding})")
+
+    # --- what the actions need ------------------------------------------------------------------
 
     @property
-    def kernel_sid(self) -> int:
-        """The kernel's number of the session; the table asks for it only where there is one."""
-        assert self.sid is not None, (
-            f"{self.log_prefix}: {self.state.name} without a kernel session"
-        )
+    def _kernel_sid(self) -> int:
+        """The kernel's number of the session; the table uses it only in states that have one."""
+        assert self.sid is not None, f"{self.log_prefix}: {self.state.name} without a sid"
         return self.sid
 
     @property
-    def retry_timer(self) -> Timer:
-        return Timer(TimerPurpose.RETRY_LOGIN, self.path.binding)
+    def _retry_timer(self) -> Timer:
+        return Timer(TimerPurpose.RETRY_LOGIN, self.plan.binding)
 
     @property
-    def logout_timer(self) -> Timer:
-        return Timer(TimerPurpose.LOGOUT, self.path.binding)
+    def _logout_timer(self) -> Timer:
+        return Timer(TimerPurpose.LOGOUT, self.plan.binding)
 
-    def set_retry(self, delay: float) -> None:
-        self.next_attempt_at = self.outbox.now + delay
-        self.outbox.debug(self.log_prefix, f"next attempt in {delay:.1f} s")
-        self.outbox.set_timer(self.retry_timer, delay)
+    @property
+    def _session_tag(self) -> SessionTag:
+        plan = self.plan
+        return SessionTag(plan.binding, self.isid, plan.found_at, plan.path_name)
 
-    def _settle(self) -> None:
-        """Act on a wish to leave as soon as the state allows it, once."""
-        may_go = (self.state, Event.UNWANTED) in TRANSITIONS
-        if not self.is_wanted and not self._was_told_to_go and may_go:
-            self._was_told_to_go = True
-            self.fire(Event.UNWANTED)
+    def _description(self, login: LoginSucceeded) -> orders.SessionDescription:
+        return orders.SessionDescription(
+            target_name=self.plan.name_to_send,
+            initiator_name=self.identity.initiator_name,
+            portal=self.portal,
+            portal_group_tag=login.result.target_portal_group_tag,
+            session_tag=str(self._session_tag),
+            cmd_sn=login.result.cmd_sn,
+            exp_stat_sn=login.result.exp_stat_sn,
+            parameters=login.result.parameters,
+            timeouts=kernel_timeouts(self.settings),
+        )
 
+    def _withdraw_links(self) -> None:
+        """Remove the links before the kernel frees the device names for other disks."""
+        self._outbox.order(*self._device_links.session_ended(self._kernel_sid))
 
-def _login_settings(settings: SessionSettings) -> tuple[object, ...]:
-    """Return what only a new login can change."""
-    return session_offer(settings), settings.authentication, settings.tcp_window_size
+    def _set_retry_timer(self, delay: float) -> None:
+        self.next_attempt_at = self._outbox.now + delay
+        self._outbox.debug(self.log_prefix, f"next attempt in {delay:.1f} s")
+        self._outbox.set_timer(self._retry_timer, delay)

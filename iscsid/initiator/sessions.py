@@ -1,4 +1,4 @@
-"""All sessions the owner knows: by binding, by target, by the kernel's number. Pure."""
+"""All sessions of the initiator: by binding, by target, by the kernel's number. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from iscsid.bindings.binding import Binding
 from iscsid.initiator.session import Session
-from iscsid.initiator.session_fsm import State
 from iscsid.protocol.names import IscsiName
 
 
@@ -39,28 +38,26 @@ class Sessions:
 
     def add(self, session: Session) -> bool:
         """Add a session; refuse it if another has its number, which must not be forgotten."""
-        binding = session.path.binding
+        binding = session.plan.binding
         if binding in self._all:
             return False
         self._all[binding] = session
-        self._by_name.setdefault(session.path.target_name, set()).add(binding)
+        self._by_name.setdefault(session.plan.target_name, set()).add(binding)
         if session.sid is not None:
             self._by_sid[session.sid] = binding
         return True
 
+    def remove(self, session: Session) -> None:
+        binding, name = session.plan.binding, session.plan.target_name
+        del self._all[binding]
+        self._by_name[name].discard(binding)
+        if not self._by_name[name]:
+            del self._by_name[name]
+        if session.sid is not None:
+            self.forget_sid(session.sid)
+
     def learn_sid(self, session: Session, sid: int) -> None:
-        self._by_sid[sid] = session.path.binding
+        self._by_sid[sid] = session.plan.binding
 
     def forget_sid(self, sid: int) -> None:
         self._by_sid.pop(sid, None)
-
-    def drop_if_gone(self, session: Session) -> bool:
-        """Forget ``session`` once it is GONE; return whether it was."""
-        if session.state is not State.GONE:
-            return False
-        binding = session.path.binding
-        del self._all[binding]
-        self._by_name[session.path.target_name].discard(binding)
-        if session.sid is not None:
-            self.forget_sid(session.sid)
-        return True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, StaticTarget
 from iscsid.initiator.discovery import Discovery
+from iscsid.initiator.offers import Identity
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import Known, KnownTarget, PlannedSession
-from iscsid.initiator.session import Identity
 from iscsid.protocol.names import IscsiName, Portal
 
 
@@ -17,6 +18,7 @@ from iscsid.protocol.names import IscsiName, Portal
 class Targets:
     """What the configuration and discovery say exists."""
 
+    when_discovery_failed: Callable[[], None]
     configuration: Configuration = field(default_factory=Configuration)
     discoveries: dict[Portal, Discovery] = field(default_factory=dict)
     static: dict[IscsiName, StaticTarget] = field(default_factory=dict)
@@ -36,7 +38,9 @@ class Targets:
         # In the order of the file, whatever was there before.
         known, self.discoveries = self.discoveries, {}
         for portal, settings in wanted.items():
-            discovery = known.get(portal) or Discovery(settings, identity, outbox)
+            discovery = known.get(portal) or Discovery(
+                settings, identity, outbox, self.when_discovery_failed
+            )
             discovery.change(settings, identity)
             self.discoveries[portal] = discovery
             affected |= discovery.targets.keys()
@@ -70,7 +74,11 @@ class Targets:
         """Whether the configuration still allows a target to have this as one of its paths."""
         resolve = self.configuration.session_settings
         settings = resolve(path.target_name, path.options[0].portal, path.found_at)
-        return bool(path.name) and settings.enabled and settings.multipath is not MultipathPolicy.NO
+        return (
+            bool(path.path_name)
+            and settings.enabled
+            and settings.multipath is not MultipathPolicy.NO
+        )
 
     def _is_target_undecided(self, found_at: Portal | None) -> bool:
         discovery = self.discoveries.get(found_at) if found_at else None

@@ -14,9 +14,8 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, SessionSettings
 from iscsid.initiator.isid import check_isid
-from iscsid.initiator.offers import discovery_offer, session_offer
+from iscsid.initiator.offers import Identity, discovery_offer, session_offer
 from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
-from iscsid.initiator.session import Identity
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import Isid, LoginPlan

@@ -18,7 +18,7 @@ from iscsid.cli.options import Options
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import ConfigurationRead, ConfigurationRefused, Fact
-from iscsid.initiator.session import Identity
+from iscsid.initiator.offers import Identity
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
 from iscsid.login_check.plan import Planner
 from iscsid.login_check.report import (

@@ -1,6 +1,6 @@
-"""The owner's knowledge as a ``Status``: what may be shown of it. Pure.
+"""What the initiator knows, as a ``Status`` for people and programs. Pure.
 
-Secrets never come in here: of the settings nothing is shown, of a login what was agreed.
+Secrets never get in: nothing of the settings is shown, and of a login only what was negotiated.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from iscsid.protocol.printable import printable
 from iscsid.status.model import DiscoveryStatus, LunStatus, SessionStatus, Status, negotiated
 
 
-class Overview:
-    """Turns the owner's clock, which nobody else has, into the time of day.
+def take_snapshot(
+    reconciler: Reconciler, *, now: float, clock: float, version: str, pid: int, basedir: str
+) -> Status:
+    """Return all there is to show as of ``now`` (monotonic, seconds).
 
     ``clock`` is the time of day, in seconds since 1970, when the monotonic clock was at 0.
     """
+    snapshot = _Snapshot(clock)
+    discoveries = reconciler.targets.discoveries.values()
+    sessions = sorted(reconciler.sessions, key=lambda session: session.plan.binding)
+    return Status(
+        version=version,
+        pid=pid,
+        written=clock + now,
+        initiator_name=reconciler.identity.initiator_name,
+        basedir=basedir,
+        bindings=len(reconciler.bindings),
+        discoveries=[snapshot.discovery(discovery) for discovery in discoveries],
+        sessions=[snapshot.session(session, reconciler.device_links) for session in sessions],
+    )
+
+
+class _Snapshot:
+    """Turns the initiator's monotonic times into times of day."""
 
     def __init__(self, clock: float) -> None:
         self._clock = clock
 
-    def status(
-        self, inventory: Reconciler, *, now: float, version: str, pid: int, basedir: str
-    ) -> Status:
-        """Return the whole picture as of ``now`` (monotonic, seconds)."""
-        discoveries = inventory.targets.discoveries.values()
-        sessions = sorted(inventory.sessions, key=lambda session: session.path.binding)
-        return Status(
-            version=version,
-            pid=pid,
-            written=self._clock + now,
-            initiator_name=inventory.identity.initiator_name,
-            basedir=basedir,
-            bindings=len(inventory.bindings),
-            discoveries=[self._discovery(discovery) for discovery in discoveries],
-            sessions=[self._session(session, inventory.device_links) for session in sessions],
-        )
-
-    def _discovery(self, discovery: Discovery) -> DiscoveryStatus:
+    def discovery(self, discovery: Discovery) -> DiscoveryStatus:
         return DiscoveryStatus(
             address=str(discovery.settings.portal),
             state=discovery.state.value,
@@ -50,21 +52,21 @@ class Overview:
             next_attempt=self._time(discovery.next_attempt_at),
         )
 
-    def _session(self, session: Session, device_links: DeviceLinks) -> SessionStatus:
-        path, attempts, login = session.path, session.attempts, session.login
+    def session(self, session: Session, device_links: DeviceLinks) -> SessionStatus:
+        plan, login = session.plan, session.login
         result = None if login is None else login.result
         return SessionStatus(
-            bus=path.binding.bus,
-            target=path.binding.target,
-            target_name=path.target_name,
+            bus=plan.binding.bus,
+            target=plan.binding.target,
+            target_name=plan.target_name,
             target_alias=printable((result and result.target_alias) or ""),
             state=session.state.value,
             since=self._clock + session.since,
-            portal=str(attempts.option.portal),
-            portal_group_tag=attempts.option.portal_group_tag,
-            portals=[str(option.portal) for option in path.options],
+            portal=str(session.portal),
+            portal_group_tag=session.portal_group_tag,
+            portals=[str(option.portal) for option in plan.options],
             connected_to="" if login is None else str(login.portal),
-            found_at=str(path.found_at or ""),
+            found_at=str(plan.found_at or ""),
             isid=session.isid.hex(),
             tsih=None if result is None else result.tsih,
             sid=session.sid,
@@ -82,14 +84,14 @@ class Overview:
 
 
 def _luns(session: Session, device_links: DeviceLinks) -> list[LunStatus]:
-    binding = session.path.binding
+    binding = session.plan.binding
     replaced, wanted = device_links.replaced_luns(binding), session.settings.luns
     return [
         LunStatus(
             lun=lun,
             links=links,
             replaced=lun in replaced,
-            gone=lun in session.scans.kept,
+            gone=lun in session.lun_scanner.kept,
             permitted=wanted is None or lun in wanted,
         )
         for lun, links in device_links.links_of(binding).items()

@@ -30,7 +30,7 @@ LAW = {
     "bindings": "errors protocol facts process",
     "facts": "bindings errors jobs config protocol",
     "orders": "bindings facts jobs protocol",
-    "initiator": f"{VOCABULARY} status",
+    "initiator": VOCABULARY,
     "status": "bindings errors protocol initiator facts",
     "process": f"{VOCABULARY} status devices",
     "devices": f"{VOCABULARY} process status",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
 from iscsid import facts, orders
@@ -16,7 +14,7 @@ from tests.support.harness import (
     PORTAL,
     SECOND,
     ZERO,
-    Stage,
+    Harness,
     configuration,
     kinds,
     record,
@@ -28,38 +26,33 @@ LOGOUT_RESPONSE = bytes([0x26, 0x80, *bytes(46)])
 FINAL = Failure(Retry.NEVER, "the target was removed")
 
 
-def test_every_fact_has_somebody_who_hears_it() -> None:
-    stage = Stage()
-    assert set(get_args(Fact)) == set(stage.owner._handlers)
-
-
 def test_from_the_configuration_to_disks() -> None:
-    stage = Stage()
-    given = stage.begin(configuration(PORTAL))
+    harness = Harness()
+    given = harness.begin(configuration(PORTAL))
     assert kinds(given) == ["DiscoveryJob"]
-    given = stage.discovered(record())
+    given = harness.discovered(record())
     assert kinds(given) == ["LoginJob"]
-    assert f"0\t0\t{DISK}" in stage.bindings.splitlines()
-    given = stage.logged_in()
+    assert f"0\t0\t{DISK}" in harness.bindings.splitlines()
+    given = harness.logged_in()
     assert kinds(given) == ["StartSession"]
     (start,) = given
     assert isinstance(start, orders.StartSession)
     assert start.description.session_tag.startswith("iscsid:0:0:")
     assert start.description.exp_stat_sn == 5
-    given = stage.tell(facts.SessionStarted(ZERO, 1, 2))
+    given = harness.handle(facts.SessionStarted(ZERO, 1, 2))
     assert kinds(given) == ["ScanJob"]
-    assert stage.said(DISK, "session is up")
+    assert harness.has_logged(DISK, "session is up")
 
 
 def test_level_1_shows_each_step_towards_the_kernel_and_the_next_attempt() -> None:
     """ "Also every attempt, each step towards the kernel, and when the next attempt is due." """
-    stage = Stage()
-    stage.up()
-    stage.tell(facts.ConnectionLost(1, "reset"))
-    stage.wait(TimerPurpose.RETRY_LOGIN)
-    stage.tell(facts.CmdSnLearned(1, 9))
-    stage.tell(facts.LoginFailed(stage.job, REFUSED))
-    details = [line for line in stage.log if line.startswith("debug")]
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9))
+    harness.handle(facts.LoginFailed(harness.job, REFUSED))
+    details = [line for line in harness.log if line.startswith("debug")]
     steps = [line.split(": ")[1].split(" (")[0] for line in details if " -> " in line]
     assert steps == [
         "WAITING -> LOGGING_IN",
@@ -74,54 +67,54 @@ def test_level_1_shows_each_step_towards_the_kernel_and_the_next_attempt() -> No
 
 
 def test_nothing_is_started_before_the_kernels_sessions_are_known() -> None:
-    stage = Stage()
-    assert stage.tell(facts.ConfigurationRead(configuration(PORTAL), DISK)) == []
-    assert stage.tell(facts.BindingsRead("")) == []
+    harness = Harness()
+    assert harness.handle(facts.ConfigurationRead(configuration(PORTAL), DISK)) == []
+    assert harness.handle(facts.BindingsRead("")) == []
 
 
 def test_sigterm_leaves_at_once_and_orders_nothing_of_the_kernel() -> None:
-    stage = Stage()
-    stage.up()
-    assert stage.tell(facts.TerminateReceived()) == [orders.Leave(0)]
+    harness = Harness()
+    harness.up()
+    assert harness.handle(facts.TerminateReceived()) == [orders.Leave(0)]
 
 
 def test_sigint_without_sessions_leaves_at_once() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    given = stage.tell(facts.InterruptReceived())
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    given = harness.handle(facts.InterruptReceived())
     assert kinds(given) == ["StopWorker", "Leave"]
 
 
 def test_sigint_does_not_forget_a_session_that_was_about_to_be_revived() -> None:
     """The timer expires together with the signal, before it is known whether disks are in use."""
-    stage = Stage()
-    stage.up()
-    stage.tell(facts.ConnectionLost(1, "reset"))
-    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDiskUsers"]
-    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
-    assert stage.tell(facts.DiskUsersChecked(1, ())) == []
-    given = stage.tell(facts.CmdSnLearned(1, 9))
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"]
+    assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert harness.handle(facts.DiskUsersChecked(1, ())) == []
+    given = harness.handle(facts.CmdSnLearned(1, 9))
     assert kinds(given) == ["CheckDiskUsers"], "a login is begun although nobody wants it"
-    assert kinds(stage.tell(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
-    assert stage.tell(facts.SessionDestroyed(1)) == [orders.Leave(0)]
+    assert kinds(harness.handle(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
+    assert harness.handle(facts.SessionDestroyed(1)) == [orders.Leave(0)]
 
 
 def test_sigint_does_not_forget_a_session_whose_target_asks_for_a_logout_just_then() -> None:
-    stage = Stage()
-    stage.up()
-    assert kinds(stage.tell(facts.InterruptReceived())) == ["CheckDiskUsers"]
-    stage.tell(facts.PduReceived(1, LOGOUT_REQUESTED, b""))
-    assert stage.tell(facts.DiskUsersChecked(1, ())) == []
-    assert kinds(stage.tell(facts.PduReceived(1, LOGOUT_RESPONSE, b""))) == ["CheckDiskUsers"]
-    assert kinds(stage.tell(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
+    harness = Harness()
+    harness.up()
+    assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"]
+    harness.handle(facts.PduReceived(1, LOGOUT_REQUESTED, b""))
+    assert harness.handle(facts.DiskUsersChecked(1, ())) == []
+    assert kinds(harness.handle(facts.PduReceived(1, LOGOUT_RESPONSE, b""))) == ["CheckDiskUsers"]
+    assert kinds(harness.handle(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
 
 
 def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:
-    stage = Stage()
-    stage.up()
-    stage.tell(facts.InterruptReceived())
-    assert stage.tell(facts.InterruptReceived()) == []
-    assert stage.tell(facts.HangupReceived()) == []
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.InterruptReceived())
+    assert harness.handle(facts.InterruptReceived()) == []
+    assert harness.handle(facts.HangupReceived()) == []
 
 
 @pytest.mark.parametrize(
@@ -148,63 +141,63 @@ def test_a_second_sigint_and_a_late_sighup_change_nothing() -> None:
     ids=lambda fact: type(fact).__name__,
 )
 def test_a_fact_about_nobody_changes_nothing(stray: Fact) -> None:
-    stage = Stage()
-    stage.up()
-    assert stage.tell(stray) == []
+    harness = Harness()
+    harness.up()
+    assert harness.handle(stray) == []
 
 
 def test_a_network_that_comes_up_ends_all_pauses_of_what_was_unreachable() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    stage.discovered(record())
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
     for _ in range(8):
-        stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
-        stage.wait(TimerPurpose.RETRY_LOGIN)
-    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
-    began = stage.now
-    assert stage.tell(facts.NetworkChanged()) == []
-    stage.wait(TimerPurpose.NETWORK)
-    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
-    assert stage.now == began + 1
+        harness.handle(facts.LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))
+        harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))
+    began = harness.now
+    assert harness.handle(facts.NetworkChanged()) == []
+    harness.wait(TimerPurpose.NETWORK)
+    assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
+    assert harness.now == began + 1
 
 
 def test_a_network_that_changes_does_not_overrule_how_long_a_target_asked_to_wait() -> None:
-    stage = Stage()
-    stage.up()
-    stage.now += 60
+    harness = Harness()
+    harness.up()
+    harness.now += 60
     dropping = bytes([0x32, 0x80, *bytes(34), 2, 0, 0, 0, 0, 40, 0, 60, *bytes(4)])
-    stage.tell(facts.PduReceived(1, dropping, b""))
-    stage.tell(facts.ConnectionLost(1, "the target closed the connection"))
-    began = stage.now
-    stage.tell(facts.NetworkChanged())
-    stage.wait(TimerPurpose.NETWORK)
-    assert kinds(stage.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
-    assert stage.now == began + 40
+    harness.handle(facts.PduReceived(1, dropping, b""))
+    harness.handle(facts.ConnectionLost(1, "the target closed the connection"))
+    began = harness.now
+    harness.handle(facts.NetworkChanged())
+    harness.wait(TimerPurpose.NETWORK)
+    assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
+    assert harness.now == began + 40
 
 
 def test_a_network_that_flaps_does_not_hurry_more_than_every_ten_seconds() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
     expired: list[float] = []
     for _ in range(600):
-        stage.now += 0.1
-        stage.tell(facts.NetworkChanged())
-        due = [t for t in stage.timers if t.purpose is TimerPurpose.NETWORK]
-        if due and stage.timers[due[0]] <= stage.now:
-            stage.wait(TimerPurpose.NETWORK)
-            expired.append(stage.now)
+        harness.now += 0.1
+        harness.handle(facts.NetworkChanged())
+        due = [t for t in harness.timers if t.purpose is TimerPurpose.NETWORK]
+        if due and harness.timers[due[0]] <= harness.now:
+            harness.wait(TimerPurpose.NETWORK)
+            expired.append(harness.now)
     gaps = [after - before for before, after in zip(expired, expired[1:], strict=False)]
     assert 5 <= len(expired) <= 7 and min(gaps) >= 9.9
 
 
 def test_what_was_refused_for_another_reason_does_not_hurry_with_the_network() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    stage.discovered(record())
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
     slow = Failure(Retry.LATER, "authentication failed")
-    stage.tell(facts.LoginFailed(stage.job, slow), facts.WorkerEnded(stage.job))
-    stage.tell(facts.NetworkChanged())
-    began = stage.now
-    assert stage.wait(TimerPurpose.NETWORK) == []
-    (pause,) = (at for timer, at in stage.timers.items() if timer.purpose.name == "RETRY_LOGIN")
+    harness.handle(facts.LoginFailed(harness.job, slow), facts.WorkerEnded(harness.job))
+    harness.handle(facts.NetworkChanged())
+    began = harness.now
+    assert harness.wait(TimerPurpose.NETWORK) == []
+    (pause,) = (at for timer, at in harness.timers.items() if timer.purpose.name == "RETRY_LOGIN")
     assert pause > began + 20

@@ -17,7 +17,7 @@ from tests.support.harness import (
     OTHER,
     PORTAL,
     ZERO,
-    Stage,
+    Harness,
     configuration,
     kernel_session,
     kinds,
@@ -29,17 +29,17 @@ GONE = IscsiName("iqn.2024-01.org.example:gone")
 REFUSED = Failure(Retry.SOON, "connection refused")
 
 
-def two_running() -> Stage:
+def two_running() -> Harness:
     """Two sessions, adopted: DISK with number 0:0, OTHER with 0:1."""
-    stage = Stage()
-    stage.begin(
+    harness = Harness()
+    harness.begin(
         configuration(PORTAL),
         kernel_session(1),
         kernel_session(2, name=OTHER, session_tag=f"iscsid:0:1:80aabbcc0001@{PORTAL}"),
         bindings=f"0 0 {DISK}\n0 1 {OTHER}\n",
     )
-    stage.discovered(record(), record(OTHER))
-    return stage
+    harness.discovered(record(), record(OTHER))
+    return harness
 
 
 def logins(given: list[Order]) -> list[LoginJob]:
@@ -47,63 +47,65 @@ def logins(given: list[Order]) -> list[LoginJob]:
     return [job for job in jobs if isinstance(job, LoginJob)]
 
 
-def rediscovered(stage: Stage, *records: DiscoveryRecord) -> list[Order]:
+def rediscovered(harness: Harness, *records: DiscoveryRecord) -> list[Order]:
     """The discovery that SIGHUP has begun has its answer; scans have begun after it."""
-    job = next(job.id for job in reversed(stage.jobs) if isinstance(job, DiscoveryJob))
-    return stage.tell(
+    job = next(job.id for job in reversed(harness.jobs) if isinstance(job, DiscoveryJob))
+    return harness.handle(
         *(facts.TargetDiscovered(job, each) for each in records),
         facts.DiscoveryCompleted(job),
         facts.WorkerEnded(job),
     )
 
 
-def lines(stage: Stage) -> set[tuple[str, ...]]:
-    return {tuple(line.split()) for line in stage.bindings.splitlines() if line[:1] != "#"}
+def lines(harness: Harness) -> set[tuple[str, ...]]:
+    return {tuple(line.split()) for line in harness.bindings.splitlines() if line[:1] != "#"}
 
 
-def assert_both_are_watched(stage: Stage) -> None:
+def assert_both_are_watched(harness: Harness) -> None:
     for sid, name in ((1, DISK), (2, OTHER)):
-        stage.tell(facts.ConnectionLost(sid, "reset"))
-        assert stage.said(name, "session is down"), f"session {sid} has been forgotten"
-    assert lines(stage) == {("0", "0", DISK), ("0", "1", OTHER)}
+        harness.handle(facts.ConnectionLost(sid, "reset"))
+        assert harness.has_logged(name, "session is down"), f"session {sid} has been forgotten"
+    assert lines(harness) == {("0", "0", DISK), ("0", "1", OTHER)}
 
 
 def test_exchanged_numbers_at_sighup_come_back_and_both_sessions_stay_watched() -> None:
-    stage = two_running()
-    stage.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
-    given = stage.reload(configuration(PORTAL))
+    harness = two_running()
+    harness.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
+    given = harness.reload(configuration(PORTAL))
     assert not logins(given), "a second session with a target that has one"
-    assert stage.said(DISK, "keeps bus0/target0") and stage.said(OTHER, "keeps bus0/target1")
-    assert not logins(rediscovered(stage, record(), record(OTHER)))
-    assert_both_are_watched(stage)
+    assert harness.has_logged(DISK, "keeps bus0/target0") and harness.has_logged(
+        OTHER, "keeps bus0/target1"
+    )
+    assert not logins(rediscovered(harness, record(), record(OTHER)))
+    assert_both_are_watched(harness)
 
 
 def test_exchanged_numbers_that_a_save_finds_come_back() -> None:
     """A person has edited the file since it was read; no SIGHUP follows."""
-    stage = two_running()
-    stage.tell(facts.BindingsRead(f"0 0 {OTHER}\n0 1 {DISK}\n"))
-    assert_both_are_watched(stage)
+    harness = two_running()
+    harness.handle(facts.BindingsRead(f"0 0 {OTHER}\n0 1 {DISK}\n"))
+    assert_both_are_watched(harness)
 
 
 def test_an_old_copy_of_the_file_does_not_evict_a_running_session() -> None:
-    stage = two_running()
-    stage.bindings = f"0 0 {GONE}\n0 7 {DISK}\n"
-    stage.reload(configuration(PORTAL))
-    assert stage.said(GONE, "bus0/target0", "in use")
-    given = rediscovered(stage, record(), record(OTHER), record(GONE))
+    harness = two_running()
+    harness.bindings = f"0 0 {GONE}\n0 7 {DISK}\n"
+    harness.reload(configuration(PORTAL))
+    assert harness.has_logged(GONE, "bus0/target0", "in use")
+    given = rediscovered(harness, record(), record(OTHER), record(GONE))
     assert [job.login.target_name for job in logins(given)] == [GONE]
-    assert {("0", "0", DISK), ("0", "1", OTHER)} <= lines(stage)
-    assert not {("0", "0", GONE), ("0", "7", DISK)} & lines(stage)
+    assert {("0", "0", DISK), ("0", "1", OTHER)} <= lines(harness)
+    assert not {("0", "0", GONE), ("0", "7", DISK)} & lines(harness)
 
 
 def test_the_kernels_session_keeps_its_number_at_a_start_with_another_file() -> None:
-    stage = Stage()
-    given = stage.begin(configuration(PORTAL), kernel_session(), bindings=f"0 0 {OTHER}\n")
+    harness = Harness()
+    given = harness.begin(configuration(PORTAL), kernel_session(), bindings=f"0 0 {OTHER}\n")
     assert "AdoptSession" in kinds(given)
-    assert stage.said(DISK, "keeps bus0/target0") and stage.said(OTHER, "in use")
-    given = stage.discovered(record(), record(OTHER))
+    assert harness.has_logged(DISK, "keeps bus0/target0") and harness.has_logged(OTHER, "in use")
+    given = harness.discovered(record(), record(OTHER))
     assert [job.login.target_name for job in logins(given)] == [OTHER]
-    assert lines(stage) == {("0", "0", DISK), ("0", "1", OTHER)}
+    assert lines(harness) == {("0", "0", DISK), ("0", "1", OTHER)}
 
 
 @pytest.mark.parametrize(
@@ -117,41 +119,41 @@ def test_the_kernels_session_keeps_its_number_at_a_start_with_another_file() -> 
 def test_of_two_kernel_sessions_with_one_number_or_target_the_second_is_left_alone(
     name: IscsiName, tag: str
 ) -> None:
-    stage = Stage()
+    harness = Harness()
     second = kernel_session(2, name=name, session_tag=f"{tag}@{PORTAL}")
-    given = stage.begin(configuration(PORTAL), kernel_session(1), second)
+    given = harness.begin(configuration(PORTAL), kernel_session(1), second)
     assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob"]
-    assert stage.said("error", name, "session 2", "left alone")
-    stage.tell(facts.ConnectionLost(1, "reset"))
-    assert stage.said(DISK, "session is down")
+    assert harness.has_logged("error", name, "session 2", "left alone")
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    assert harness.has_logged(DISK, "session is down")
 
 
 def test_waiting_sessions_take_the_numbers_that_the_file_exchanges() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL), bindings=f"0 0 {DISK}\n0 1 {OTHER}\n")
-    stage.discovered(record(), record(OTHER))
-    for job in [job for job in stage.jobs if isinstance(job, LoginJob)]:
-        stage.tell(facts.LoginFailed(job.id, REFUSED), facts.WorkerEnded(job.id))
-    stage.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
-    begun = logins(stage.reload(configuration(PORTAL)))
+    harness = Harness()
+    harness.begin(configuration(PORTAL), bindings=f"0 0 {DISK}\n0 1 {OTHER}\n")
+    harness.discovered(record(), record(OTHER))
+    for job in [job for job in harness.jobs if isinstance(job, LoginJob)]:
+        harness.handle(facts.LoginFailed(job.id, REFUSED), facts.WorkerEnded(job.id))
+    harness.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
+    begun = logins(harness.reload(configuration(PORTAL)))
     numbers = {job.login.target_name: job.login.isid[-2:] for job in begun}
     assert numbers == {DISK: bytes([0, 1]), OTHER: bytes([0, 0])}
-    assert lines(stage) == {("0", "0", OTHER), ("0", "1", DISK)}
+    assert lines(harness) == {("0", "0", OTHER), ("0", "1", DISK)}
 
 
 def test_a_waiting_session_takes_the_number_that_a_save_finds_in_the_file() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL), bindings=f"0 0 {DISK}\n")
-    stage.discovered(record())
-    stage.tell(facts.LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
-    (login,) = logins(stage.tell(facts.BindingsRead(f"0 3 {DISK}\n")))
+    harness = Harness()
+    harness.begin(configuration(PORTAL), bindings=f"0 0 {DISK}\n")
+    harness.discovered(record())
+    harness.handle(facts.LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))
+    (login,) = logins(harness.handle(facts.BindingsRead(f"0 3 {DISK}\n")))
     assert login.login.isid[-2:] == bytes([0, 3])
-    assert not [t for t in stage.timers if t.purpose is TimerPurpose.RETRY_LOGIN]
+    assert not [t for t in harness.timers if t.purpose is TimerPurpose.RETRY_LOGIN]
 
 
 def test_a_session_is_not_added_in_the_place_of_another() -> None:
-    stage = two_running()
-    inventory = stage.owner._inventory
+    harness = two_running()
+    inventory = harness.initiator.reconciler
     first = inventory.sessions.get(ZERO)
     second = inventory.sessions.get(ONE)
     assert first is not None and second is not None

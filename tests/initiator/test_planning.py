@@ -62,13 +62,13 @@ def test_multipath_portal_gives_every_portal_a_bus_of_its_own_with_one_target_id
     paths = plan(replace(SessionSettings(), multipath=MultipathPolicy.PORTAL))
     assert [portals(path) for path in paths] == [[A], [B], [C], [NAMED]]
     assert [path.binding for path in paths] == [Binding(bus, 0) for bus in range(4)]
-    assert [path.name for path in paths] == [str(portal) for portal in (A, B, C, NAMED)]
+    assert [path.path_name for path in paths] == [str(portal) for portal in (A, B, C, NAMED)]
 
 
 def test_multipath_portalgroup_shares_a_session_within_a_group() -> None:
     paths = plan(replace(SessionSettings(), multipath=MultipathPolicy.PORTAL_GROUP))
     assert [portals(path) for path in paths] == [[B, A], [C], [NAMED]]
-    assert [path.name for path in paths] == ["1", "2", "?"]
+    assert [path.path_name for path in paths] == ["1", "2", "?"]
 
 
 def test_a_target_that_is_not_enabled_gets_no_session_and_no_number() -> None:

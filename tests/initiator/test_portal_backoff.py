@@ -16,7 +16,7 @@ from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from tests.support.harness import (
     PORTAL,
     SECOND,
-    Stage,
+    Harness,
     configuration,
     kernel_session,
     kinds,
@@ -84,13 +84,13 @@ class Array:
     """A target of many sessions that has been away for long; each has failed again and again."""
 
     def __init__(self, count: int, rounds: int = 8) -> None:
-        self.stage = Stage()
+        self.harness = Harness()
         found = [self._session(number) for number in range(count)]
-        self.stage.begin(configuration(PORTAL), *found)
-        self.stage.discovered(*map(self._record, range(count)), kept=True)
-        self.stage.now += 100
+        self.harness.begin(configuration(PORTAL), *found)
+        self.harness.discovered(*map(self._record, range(count)), kept=True)
+        self.harness.now += 100
         for session in found:
-            self.stage.tell(facts.ConnectionLost(session.sid, "reset"))
+            self.harness.handle(facts.ConnectionLost(session.sid, "reset"))
         self.sids = [session.sid for session in found]
         for _ in range(rounds):
             for sid in self.sids:
@@ -108,21 +108,21 @@ class Array:
         return Timer(TimerPurpose.RETRY_LOGIN, Binding(0, sid - 1))
 
     def pause(self, sid: int) -> float:
-        return self.stage.timers[self.timer(sid)] - self.stage.now
+        return self.harness.timers[self.timer(sid)] - self.harness.now
 
     def retry(self, sid: int) -> list[Order]:
-        self.stage.now = max(self.stage.now, self.stage.timers.pop(self.timer(sid)))
-        return self.stage.tell(facts.TimerExpired(self.timer(sid)))
+        self.harness.now = max(self.harness.now, self.harness.timers.pop(self.timer(sid)))
+        return self.harness.handle(facts.TimerExpired(self.timer(sid)))
 
     def fail(self, sid: int, failure: Failure = REFUSED) -> None:
-        self.stage.tell(facts.CmdSnLearned(sid, 9))
-        self.stage.tell(facts.LoginFailed(self.stage.job, failure))
-        self.stage.tell(facts.WorkerEnded(self.stage.job))
+        self.harness.handle(facts.CmdSnLearned(sid, 9))
+        self.harness.handle(facts.LoginFailed(self.harness.job, failure))
+        self.harness.handle(facts.WorkerEnded(self.harness.job))
 
     def come_back(self, sid: int) -> None:
-        self.stage.tell(facts.CmdSnLearned(sid, 9))
-        self.stage.logged_in()
-        self.stage.tell(facts.SessionStarted(Binding(0, sid - 1), sid, sid + 1))
+        self.harness.handle(facts.CmdSnLearned(sid, 9))
+        self.harness.logged_in()
+        self.harness.handle(facts.SessionStarted(Binding(0, sid - 1), sid, sid + 1))
 
 
 def test_the_first_session_that_comes_back_brings_all_others_of_its_portal() -> None:
@@ -145,15 +145,15 @@ def test_who_fails_all_the_same_is_not_hurried_by_each_of_the_others() -> None:
     array.retry(third)
     array.come_back(third)
     assert array.pause(second) > 1
-    array.stage.wait(TimerPurpose.RETRY_PORTAL)
+    array.harness.wait(TimerPurpose.RETRY_PORTAL)
     assert array.pause(second) <= 0, "the portal answered since"
 
 
 def test_the_answer_of_a_discovery_address_speaks_for_its_sessions_too() -> None:
     array = Array(3)
-    array.stage.now += 1
-    job = next(iter(array.stage.jobs)).id
-    array.stage.tell(facts.DiscoveryCompleted(job, kept=True))
+    array.harness.now += 1
+    job = next(iter(array.harness.jobs)).id
+    array.harness.handle(facts.DiscoveryCompleted(job, kept=True))
     assert {array.pause(sid) for sid in array.sids} == {0}
 
 
@@ -207,15 +207,15 @@ def test_a_session_that_is_up_again_does_not_count_among_those_whose_disks_wait(
 
 
 def test_a_session_that_was_never_up_is_brought_too_by_the_first_of_its_portal() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    given = stage.discovered(record(name(0)), record(name(1)), kept=True)
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    given = harness.discovered(record(name(0)), record(name(1)), kept=True)
     assert kinds(given) == ["LoginJob", "LoginJob"]
-    for job in [job.id for job in stage.jobs[-2:]]:
-        stage.tell(facts.LoginFailed(job, REFUSED), facts.WorkerEnded(job))
+    for job in [job.id for job in harness.jobs[-2:]]:
+        harness.handle(facts.LoginFailed(job, REFUSED), facts.WorkerEnded(job))
     other = Timer(TimerPurpose.RETRY_LOGIN, Binding(0, 1))
-    stage.tell(facts.TimerExpired(Timer(TimerPurpose.RETRY_LOGIN, Binding(0, 0))))
-    stage.logged_in()
-    assert stage.timers[other] > stage.now
-    stage.tell(facts.SessionStarted(Binding(0, 0), 1, 2))
-    assert stage.timers[other] == stage.now
+    harness.handle(facts.TimerExpired(Timer(TimerPurpose.RETRY_LOGIN, Binding(0, 0))))
+    harness.logged_in()
+    assert harness.timers[other] > harness.now
+    harness.handle(facts.SessionStarted(Binding(0, 0), 1, 2))
+    assert harness.timers[other] == harness.now

@@ -21,7 +21,7 @@ from tests.support.harness import (
     PORTAL,
     SECOND,
     ZERO,
-    Stage,
+    Harness,
     configuration,
     kernel_session,
     kinds,
@@ -80,79 +80,79 @@ def test_portal_groups_are_compared_where_both_are_known(
 # --- stories ------------------------------------------------------------------------------------
 
 
-def log_in(stage: Stage, tag: int, portal: Portal = PORTAL) -> list[Order]:
+def log_in(harness: Harness, tag: int, portal: Portal = PORTAL) -> list[Order]:
     """The child ordered last has reached a portal group with this tag."""
-    job = stage.jobs[-1]
+    job = harness.jobs[-1]
     assert isinstance(job, LoginJob)
-    said = login(tag, portal)
-    result = replace(said.result, isid=job.login.isid, cmd_sn=job.login.cmd_sn)
-    return stage.tell(
-        facts.LoginSucceeded(job.id, result, portal, said.moved_to), facts.WorkerEnded(job.id)
+    has_logged = login(tag, portal)
+    result = replace(has_logged.result, isid=job.login.isid, cmd_sn=job.login.cmd_sn)
+    return harness.handle(
+        facts.LoginSucceeded(job.id, result, portal, has_logged.moved_to), facts.WorkerEnded(job.id)
     )
 
 
-def lose(stage: Stage) -> None:
-    stage.now += 100
-    stage.tell(facts.ConnectionLost(1, "reset"))
-    stage.wait(TimerPurpose.RETRY_LOGIN)
-    stage.tell(facts.CmdSnLearned(1, 9))
+def lose(harness: Harness) -> None:
+    harness.now += 100
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9))
 
 
 def test_a_session_does_not_go_on_with_another_portal_group() -> None:
-    stage = Stage()
-    stage.up()
-    lose(stage)
-    job = stage.job
-    assert log_in(stage, tag=2) == [orders.CloseSocket(job)]
-    assert stage.said(DISK, "another target answers here", "was 1 and is 2")
-    stage.wait(TimerPurpose.RETRY_LOGIN)
-    stage.tell(facts.CmdSnLearned(1, 9))
-    assert kinds(log_in(stage, tag=1)) == ["ResumeSession"]
+    harness = Harness()
+    harness.up()
+    lose(harness)
+    job = harness.job
+    assert log_in(harness, tag=2) == [orders.CloseSocket(job)]
+    assert harness.has_logged(DISK, "another target answers here", "was 1 and is 2")
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9))
+    assert kinds(log_in(harness, tag=1)) == ["ResumeSession"]
 
 
 def test_a_session_goes_on_behind_a_redirection_whatever_the_tag() -> None:
-    stage = Stage()
-    stage.up()
-    lose(stage)
-    assert kinds(log_in(stage, tag=7, portal=SECOND)) == ["ResumeSession"]
+    harness = Harness()
+    harness.up()
+    lose(harness)
+    assert kinds(log_in(harness, tag=7, portal=SECOND)) == ["ResumeSession"]
 
 
 def test_the_next_portal_is_compared_with_its_own_tag() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
     addresses = (TargetAddress(PORTAL, 1), TargetAddress(SECOND, 2))
-    stage.discovered(DiscoveryRecord(DISK, addresses))
-    stage.logged_in()
-    stage.tell(facts.SessionStarted(ZERO, 1, 2))
-    stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
-    lose(stage)
-    log_in(stage, tag=2)
-    stage.wait(TimerPurpose.RETRY_LOGIN)
-    stage.tell(facts.CmdSnLearned(1, 9))
-    login_job = stage.jobs[-1]
+    harness.discovered(DiscoveryRecord(DISK, addresses))
+    harness.logged_in()
+    harness.handle(facts.SessionStarted(ZERO, 1, 2))
+    harness.handle(facts.ScanFinished(harness.job), facts.WorkerEnded(harness.job))
+    lose(harness)
+    log_in(harness, tag=2)
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9))
+    login_job = harness.jobs[-1]
     assert isinstance(login_job, LoginJob) and login_job.portal == SECOND
-    assert kinds(log_in(stage, tag=2, portal=SECOND)) == ["ResumeSession"]
+    assert kinds(log_in(harness, tag=2, portal=SECOND)) == ["ResumeSession"]
 
 
 def test_a_target_whose_list_was_wrong_from_the_start_is_used_with_a_warning_and_recovers() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    stage.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1),)))
-    assert kinds(log_in(stage, tag=3)) == ["StartSession"]
-    assert stage.said("warning", "was 1 and is 3")
-    stage.tell(facts.SessionStarted(ZERO, 1, 2))
-    stage.tell(facts.ScanFinished(stage.job), facts.WorkerEnded(stage.job))
-    lose(stage)
-    assert kinds(log_in(stage, tag=3)) == ["ResumeSession"]
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 1),)))
+    assert kinds(log_in(harness, tag=3)) == ["StartSession"]
+    assert harness.has_logged("warning", "was 1 and is 3")
+    harness.handle(facts.SessionStarted(ZERO, 1, 2))
+    harness.handle(facts.ScanFinished(harness.job), facts.WorkerEnded(harness.job))
+    lose(harness)
+    assert kinds(log_in(harness, tag=3)) == ["ResumeSession"]
 
 
 def test_an_adopted_session_remembers_the_portal_group_it_has() -> None:
     """The kernel's session has tag 1, discovery says 5: the session may keep what it had."""
-    stage = Stage()
-    stage.begin(configuration(PORTAL), kernel_session())
-    stage.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 5),)))
-    lose(stage)
-    assert kinds(log_in(stage, tag=1)) == ["ResumeSession"]
-    stage.tell(facts.SessionStarted(ZERO, 1, 2))
-    lose(stage)
-    assert kinds(log_in(stage, tag=2)) == ["CloseSocket"]
+    harness = Harness()
+    harness.begin(configuration(PORTAL), kernel_session())
+    harness.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 5),)))
+    lose(harness)
+    assert kinds(log_in(harness, tag=1)) == ["ResumeSession"]
+    harness.handle(facts.SessionStarted(ZERO, 1, 2))
+    lose(harness)
+    assert kinds(log_in(harness, tag=2)) == ["CloseSocket"]

@@ -1,4 +1,4 @@
-"""The delays of the retry table."""
+"""Which portal is tried next, and when."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.errors import Retry
+from iscsid.bindings.binding import Binding
+from iscsid.config.settings import SessionSettings
+from iscsid.errors import Failure, Retry
+from iscsid.initiator.planning import PlannedSession, PortalOption
 from iscsid.initiator.retry import (
     ATTEMPTS_PER_SECOND,
     DELAYS,
     JITTER,
     LEAST_PATIENCE,
+    STABLE_AFTER,
+    RetryState,
     delay_before_retry,
     longest_pause,
 )
+from iscsid.protocol.names import IscsiName, Portal
 
 PATIENT = [retry for retry in Retry if DELAYS[retry] is not None]
+A, B, C = (Portal(f"192.0.2.{n}") for n in (1, 2, 3))
+REFUSED = Failure(Retry.SOON, "connection refused")
+FINAL = Failure(Retry.NEVER, "no such target")
 
 
 @pytest.mark.parametrize("retry", PATIENT)
@@ -48,7 +57,7 @@ def test_an_unreachable_target_is_tried_at_least_once_a_minute_for_ever() -> Non
 
 
 def test_a_longest_pause_leaves_room_for_chance() -> None:
-    """Otherwise a thousand sessions knock in step for as long as the outage lasts."""
+    """Otherwise a thousand sessions retry in lockstep for as long as the outage lasts."""
     delays = {delay_before_retry(Retry.SOON, 99, f"bus0/target{n}", 5) for n in range(100)}
     assert len(delays) > 90 and all(delay is not None and delay <= 5 for delay in delays)
 
@@ -62,3 +71,135 @@ def test_the_fewer_disks_wait_the_shorter_their_pauses() -> None:
 def test_two_sessions_that_fail_together_do_not_knock_in_step() -> None:
     delays = {delay_before_retry(Retry.SOON, 7, f"bus0/target{n}") for n in range(100)}
     assert len(delays) > 90
+
+
+# --- the portals of one session -------------------------------------------------------------------
+
+
+def plan(*portals: Portal, settings: SessionSettings | None = None) -> PlannedSession:
+    options = tuple(PortalOption(portal, 1, settings or SessionSettings()) for portal in portals)
+    return PlannedSession(Binding(0, 0), IscsiName("iqn.2024-01.org.example:t"), None, options)
+
+
+def test_all_portals_are_tried_in_turn_before_the_first_pause() -> None:
+    retry = RetryState(plan(A, B, C))
+    assert retry.portal == A
+    assert retry.delay_after_failure(REFUSED) == 0
+    assert retry.portal == B
+    assert retry.delay_after_failure(REFUSED) == 0
+    assert retry.portal == C
+    pause = retry.delay_after_failure(REFUSED)
+    assert pause and retry.portal == A
+
+
+def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
+    retry = RetryState(plan(A, B, settings=SessionSettings(portal_failover=False)))
+    assert retry.delay_after_failure(REFUSED)
+    assert retry.portal == A
+
+
+def test_who_waits_behind_others_waits_longer_but_never_for_the_next_of_several_portals() -> None:
+    retry = RetryState(plan(A, B))
+    assert retry.delay_in_turn(1, ahead=0) == 1
+    assert retry.delay_in_turn(1, ahead=80) == 80 / ATTEMPTS_PER_SECOND
+    assert retry.delay_in_turn(1, ahead=10_000) == 60
+    assert retry.delay_in_turn(0, ahead=80) == 0
+    short = RetryState(plan(A, settings=SessionSettings(login_retry_interval=3)))
+    assert short.delay_in_turn(1, ahead=80) == 3
+
+
+def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
+    retry = RetryState(plan(A))
+    retry.moved(C)
+    retry.moved(None)
+    assert retry.portal == C
+    assert retry.option.portal == A, "what the kernel is told stays the address of the file"
+    assert retry.delay_after_failure(REFUSED, disks_waiting=1) == 0
+    assert retry.portal == A
+
+
+def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() -> None:
+    assert RetryState(plan(A)).delay_after_failure(FINAL) is None
+    assert RetryState(plan(A)).delay_after_failure(FINAL, disks_waiting=1)
+
+
+def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_wait() -> None:
+    retry = RetryState(plan(A))
+    delays = [retry.delay_after_failure(FINAL, disks_waiting=1) for _ in range(9)]
+    assert delays[0] is not None and delays[0] <= 1
+    assert all(delay is not None and delay <= 60 for delay in delays)
+
+
+def test_a_target_long_unreachable_that_then_says_not_found_is_asked_again_soon() -> None:
+    retry = RetryState(plan(A))
+    for _ in range(9):
+        retry.delay_after_failure(REFUSED, disks_waiting=500)
+    delay = retry.delay_after_failure(FINAL, disks_waiting=500)
+    assert delay is not None and delay <= 1
+
+
+def test_login_retries_end_the_attempts_of_a_session_no_disk_waits_for() -> None:
+    retry = RetryState(plan(A, settings=SessionSettings(login_retries=2)))
+    assert retry.delay_after_failure(REFUSED)
+    assert retry.delay_after_failure(REFUSED) is None
+    kept = RetryState(plan(A, settings=SessionSettings(login_retries=1)))
+    assert kept.delay_after_failure(REFUSED, disks_waiting=1)
+
+
+def test_the_retry_interval_shortens_pauses_and_never_lengthens_them() -> None:
+    retry = RetryState(plan(A, settings=SessionSettings(login_retry_interval=3)))
+    delays = [retry.delay_after_failure(REFUSED) for _ in range(9)]
+    assert all(delay is not None and 0 < delay <= 3 for delay in delays)
+
+
+def test_the_retry_interval_shortens_the_pauses_of_a_session_that_drops_again_and_again() -> None:
+    retry = RetryState(plan(A, settings=SessionSettings(login_retry_interval=3)))
+    assert max(retry.delay_after_loss(1, 0) for _ in range(9)) <= 3
+    assert retry.delay_after_loss(1, 7) == 7, "what the target asks for is no pause of ours"
+
+
+def test_a_session_that_was_stable_comes_back_as_soon_as_the_target_allows() -> None:
+    retry = RetryState(plan(A))
+    for _ in range(20):
+        assert retry.delay_after_loss(STABLE_AFTER, 0) == 0
+    assert retry.delay_after_loss(STABLE_AFTER, 7) == 7
+
+
+def test_a_session_that_drops_again_and_again_pauses_and_suspects_a_duplicate_name_once() -> None:
+    retry = RetryState(plan(A))
+    delays, suspicions = [], []
+    for _ in range(8):
+        delays.append(retry.delay_after_loss(1, 0))
+        suspicions.append(retry.suspects_duplicate_name)
+    assert delays[0] == 0 and delays[-1] > 30
+    assert delays == sorted(delays)
+    assert suspicions.count(True) == 1
+
+
+def test_what_failed_while_the_target_was_away_is_not_held_against_the_session_afterwards() -> None:
+    retry = RetryState(plan(A))
+    retry.delay_after_loss(STABLE_AFTER, 0)
+    for _ in range(6):
+        retry.delay_after_failure(REFUSED, disks_waiting=1)
+    assert retry.delay_after_loss(1, 0) == 0
+    assert not retry.suspects_duplicate_name
+    pause = retry.delay_after_failure(REFUSED, disks_waiting=1)
+    assert pause is not None and pause <= 1, "the pauses grow from the first one again"
+
+
+def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> None:
+    retry = RetryState(plan(A, B))
+    retry.delay_after_failure(REFUSED)
+    retry.change_plan(plan(C, B, A))
+    assert retry.portal == B
+    retry.change_plan(plan(C))
+    assert retry.portal == C
+
+
+def test_to_lose_a_session_is_no_failed_attempt_to_log_in() -> None:
+    """Its next login goes before the retries of portals that are dead."""
+    retry = RetryState(plan(A))
+    retry.delay_after_failure(REFUSED)
+    assert retry.has_failed
+    retry.delay_after_loss(1.0, 0)
+    assert not retry.has_failed

@@ -7,7 +7,7 @@ from itertools import count
 from iscsid.bindings.allocation import Bindings
 from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.initiator.isid import discovery_isid, session_isid
-from iscsid.initiator.session import Identity
+from iscsid.initiator.offers import Identity
 from iscsid.login_check.plan import Found, PlannedTarget, Planner
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 

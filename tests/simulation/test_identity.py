@@ -46,8 +46,8 @@ class Exchanging(World):
         return fact
 
     def _outcome(self, job: Job) -> list[Fact]:
-        said = super()._outcome(job)
-        if isinstance(job, LoginJob) and isinstance(said[0], facts.LoginSucceeded):
+        reported = super()._outcome(job)
+        if isinstance(job, LoginJob) and isinstance(reported[0], facts.LoginSucceeded):
             name = job.login.target_name
             assert name is not None
             disk = self.disks[name]
@@ -55,7 +55,7 @@ class Exchanging(World):
                 self.sockets.discard(job.id)
                 return [facts.LoginFailed(job.id, EXCHANGED)]
             self.reached[job.id] = disk
-        return said
+        return reported
 
     def exchange(self) -> None:
         """Put another disk in the place of one; what it was is noted as nobody's any more."""
@@ -76,7 +76,7 @@ def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
             if world.random.random() < 0.5:
                 world.break_connection(sid)
         if world.random.random() < 0.2:
-            world.tell(facts.TerminateReceived())
+            world.handle(facts.TerminateReceived())
             world.begin()
         world.run(world.random.uniform(1, 200))
     world.kernel.clumsiness = world.clumsiness = 0

@@ -21,7 +21,7 @@ def calm(world: World) -> None:
     world.kernel.clumsiness = world.clumsiness = 0
     for array in world.all:
         array.is_healthy = True
-    world.tell(facts.HangupReceived())
+    world.handle(facts.HangupReceived())
     world.run(900)
 
 
@@ -39,7 +39,7 @@ def mischief(world: World, steps: int) -> None:
             world.break_connection(world.random.choice(sids))
         elif deed == "break silently" and sids:
             world.break_connection(world.random.choice(sids), is_told=False)
-            world.tell(facts.EventsLost())
+            world.handle(facts.EventsLost())
         elif deed == "outage":
             array.is_healthy = False
             for running in list(world.kernel.sessions.values()):
@@ -48,15 +48,15 @@ def mischief(world: World, steps: int) -> None:
         elif deed == "repair":
             array.is_healthy = True
         elif deed == "hup":
-            world.tell(facts.HangupReceived())
+            world.handle(facts.HangupReceived())
         elif deed == "restart":
-            world.tell(facts.TerminateReceived())
+            world.handle(facts.TerminateReceived())
             world.begin()
         elif deed == "vanish" and sids:
             # Somebody else destroys the session behind our back.
             sid = world.random.choice(sids)
             del world.kernel.sessions[sid]
-            world.tell(facts.SessionDestroyed(sid))
+            world.handle(facts.SessionDestroyed(sid))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -144,8 +144,8 @@ def test_a_target_whose_disks_are_in_use_stays_and_the_log_says_why() -> None:
 def test_sigint_logs_everything_out_and_leaves(seed: int) -> None:
     world = World(seed, clumsiness=0.1)
     mischief(world, seed % 6)
-    world.tell(facts.InterruptReceived())
-    world.tell(facts.InterruptReceived())
+    world.handle(facts.InterruptReceived())
+    world.handle(facts.InterruptReceived())
     world.run(300)
     assert world.left == 0, "\n".join(world.log[-60:])
     assert not world.kernel.sessions
@@ -156,7 +156,7 @@ def test_sigint_leaves_sessions_in_use_alone_and_says_so_with_its_status() -> No
     world.run(60)
     sid = next(iter(world.kernel.sessions))
     world.kernel.sessions[sid].in_use = True
-    world.tell(facts.InterruptReceived())
+    world.handle(facts.InterruptReceived())
     world.run(300)
     assert world.left == 3
     assert list(world.kernel.sessions) == [sid] and world.kernel.sessions[sid].is_up
@@ -168,7 +168,7 @@ def test_a_restart_sends_nothing_to_healthy_sessions(seed: int) -> None:
     world.run(60)
     world.attempts.clear()
     before = {sid: id(running) for sid, running in world.kernel.sessions.items()}
-    world.tell(facts.TerminateReceived())
+    world.handle(facts.TerminateReceived())
     world.begin()
     world.run(600)
     assert not world.attempts
@@ -178,6 +178,6 @@ def test_a_restart_sends_nothing_to_healthy_sessions(seed: int) -> None:
 def test_sigterm_leaves_at_once_and_the_sessions_stay() -> None:
     world = World(5)
     world.run(60)
-    world.tell(facts.TerminateReceived())
+    world.handle(facts.TerminateReceived())
     assert world.left == 0
     assert set(world.up()) == world.wanted()

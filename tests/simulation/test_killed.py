@@ -51,7 +51,7 @@ def _change_what_is_wanted(world: World) -> None:
         world.configured.pop()
     else:
         world.configured = [array.portal for array in world.all]
-    world.tell(facts.HangupReceived())
+    world.handle(facts.HangupReceived())
 
 
 def mend(world: World) -> None:
@@ -62,7 +62,7 @@ def mend(world: World) -> None:
     if world.left is not None:
         world.begin()
     else:
-        world.tell(facts.HangupReceived())
+        world.handle(facts.HangupReceived())
     world.run(900)
 
 

@@ -75,7 +75,7 @@ def test_adopted_paths_are_not_logged_in_to_again() -> None:
     world.run(120)
     before = {name: world.markers(name) for name in TARGETS}
     assert all(len(markers) == 2 for markers in before.values())
-    world.tell(facts.TerminateReceived())
+    world.handle(facts.TerminateReceived())
     world.bindings = ""
     attempts = len(world.attempts)
     world.begin()

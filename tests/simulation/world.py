@@ -87,21 +87,21 @@ class World:
 
     def begin(self) -> None:
         """Start the daemon: everything it knew is gone, the kernel's sessions are not."""
-        self.owner = Initiator(login_timeout=60, max_processes=PLACES, bindings_file="bindings")
+        self.initiator = Initiator(login_timeout=60, max_processes=PLACES, bindings_file="bindings")
         self.agenda: list[tuple[float, int, Fact]] = []
         self.timers: dict[Timer, float] = {}
         self.running: dict[JobId, Job] = {}
         self.sockets: set[JobId] = set()
         self.left = None
-        self.tell(self.configuration())
-        self.tell(facts.BindingsRead(self.bindings))
-        self.tell(self.kernel.look())
+        self.handle(self.configuration())
+        self.handle(facts.BindingsRead(self.bindings))
+        self.handle(self.kernel.look())
 
     def configuration(self) -> facts.ConfigurationRead:
         discoveries = tuple(DiscoverySettings(portal=portal) for portal in self.configured)
         return facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST)
 
-    def tell(self, fact: Fact) -> None:
+    def handle(self, fact: Fact) -> None:
         """Turn the ring: the fact, and at once everything the hands find out.
 
         Now and then a timer expires with it, and is heard of before what the hands find out.
@@ -111,7 +111,7 @@ class World:
         if is_near and self.random.random() < 0.5:
             queue.append(self._expire_nearest())
         while queue and self.left is None:
-            for order in self.owner.handle(queue.pop(0), self.now):
+            for order in self.initiator.handle(queue.pop(0), self.now):
                 self.orders_to_live -= 1
                 if self.orders_to_live == 0 or type(order) is self.fatal:
                     self.die_during(order)
@@ -145,7 +145,7 @@ class World:
             if min(at_timer, at_agenda) > end:
                 break
             if timer is not None and at_timer <= at_agenda:
-                self.tell(self._expire_nearest())
+                self.handle(self._expire_nearest())
             else:
                 at, _, fact = heapq.heappop(self.agenda)
                 self.now = max(self.now, at)
@@ -237,14 +237,14 @@ class World:
         if isinstance(fact, _Done):
             job = self.running.get(fact.job)
             if job is not None:
-                for said in self._outcome(job):
-                    self.tell(said)
+                for reported in self._outcome(job):
+                    self.handle(reported)
                 if not (isinstance(job, DiscoveryJob) and self._stays(job)):
                     self._end(fact.job, 0.01)
             return
         if isinstance(fact, facts.WorkerEnded) and self.running.pop(fact.job_id, None) is None:
             return
-        self.tell(fact)
+        self.handle(fact)
 
     def _stays(self, job: DiscoveryJob) -> bool:
         array = self._array(job.portal)
@@ -299,19 +299,19 @@ class World:
         if running.is_up:
             running.is_up, running.is_stopped = False, False
             if is_told:
-                self.tell(facts.ConnectionLost(sid, "the target closed the connection"))
+                self.handle(facts.ConnectionLost(sid, "the target closed the connection"))
 
     def ask_for_logout(self, sid: int) -> None:
         """Let the target ask for a logout; from a session that is down nobody hears."""
         if self.kernel.sessions[sid].is_up:
-            self.tell(facts.PduReceived(sid, LOGOUT_WANTED, b""))
+            self.handle(facts.PduReceived(sid, LOGOUT_WANTED, b""))
 
     def doom(self, sid: int) -> None:
         """Let somebody else stop a session for good; the daemon hears of a broken connection."""
         running = self.kernel.sessions[sid]
         running.is_terminated, running.is_stopped = True, False
         running.is_up = False
-        self.tell(facts.ConnectionLost(sid, "the connection failed"))
+        self.handle(facts.ConnectionLost(sid, "the connection failed"))
 
     def wanted(self) -> set[IscsiName]:
         names = (a.targets for a in self.all if a.portal in self.configured)

@@ -12,7 +12,8 @@ from iscsid.facts import Device, DeviceAppeared
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.secret import Secret
 from iscsid.status.model import Status, to_json
-from tests.support.harness import DISK, HOST, PORTAL, SECOND, Stage, configuration, kernel_session
+from iscsid.status.snapshot import take_snapshot
+from tests.support.harness import DISK, HOST, PORTAL, SECOND, Harness, configuration, kernel_session
 from tests.support.harness import record as discovered_record
 
 CLOCK = 1_700_000_000.0
@@ -21,8 +22,15 @@ MUTUAL = Authentication(
 )
 
 
-def look(stage: Stage) -> Status:
-    return stage.owner.overview(stage.now, CLOCK, version="4.0.0", pid=4711, basedir="/dev/iscsi")
+def look(harness: Harness) -> Status:
+    return take_snapshot(
+        harness.initiator.reconciler,
+        now=harness.now,
+        clock=CLOCK,
+        version="4.0.0",
+        pid=4711,
+        basedir="/dev/iscsi",
+    )
 
 
 def disk(node: str = "sda", identity: str = "naa.1") -> DeviceAppeared:
@@ -33,38 +41,38 @@ def disk(node: str = "sda", identity: str = "naa.1") -> DeviceAppeared:
 
 
 def test_daemon_that_has_just_begun_shows_what_it_is_about_to_do() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    status = look(stage)
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    status = look(harness)
     assert (status.version, status.pid, status.basedir) == ("4.0.0", 4711, "/dev/iscsi")
     assert (status.initiator_name, status.bindings, status.sessions) == (HOST, 0, [])
-    assert status.written == CLOCK + stage.now
+    assert status.written == CLOCK + harness.now
     (discovery,) = status.discoveries
     assert (discovery.address, discovery.state) == (str(PORTAL), "asking")
     assert discovery.targets is None and not discovery.last_error
 
 
 def test_failure_is_shown_with_its_reason_and_the_next_attempt() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
     failure = Failure(Retry.SOON, "connection refused", "start the target")
-    stage.tell(facts.DiscoveryFailed(stage.jobs[-1].id, failure))
-    (discovery,) = look(stage).discoveries
+    harness.handle(facts.DiscoveryFailed(harness.jobs[-1].id, failure))
+    (discovery,) = look(harness).discoveries
     assert discovery.last_error == "connection refused; start the target"
-    assert discovery.next_attempt is not None and discovery.next_attempt > CLOCK + stage.now
+    assert discovery.next_attempt is not None and discovery.next_attempt > CLOCK + harness.now
 
 
 def test_session_that_is_up_shows_all_that_was_agreed() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL))
-    stage.discovered(discovered_record(DISK, PORTAL, SECOND))
-    stage.now += 5
-    stage.logged_in()
-    stage.tell(facts.SessionStarted(Binding(0, 0), 1, 2))
-    stage.tell(disk())
-    (session,) = look(stage).sessions
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(discovered_record(DISK, PORTAL, SECOND))
+    harness.now += 5
+    harness.logged_in()
+    harness.handle(facts.SessionStarted(Binding(0, 0), 1, 2))
+    harness.handle(disk())
+    (session,) = look(harness).sessions
     assert (session.bus, session.target, session.target_name) == (0, 0, DISK)
-    assert (session.state, session.since) == ("up", CLOCK + stage.now)
+    assert (session.state, session.since) == ("up", CLOCK + harness.now)
     assert session.portal == session.connected_to == str(PORTAL)
     assert session.portals == [str(PORTAL), str(SECOND)] and session.found_at == str(PORTAL)
     assert session.negotiated["MaxBurstLength"] == 262144
@@ -72,62 +80,64 @@ def test_session_that_is_up_shows_all_that_was_agreed() -> None:
 
 
 def test_replaced_unit_is_shown_as_such() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL), kernel_session())
-    stage.tell(disk(), disk(identity="naa.2"))
-    (session,) = look(stage).sessions
+    harness = Harness()
+    harness.begin(configuration(PORTAL), kernel_session())
+    harness.handle(disk(), disk(identity="naa.2"))
+    (session,) = look(harness).sessions
     assert [(lun.lun, lun.links, lun.replaced) for lun in session.luns] == [(1, {}, True)]
 
 
 def test_lun_that_is_gone_but_in_use_is_shown_as_such() -> None:
-    stage = Stage()
-    stage.up()
-    stage.tell(disk())
-    stage.reload(configuration(PORTAL))
-    stage.tell(facts.ScanFinished(stage.job, (1,)), facts.LunUsersChecked(1, ((1, ("mounted",)),)))
-    (session,) = look(stage).sessions
+    harness = Harness()
+    harness.up()
+    harness.handle(disk())
+    harness.reload(configuration(PORTAL))
+    harness.handle(
+        facts.ScanFinished(harness.job, (1,)), facts.LunUsersChecked(1, ((1, ("mounted",)),))
+    )
+    (session,) = look(harness).sessions
     assert [(lun.lun, lun.gone) for lun in session.luns] == [(1, True)]
 
 
 def test_lun_that_is_no_longer_wanted_is_shown_as_such() -> None:
-    stage = Stage()
-    stage.up()
-    stage.tell(disk())
-    stage.reload(configuration(PORTAL, settings=SessionSettings(luns=frozenset({2}))))
-    stage.discovered(discovered_record())
-    (session,) = look(stage).sessions
+    harness = Harness()
+    harness.up()
+    harness.handle(disk())
+    harness.reload(configuration(PORTAL, settings=SessionSettings(luns=frozenset({2}))))
+    harness.discovered(discovered_record())
+    (session,) = look(harness).sessions
     assert [(lun.lun, lun.links, lun.permitted) for lun in session.luns] == [(1, {}, False)]
 
 
 def test_adopted_session_has_no_login_to_show() -> None:
-    stage = Stage()
-    stage.begin(configuration(PORTAL), kernel_session())
-    (session,) = look(stage).sessions
+    harness = Harness()
+    harness.begin(configuration(PORTAL), kernel_session())
+    (session,) = look(harness).sessions
     assert (session.state, session.sid, session.negotiated) == ("up", 1, {})
     assert session.isid == "80aabbcc0000" and session.tsih is None
 
 
 def test_sessions_are_in_the_order_of_their_numbers() -> None:
-    stage = Stage()
+    harness = Harness()
     found = [
         replace(
             kernel_session(sid, name=f"{DISK}{sid}"), session_tag=f"iscsid:{bus}:0:80aabbcc0000"
         )
         for sid, bus in ((1, 10), (2, 2), (3, 0))
     ]
-    stage.begin(configuration(PORTAL), *found)
-    shown = [Binding(each.bus or 0, each.target or 0) for each in look(stage).sessions]
+    harness.begin(configuration(PORTAL), *found)
+    shown = [Binding(each.bus or 0, each.target or 0) for each in look(harness).sessions]
     assert shown == sorted(shown) and len(shown) == 3
 
 
 def test_no_secret_is_ever_shown() -> None:
-    stage = Stage()
+    harness = Harness()
     settings = SessionSettings(authentication=MUTUAL)
-    stage.begin(configuration(PORTAL, settings=settings))
-    stage.discovered(discovered_record())
-    stage.logged_in()
-    stage.tell(facts.SessionStarted(Binding(0, 0), 1, 2))
-    shown = to_json(look(stage))
+    harness.begin(configuration(PORTAL, settings=settings))
+    harness.discovered(discovered_record())
+    harness.logged_in()
+    harness.handle(facts.SessionStarted(Binding(0, 0), 1, 2))
+    shown = to_json(look(harness))
     assert DISK in shown
     for word in ("wonderland", "teapot", "alice", "hatter", "Secret"):
         assert word not in shown

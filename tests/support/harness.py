@@ -71,7 +71,7 @@ def kernel_session(
 
 
 @dataclass
-class Stage:
+class Harness:
     """The owner, its clock, and the last of everything it ordered."""
 
     max_processes: int = 0
@@ -81,16 +81,16 @@ class Stage:
     bindings: str = ""
 
     def __post_init__(self) -> None:
-        self.owner = Initiator(
+        self.initiator = Initiator(
             login_timeout=60, max_processes=self.max_processes, bindings_file="bindings"
         )
         self.jobs: list[DiscoveryJob | LoginJob | ScanJob] = []
 
-    def tell(self, *told: Fact) -> list[Order]:
+    def handle(self, *told: Fact) -> list[Order]:
         """Return the orders that matter: no log, no timers, no bindings (all noted)."""
         given: list[Order] = []
         for fact in told:
-            for order in self.owner.handle(fact, self.now):
+            for order in self.initiator.handle(fact, self.now):
                 self._note(order)
                 given.append(order)
         return [order for order in given if not isinstance(order, SMALL_TALK)]
@@ -112,7 +112,7 @@ class Stage:
         self, configured: Configuration, *found: KernelSession, bindings: str = ""
     ) -> list[Order]:
         """The start of the daemon."""
-        return self.tell(
+        return self.handle(
             facts.ConfigurationRead(configured, HOST),
             facts.BindingsRead(bindings),
             facts.SessionsFound(found),
@@ -126,7 +126,7 @@ class Stage:
     def discovered(self, *records: DiscoveryRecord, kept: bool = False) -> list[Order]:
         """The child ordered last has its answer."""
         job = self.job
-        return self.tell(
+        return self.handle(
             *(facts.TargetDiscovered(job, one) for one in records),
             facts.DiscoveryCompleted(job, kept=kept),
             *(() if kept else (facts.WorkerEnded(job),)),
@@ -143,7 +143,7 @@ class Stage:
             target_portal_group_tag=1,
             parameters=AgreedParameters(default_time2wait=0),
         )
-        return self.tell(
+        return self.handle(
             facts.LoginSucceeded(login.id, result, portal), facts.WorkerEnded(login.id)
         )
 
@@ -152,25 +152,25 @@ class Stage:
         self.begin(configuration(PORTAL))
         self.discovered(record())
         self.logged_in()
-        given = self.tell(facts.SessionStarted(ZERO, sid, sid + 1))
-        self.tell(facts.ScanFinished(self.job), facts.WorkerEnded(self.job))
+        given = self.handle(facts.SessionStarted(ZERO, sid, sid + 1))
+        self.handle(facts.ScanFinished(self.job), facts.WorkerEnded(self.job))
         return given
 
     def wait(self, purpose: TimerPurpose) -> list[Order]:
         """Let the nearest timer of this purpose expire."""
         timer = min((t for t in self.timers if t.purpose is purpose), key=self.timers.__getitem__)
         self.now = max(self.now, self.timers.pop(timer))
-        return self.tell(facts.TimerExpired(timer))
+        return self.handle(facts.TimerExpired(timer))
 
     def reload(self, configured: Configuration) -> list[Order]:
         """SIGHUP, and what reading the file again brings."""
-        given = self.tell(facts.HangupReceived())
+        given = self.handle(facts.HangupReceived())
         assert given == [orders.ReadConfiguration()]
-        return self.tell(
+        return self.handle(
             facts.BindingsRead(self.bindings), facts.ConfigurationRead(configured, HOST)
         )
 
-    def said(self, *words: str) -> bool:
+    def has_logged(self, *words: str) -> bool:
         """Whether one line of the log holds all these words."""
         return any(all(word in line for word in words) for line in self.log)
 

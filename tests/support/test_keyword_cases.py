@@ -21,7 +21,7 @@ from iscsid.facts import DiscoveryFailed, LoginFailed, TimerPurpose
 from iscsid.initiator.retry import JITTER
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import Portal
-from tests.support.harness import Stage, record
+from tests.support.harness import Harness, record
 from tests.support.scripted_portal import Says, Station, scripted, station
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.login import split_text
@@ -64,30 +64,30 @@ def test_a_row_changes_its_own_keyword_and_shows_two_things(effect: Effect) -> N
 # --- the owner ----------------------------------------------------------------------------------
 
 
-def begun(*lines: str) -> Stage:
+def begun(*lines: str) -> Harness:
     """A daemon that has read this file and found nothing in the kernel."""
-    stage = Stage()
-    stage.begin(parse_configuration("".join(f"{line}\n" for line in lines), "f"))
-    return stage
+    harness = Harness()
+    harness.begin(parse_configuration("".join(f"{line}\n" for line in lines), "f"))
+    return harness
 
 
-def discovering(*settings: str, portal: Portal = NOWHERE) -> tuple[Stage, DiscoveryJob]:
-    stage = begun(f"DiscoveryAddress={portal}", *settings)
-    (job,) = stage.jobs
+def discovering(*settings: str, portal: Portal = NOWHERE) -> tuple[Harness, DiscoveryJob]:
+    harness = begun(f"DiscoveryAddress={portal}", *settings)
+    (job,) = harness.jobs
     assert isinstance(job, DiscoveryJob)
-    return stage, job
+    return harness, job
 
 
-def logging_in(*settings: str, portal: Portal = NOWHERE) -> tuple[Stage, LoginJob]:
-    stage = begun(f"TargetName={NAME}", f" Address={portal}", *settings)
-    (job,) = stage.jobs
+def logging_in(*settings: str, portal: Portal = NOWHERE) -> tuple[Harness, LoginJob]:
+    harness = begun(f"TargetName={NAME}", f" Address={portal}", *settings)
+    (job,) = harness.jobs
     assert isinstance(job, LoginJob)
-    return stage, job
+    return harness, job
 
 
-def fail(stage: Stage) -> None:
+def fail(harness: Harness) -> None:
     """Let the login ordered last fail."""
-    stage.tell(LoginFailed(stage.job, REFUSED), facts.WorkerEnded(stage.job))
+    harness.handle(LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))
 
 
 @pytest.mark.parametrize(("setting", "keep"), [("", True), (" Continuous=no", False)])
@@ -98,36 +98,36 @@ def test_continuous_decides_whether_the_discovery_session_is_kept(setting: str, 
 
 @pytest.mark.parametrize("seconds", [0, 90, 3600])
 def test_poll_interval_is_when_the_target_is_asked_again(seconds: int) -> None:
-    stage, _ = discovering(" Continuous=no", f" PollInterval={seconds}")
-    stage.discovered(record())
-    polls = [at for timer, at in stage.timers.items() if timer.purpose.name == "RETRY_DISCOVERY"]
-    assert polls == ([stage.now + seconds] if seconds else [])
+    harness, _ = discovering(" Continuous=no", f" PollInterval={seconds}")
+    harness.discovered(record())
+    polls = [at for timer, at in harness.timers.items() if timer.purpose.name == "RETRY_DISCOVERY"]
+    assert polls == ([harness.now + seconds] if seconds else [])
     if seconds:
-        stage.wait(TimerPurpose.RETRY_DISCOVERY)
-        assert isinstance(stage.jobs[-1], DiscoveryJob)
+        harness.wait(TimerPurpose.RETRY_DISCOVERY)
+        assert isinstance(harness.jobs[-1], DiscoveryJob)
 
 
 @pytest.mark.parametrize("retries", [1, 2, 5])
 def test_login_retries_is_how_often_a_login_is_tried(retries: int) -> None:
-    stage, _ = logging_in(f" LoginRetries={retries}")
+    harness, _ = logging_in(f" LoginRetries={retries}")
     for _ in range(retries - 1):
-        fail(stage)
-        assert not stage.said("giving up until SIGHUP")
-        stage.wait(TimerPurpose.RETRY_LOGIN)
-    fail(stage)
-    assert stage.said("giving up until SIGHUP") and len(stage.jobs) == retries
-    assert not any(timer.purpose is TimerPurpose.RETRY_LOGIN for timer in stage.timers)
+        fail(harness)
+        assert not harness.has_logged("giving up until SIGHUP")
+        harness.wait(TimerPurpose.RETRY_LOGIN)
+    fail(harness)
+    assert harness.has_logged("giving up until SIGHUP") and len(harness.jobs) == retries
+    assert not any(timer.purpose is TimerPurpose.RETRY_LOGIN for timer in harness.timers)
 
 
 def pauses(*settings: str) -> list[float]:
     """Return the pauses between a dozen failed rounds."""
-    stage, _ = logging_in(*settings)
+    harness, _ = logging_in(*settings)
     found = []
     for _ in range(12):
-        fail(stage)
-        before = stage.now
-        stage.wait(TimerPurpose.RETRY_LOGIN)
-        found.append(stage.now - before)
+        fail(harness)
+        before = harness.now
+        harness.wait(TimerPurpose.RETRY_LOGIN)
+        found.append(harness.now - before)
     return found
 
 

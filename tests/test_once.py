@@ -6,9 +6,9 @@ import pytest
 
 from iscsid import facts
 from iscsid.bindings.binding import Binding
+from iscsid.daemon import outcome_of_once
 from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact
-from iscsid.initiator.once import outcome
 from iscsid.jobs import JobId
 
 JOB = JobId(1)
@@ -30,4 +30,4 @@ WHY = Failure(Retry.SOON, "connection refused")
     ],
 )
 def test_one_connection_ends_with_its_own_outcome(fact: Fact, status: int | None) -> None:
-    assert outcome(fact) == status
+    assert outcome_of_once(fact) == status

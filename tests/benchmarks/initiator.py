@@ -1,7 +1,7 @@
-"""How the owner of the state scales with the number of targets; prints figures, asserts nothing.
+"""How the initiator scales with the number of targets; prints figures, asserts nothing.
 
-Run it from the repository's root: ``python -m tests.benchmarks.owner``. Facts go in as a daemon
-would hear them, a kernel and children are not needed. What is linear keeps its figure, time per
+Run it from the repository's root: ``python -m tests.benchmarks.initiator``. Facts go in as in
+a daemon; a kernel and workers are not needed. What is linear keeps its figure, time per
 target, from column to column.
 """
 
@@ -21,6 +21,7 @@ from iscsid.jobs import DiscoveryJob, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import AgreedParameters, LoginResult
+from iscsid.status.snapshot import take_snapshot
 
 SIZES = (500, 2_000, 8_000)
 HOST = IscsiName("iqn.2001-04.com.example:host")
@@ -47,17 +48,17 @@ class Life:
         self.restart()
 
     def restart(self) -> None:
-        self._owner = Initiator(login_timeout=60, max_processes=30, bindings_file="bindings")
+        self._initiator = Initiator(login_timeout=60, max_processes=30, bindings_file="bindings")
 
     @property
     def status(self) -> str:
-        return self._owner.status
+        return self._initiator.status
 
     def tell(self, *told: Fact) -> None:
         """Handle facts and whatever comes of them, to the last."""
         queue = list(told)
         for fact in queue:
-            for order in self._owner.handle(fact, self._now):
+            for order in self._initiator.handle(fact, self._now):
                 queue += self._carry_out(order)
 
     def _carry_out(self, order: Order) -> Iterable[Fact]:
@@ -129,8 +130,9 @@ class Life:
             facts.ConfigurationRead(CONFIGURATION, HOST),
         )
 
-    def overview(self) -> None:
-        self._owner.overview(self._now, 0.0, version="", pid=1, basedir="/dev/iscsi")
+    def write_status(self) -> None:
+        reconciler = self._initiator.reconciler
+        take_snapshot(reconciler, now=self._now, clock=0.0, version="", pid=1, basedir="/dev/iscsi")
 
     def start_again(self) -> None:
         self.restart()
@@ -166,7 +168,7 @@ def measure(size: int) -> dict[str, float]:
         "look at the kernel": life.look_at_the_kernel,
         "all lost, all back": life.lose_all,
         "SIGHUP": life.hang_up,
-        "write the status": life.overview,
+        "write the status": life.write_status,
         "start again, adopt all": life.start_again,
     }
     figures = {}
