@@ -22,7 +22,10 @@ class ConfigurationRead:
 
     configuration: Configuration
     initiator_name: IscsiName
+    """As the file writes it: targets may compare octets."""
     initiator_alias: str = ""
+    remarks: tuple[str, ...] = ()
+    """Lines for the log about the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,8 @@ class DiscoveryCompleted:
     kept: bool = False
     notes: tuple[str, ...] = ()
     """Records and portals that were skipped, and why; lines for the log."""
+    skipped: int = 0
+    """Targets of the answer that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

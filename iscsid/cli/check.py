@@ -49,7 +49,8 @@ def _judge_configuration(path: str) -> list[str]:
 
 def _judge_initiator_name(path: str) -> list[str]:
     identity = read_identity(path)
-    return [f"{path}: no errors (this initiator is {identity.name})"]
+    notes = [f"note: {note}" for note in identity.notes]
+    return [*notes, f"{path}: no errors (this initiator is {identity.name})"]
 
 
 def run_show_config(

@@ -15,7 +15,7 @@ from iscsid import __version__
 from iscsid.cli.command import CommandParser, run_command, write_lines
 from iscsid.errors import InvalidName
 from iscsid.exit_status import ExitStatus
-from iscsid.protocol.names import IscsiName, parse_iscsi_name
+from iscsid.protocol.names import IscsiName, parse_new_name
 
 DEFAULT_PREFIX = "iqn.1987-05.com.cisco:01"
 """Linux-iSCSI's: targets that admitted its names by prefix admit these."""
@@ -34,7 +34,7 @@ def make_name(prefix: str, octets: bytes) -> IscsiName:
     A colon ends the naming authority and stands but once; behind it a dot separates.
     """
     separator = "." if ":" in prefix else ":"
-    return parse_iscsi_name(f"{prefix}{separator}{octets.hex()}")
+    return parse_new_name(f"{prefix}{separator}{octets.hex()}")
 
 
 def make_parser() -> CommandParser:

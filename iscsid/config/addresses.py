@@ -39,9 +39,7 @@ def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     return wrapper
 
 
-TARGET_NAME: Syntax[IscsiName] = Syntax(
-    "an iSCSI name (iqn., eui. or naa.)", _checked(parse_iscsi_name), str
-)
+TARGET_NAME: Syntax[IscsiName] = Syntax("an iSCSI name", _checked(parse_iscsi_name), str)
 
 
 def _parse_portal(text: str) -> Portal:

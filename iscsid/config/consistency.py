@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from iscsid.config.diagnostics import Diagnostic
 from iscsid.config.grammar import INVALID, ConfigEntry, EntryKind, ParsedFile, Setting, Settings
 from iscsid.config.keywords import BY_FIELD
+from iscsid.protocol.names import IscsiName, why_irregular
 from iscsid.secret import Secret
 
 OUTGOING = ("outgoing_username", "outgoing_password")
@@ -27,20 +28,25 @@ def check(contents: ParsedFile) -> list[Diagnostic]:
 
 
 def notes(contents: ParsedFile) -> list[Diagnostic]:
-    """Return notes: TargetName entries whose target cannot be found by anything in the file."""
+    """Return remarks about the file as a whole that are no errors."""
+    return [*_irregular_names(contents), *_targets_not_found(contents)]
+
+
+def _irregular_names(contents: ParsedFile) -> Iterator[Diagnostic]:
+    for entry in contents.entries:
+        if entry.kind is EntryKind.TARGET and (why := why_irregular(IscsiName(str(entry.subject)))):
+            what = f"the name is against the rules for iSCSI names ({why}); it is used as it is"
+            yield Diagnostic(contents.filename, entry.line, entry.column, what)
+
+
+def _targets_not_found(contents: ParsedFile) -> Iterator[Diagnostic]:
     if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
-        return []
-    return [
-        Diagnostic(
-            contents.filename,
-            entry.line,
-            entry.column,
-            f"nothing in this file finds the target {entry.subject}",
-            expected="a DiscoveryAddress, or Address below the TargetName",
-        )
-        for entry in contents.entries
-        if entry.kind is EntryKind.TARGET and not entry.addresses
-    ]
+        return
+    for entry in contents.entries:
+        if entry.kind is EntryKind.TARGET and not entry.addresses:
+            what = f"nothing in this file finds the target {entry.subject}"
+            expected = "a DiscoveryAddress, or Address below the TargetName"
+            yield _diagnostic_at(contents, entry, what, expected)
 
 
 def _diagnostic_at(

@@ -6,14 +6,15 @@ The file has the lines of /etc/iscsi.conf without its entries: ``InitiatorName=`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from shlex import quote
 
 from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic, nearest, quoted
 from iscsid.config.lexer import Line, decode, lex
 from iscsid.config.values import LONGEST_TEXT
 from iscsid.errors import InvalidName
-from iscsid.protocol.names import IscsiName, parse_iscsi_name
+from iscsid.protocol.names import IscsiName, parse_iscsi_name, why_irregular
 
 _KEYWORDS = ("InitiatorName", "InitiatorAlias")
 
@@ -23,7 +24,10 @@ class InitiatorIdentity:
     """The name and alias of this initiator. The alias is for people and may be empty."""
 
     name: IscsiName
+    """As the file writes it, capital letters included: some targets compare octets."""
     alias: str = ""
+    notes: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    """Remarks about the name that are no errors."""
 
 
 def command_that_makes(filename: str) -> str:
@@ -48,6 +52,7 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
         raise ConfigurationErrors([decoded])
     name: IscsiName | None = None
     alias = ""
+    notes: tuple[Diagnostic, ...] = ()
     diagnostics: list[Diagnostic] = []
     for line in lex(decoded, filename):
         try:
@@ -55,7 +60,8 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
                 case _ if line.flaw:
                     diagnostics.append(line.flaw)
                 case "initiatorname":
-                    name = parse_iscsi_name(line.value)
+                    notes = tuple(_notes(line, parse_iscsi_name(line.value), filename))
+                    name = IscsiName(line.value)
                 case "initiatoralias":
                     alias = _parse_alias(line.value)
                 case _:
@@ -67,7 +73,18 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
         diagnostics.append(missing_initiator_name(filename))
     if name is None or diagnostics:
         raise ConfigurationErrors(diagnostics)
-    return InitiatorIdentity(name, alias)
+    return InitiatorIdentity(name, alias, notes)
+
+
+def _notes(line: Line, folded: IscsiName, filename: str) -> Iterator[Diagnostic]:
+    place = (filename, line.number, line.value_column)
+    if why := why_irregular(folded):
+        what = f"the name is against the rules for iSCSI names ({why}); it is used as it is"
+        yield Diagnostic(*place, what, line.value)
+    if line.value != folded:
+        # tgtd and LIO compare octets, although RFC 3722 folds names to lower case.
+        what = f"the name is sent as it is written here, not as {folded}: some targets distinguish"
+        yield Diagnostic(*place, what, line.value)
 
 
 def _parse_alias(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from zlib import crc32
 
 from iscsid.bindings.binding import Binding
-from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.names import IscsiName, Portal, parse_iscsi_name
 from iscsid.protocol.parameters import Isid
 
 _RANDOM_FORMAT = 0x80  # T field 10b: the B and C fields are random (RFC 7143, section 11.12.5)
@@ -24,13 +24,13 @@ def session_isid(initiator_name: IscsiName, binding: Binding) -> Isid:
     Reinstatement and persistent reservations depend on that. The random field is a checksum of the
     initiator's name, the qualifier is the binding, so that no two of our sessions share an ISID.
     """
-    return _isid(initiator_name.encode(), bytes((binding.bus, binding.target)))
+    return _isid(_seed(initiator_name), bytes((binding.bus, binding.target)))
 
 
 def discovery_isid(initiator_name: IscsiName, portal: Portal) -> Isid:
     """Return the ISID for discovery at ``portal``, which differs from every normal session's."""
     qualifier = crc32(str(portal).encode()) & 0xFFFF
-    return _isid(_DISCOVERY + initiator_name.encode(), qualifier.to_bytes(2, "big"))
+    return _isid(_DISCOVERY + _seed(initiator_name), qualifier.to_bytes(2, "big"))
 
 
 def check_isid(initiator_name: IscsiName, number: int) -> Isid:
@@ -39,12 +39,17 @@ def check_isid(initiator_name: IscsiName, number: int) -> Isid:
     It differs from that of every session and discovery: a login with the ISID of a session that is
     up would end that session while its disks are in use.
     """
-    name = initiator_name.encode()
+    name = _seed(initiator_name)
     taken = {_random_field(name), _random_field(_DISCOVERY + name)}
     seed = _CHECK + name
     while _random_field(seed) in taken:
         seed = _CHECK + seed
     return _isid(seed, (number & 0xFFFF).to_bytes(2, "big"))
+
+
+def _seed(initiator_name: IscsiName) -> bytes:
+    """Return the folded name: its spelling does not change an ISID."""
+    return parse_iscsi_name(initiator_name).encode()
 
 
 def _isid(seed: bytes, qualifier: bytes) -> Isid:

@@ -67,6 +67,8 @@ class OnFiles:
         affected = reconciler.targets.configure(fact.configuration, identity, self._outbox)
         for note in fact.configuration.notes:
             self._outbox.warn("", str(note))
+        for remark in fact.remarks:
+            self._outbox.warn("", remark)
         if reconciler.has_begun:
             self._begin_again(affected | {s.plan.target_name for s in reconciler.sessions})
 

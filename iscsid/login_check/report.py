@@ -40,6 +40,8 @@ class Result:
     success: LoginSucceeded | None = None
     notes: list[str] = field(default_factory=list)
     """Lines for people, redirections for instance."""
+    skipped: int = 0
+    """Targets of a discovery that cannot be used."""
 
     def take(self, fact: Fact) -> None:
         """Record a fact about the job."""
@@ -48,6 +50,7 @@ class Result:
                 self.records.append(fact.record)
             case DiscoveryCompleted():
                 self.notes += fact.notes
+                self.skipped = fact.skipped
             case LoginSucceeded():
                 self.success = fact
             case LoginFailed() | DiscoveryFailed():
@@ -80,7 +83,12 @@ class Report:
 
     @property
     def is_well(self) -> bool:
-        return not any(result.failure for result in (*self.asked(), *self.tried()))
+        failed = any(result.failure for result in (*self.asked(), *self.tried()))
+        return not failed and not self.skipped()
+
+    def skipped(self) -> int:
+        """Return how many reported targets cannot be used."""
+        return sum(result.skipped for result in self.asked())
 
     def asked(self) -> list[Result]:
         """Return the result of every discovery there was."""
@@ -128,7 +136,8 @@ def format_discovery(report: DiscoveryReport) -> Iterator[str]:
     elif result.failure:
         yield from _failure(where, result)
     else:
-        yield f"{where}: {_count(len(result.records), 'target')}"
+        skipped = f", {result.skipped} skipped" if result.skipped else ""
+        yield f"{where}: {_count(len(result.records), 'target')}{skipped}"
         yield from _indented(result.notes, 4)
 
 
@@ -154,7 +163,10 @@ def format_summary(report: Report) -> Iterator[str]:
     yield ""
     failed = sum(1 for result in (*asked, *tried) if result.failure)
     done = f"{_count(len(asked), 'discovery', 'discoveries')}, {_count(len(tried), 'login')}"
-    yield f"{done}: {'all is well' if not failed else f'{failed} failed'}"
+    troubles = [f"{failed} failed"] if failed else []
+    if skipped := report.skipped():
+        troubles.append(f"{_count(skipped, 'target')} skipped")
+    yield f"{done}: {', '.join(troubles) or 'all is well'}"
 
 
 def _details(login: PlannedLogin, result: Result) -> Iterator[str]:
@@ -217,7 +229,7 @@ def to_plain(report: Report) -> Plain:
             {
                 "portal": str(each.planned.portal),
                 "enabled": each.result is not None,
-                **(_outcome(each.result) if each.result else {}),
+                **(_discovery_outcome(each.result) if each.result else {}),
                 "targets": [record.target_name for record in each.result.records]
                 if each.result and not each.result.failure
                 else [],
@@ -259,6 +271,10 @@ def _login(login: PlannedLogin, result: Result) -> Plain:
             },
         }
     return plain
+
+
+def _discovery_outcome(result: Result) -> Plain:
+    return {**_outcome(result), "skipped_targets": result.skipped}
 
 
 def _outcome(result: Result) -> Plain:

@@ -45,7 +45,8 @@ class ConfigurationFiles:
             diagnostics += error.lines
         if configuration is None or identity is None:
             return (ConfigurationRefused(tuple(diagnostics)),)
-        return (ConfigurationRead(configuration, identity.name, identity.alias),)
+        remarks = tuple(map(str, identity.notes))
+        return (ConfigurationRead(configuration, identity.name, identity.alias, remarks),)
 
 
 def read_configuration(filename: str) -> Configuration:

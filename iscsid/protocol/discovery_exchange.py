@@ -151,6 +151,11 @@ class DiscoveryExchange:
         """
         return self._answer.take_records()
 
+    @property
+    def skipped_targets(self) -> int:
+        """Targets of the current answer that cannot be used; ``take_notes`` has the reasons."""
+        return self._answer.skipped
+
     def take_notes(self) -> tuple[str, ...]:
         """Return lines for the log: what was skipped, and what was odd."""
         return self._notes.take()

@@ -1,7 +1,7 @@
-"""Brings an iSCSI name into its one comparable form (RFC 3722, a profile of stringprep).
+"""Folds an iSCSI name into its comparable form (RFC 3722, a profile of stringprep).
 
-Case is folded, compatibility characters are replaced, and what may not be in a name is refused.
-The tables are those of Unicode 3.2, as the profile demands, from the standard library. Pure.
+Case is folded, compatibility characters are replaced, and unsafe characters are refused. The tables
+are those of Unicode 3.2, as the profile demands, from the standard library. Pure.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from collections.abc import Callable
 _PLAIN = re.compile(r"[a-z0-9.:_-]*")
 """What nearly every name consists of; the whole preparation leaves it as it is."""
 
+IRREGULAR = frozenset("#%+,=@~")
+"""Characters outside the profile that targets in the field have in their names, and that are
+harmless in a path, a log line, a file and an unquoted word of a shell script."""
+
 _FORBIDDEN = frozenset(
     {*map(chr, (*range(0x2D), 0x2F, *range(0x3B, 0x41), *range(0x5B, 0x61), *range(0x7B, 0x80)))}
+    - IRREGULAR
     - {"_"}
     | {"\u3002"}
 )
-"""Of the profile's own list the underscore is let through: target names in the field have it, and
-it does no harm in a path, a log line or a file."""
+"""The profile's own list, without ``IRREGULAR`` and the underscore: so many targets have the latter
+that it is not worth a remark."""
 
 _PROHIBITED: tuple[Callable[[str], bool], ...] = (
     stringprep.in_table_a1,
@@ -37,7 +42,7 @@ _PROHIBITED: tuple[Callable[[str], bool], ...] = (
 
 
 def prepare(text: str) -> str:
-    """Return the prepared form of a name; raises ``ValueError`` with the reason in words."""
+    """Return the folded form of a name; raises ``ValueError`` with the reason in words."""
     folded = text.lower() if text.isascii() else _normalise(text)
     if _PLAIN.fullmatch(folded):
         return folded

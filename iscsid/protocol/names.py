@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from iscsid.errors import InvalidName, ProtocolError
-from iscsid.protocol.nameprep import prepare
+from iscsid.protocol.nameprep import IRREGULAR, prepare
 from iscsid.protocol.printable import printable
 from iscsid.protocol.text import parse_number
 
@@ -21,7 +21,7 @@ MAX_NAME_LENGTH = 223
 """Octets of an iSCSI name (RFC 7143, section 4.2.7.2)."""
 
 IscsiName = NewType("IscsiName", str)
-"""An iSCSI name that has been checked and normalised."""
+"""An iSCSI name that has been checked and folded."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,9 +79,12 @@ _NAME_RULES = {
 
 
 def parse_iscsi_name(text: str) -> IscsiName:
-    """Return the normalised form of an iSCSI name (RFC 7143, section 4.2.7; RFC 3722).
+    """Return the folded form of an iSCSI name that another machine has (RFC 3722).
 
-    Raises ``InvalidName``, whose message is fit for a log line.
+    Length and characters are checked, so that the name is safe in paths, files and log lines. The
+    grammar is not: targets in the field have names without a type, without a date, or with a month
+    of one digit, and other initiators accept them; see ``why_irregular``. Raises ``InvalidName``,
+    whose message is fit for a log line.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
         raise _no_name(text, f"it has more than {MAX_NAME_LENGTH} octets")
@@ -91,12 +94,32 @@ def parse_iscsi_name(text: str) -> IscsiName:
         raise _no_name(text, str(error)) from None
     if len(name.encode()) > MAX_NAME_LENGTH:
         raise _no_name(text, f"normalised it has more than {MAX_NAME_LENGTH} octets")
+    if not any(map(str.isalnum, name)):
+        raise _no_name(text, "it has no letter and no digit")
+    return IscsiName(name)
+
+
+def why_irregular(name: IscsiName) -> str:
+    """Return how a folded name deviates from RFC 7143, section 4.2.7; empty if it does not."""
+    for character in name:
+        if character in IRREGULAR:
+            return f"names do not have the character {character}"
     form = _NAME_FORMS.get(name[:4])
     if form is None:
-        raise _no_name(text, "it begins with none of iqn., eui. and naa.")
-    if not form.fullmatch(name):
-        raise _no_name(text, _NAME_RULES[name[:4]])
-    return IscsiName(name)
+        return "it begins with none of iqn., eui. and naa."
+    return "" if form.fullmatch(name) else _NAME_RULES[name[:4]]
+
+
+def parse_new_name(text: str) -> IscsiName:
+    """Return the folded form of a name that is made here, which must be regular.
+
+    Raises ``InvalidName``.
+    """
+    name = parse_iscsi_name(text)
+    why = why_irregular(name)
+    if why:
+        raise _no_name(text, why)
+    return name
 
 
 def _no_name(text: str, why: str) -> InvalidName:

@@ -18,6 +18,7 @@ from iscsid.protocol.names import (
     lacks_scope,
     parse_iscsi_name,
     parse_target_address,
+    why_irregular,
     why_unusable,
 )
 from iscsid.protocol.printable import Notes, printable
@@ -85,6 +86,7 @@ class SendTargetsAnswer:
         self._grown: dict[IscsiName, _Target] = {}
         self._listing: _Listing | None = None
         self._is_skipping = False
+        self._skipped_names = 0
         self._remembered: dict[str, TargetAddress | None] = {}
 
     def receive_text(self, piece: bytes) -> None:
@@ -98,6 +100,11 @@ class SendTargetsAnswer:
             )
         for pair in self._splitter.split(piece):
             self._take_pair(pair)
+
+    @property
+    def skipped(self) -> int:
+        """Targets of the answer that cannot be used: for their name, or for all their addresses."""
+        return self._skipped_names + sum(not each.addresses for each in self._targets.values())
 
     def finish(self) -> None:
         """End the answer after its last piece."""
@@ -131,6 +138,8 @@ class SendTargetsAnswer:
                 self._notes.add(f"ignored in the answer: {printable(pair, 60)}")
         except ProtocolError as error:
             self._notes.add(f"skipped a {key.decode()}: {error.what}")
+            if key == b"TargetName":
+                self._skipped_names += 1
 
     def _begin_listing(self, pair: bytes) -> None:
         self._end_listing()
@@ -146,6 +155,8 @@ class SendTargetsAnswer:
             if len(self._targets) == MAX_TARGETS:
                 raise ProtocolError(f"{name} comes after {MAX_TARGETS} others")
             target = self._targets[name] = _Target(name, spelling)
+            if why := why_irregular(name):
+                self._notes.add(f"the name of {name} is against the rules ({why}); used as it is")
         elif target.spelling != spelling:
             self._notes.add(f"{name} is listed in more than one spelling")
             target.spelling = min(target.spelling, spelling)

@@ -69,8 +69,8 @@ class _DiscoverySession:
             driver.step()
             for record in self._exchange.take_records():
                 self._reporter.report(TargetDiscovered(self._job.id, record))
-        notes = self._exchange.take_notes()
-        self._reporter.report(DiscoveryCompleted(self._job.id, self._job.keep, notes))
+        notes, skipped = self._exchange.take_notes(), self._exchange.skipped_targets
+        self._reporter.report(DiscoveryCompleted(self._job.id, self._job.keep, notes, skipped))
 
     def stay(self) -> bool:
         """Keep the session until the target or the daemon ends it.

@@ -149,7 +149,9 @@ _RESULT = record(
 
 _SHAPES: dict[type[Any], Codec[Any]] = {
     TargetDiscovered: fields(record=_RECORD),
-    DiscoveryCompleted: fields(kept=flag(), notes=several(text(300), NOTES)),
+    DiscoveryCompleted: fields(
+        kept=flag(), notes=several(text(300), NOTES), skipped=number(0, 2**32 - 1)
+    ),
     DiscoveryFailed: fields(failure=_FAILURE),
     LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),
     LoginFailed: fields(failure=_FAILURE),

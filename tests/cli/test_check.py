@@ -67,7 +67,7 @@ def test_notes_are_printed_and_are_no_errors(files: Files) -> None:
 
 def test_errors_of_both_files_and_of_the_mode_come_in_one_run(files: Files) -> None:
     files.write(f"{SECRETS}Foo=1\nBar=2\n", 0o644)
-    files.initiatorname.write_text("InitiatorName=me\n")
+    files.initiatorname.write_text("InitiatorName=a/me\n")
     status, lines = files.check()
     assert status == 1
     assert lines[0] == (

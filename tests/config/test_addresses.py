@@ -169,7 +169,7 @@ def test_an_invalid_address_is_refused_with_a_reason(
 
 def test_an_invalid_name_is_reported_as_the_names_module_reports_it() -> None:
     with pytest.raises(InvalidValue) as caught:
-        addresses.TARGET_NAME.parse("disk1")
+        addresses.TARGET_NAME.parse("a/disk")
     assert caught.value.why == (
-        "'disk1' is no iSCSI name: it begins with none of iqn., eui. and naa."
+        "'a/disk' is no iSCSI name: the character U+002F is forbidden in names"
     )

@@ -225,6 +225,15 @@ def test_broken_lengths_are_not_compared() -> None:
     assert len(diagnostics("FirstBurstLength=99M", "MaxBurstLength=512")) == 1
 
 
+def test_a_target_name_outside_the_grammar_is_noted() -> None:
+    text = "TargetName=iqn.2017.11.com.example:disk\n Address=192.0.2.1\n"
+    configuration = parse_configuration(text, "f")
+    (target,) = configuration.static_targets
+    assert target.target_name == "iqn.2017.11.com.example:disk"
+    (note,) = configuration.notes
+    assert str(note).startswith("f:1:12: the name is against the rules for iSCSI names (iqn. is ")
+
+
 def test_a_target_that_nothing_finds_is_noted() -> None:
     notes = parse_configuration(f"TargetName={NAME}", "f").notes
     assert list(map(str, notes)) == [

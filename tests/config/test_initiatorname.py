@@ -33,13 +33,32 @@ def diagnostics(text: str | bytes) -> list[str]:
         f"InitiatorName={NAME}\r\n",
         f"  InitiatorName = {NAME}  # mine\n",
         f'initiatorname="{NAME}"',
-        f"## made by a script\n\nInitiatorName={NAME.upper()}\n".replace("IQN", "iqn"),
+        f"## made by a script\n\nInitiatorName={NAME}\n",
         f"\ufeffInitiatorName={NAME}\n",
     ],
 )
 def test_a_name_may_be_written_in_many_ways(text: str) -> None:
     assert parse_initiator_name(text, FILE) == InitiatorIdentity(IscsiName(NAME), "")
     assert parse_initiator_name(text.encode(), FILE).name == NAME
+
+
+def test_the_name_is_kept_as_it_is_written_and_capitals_are_noted() -> None:
+    text = "InitiatorName=iqn.2001-04.com.example:HOST-A"
+    identity = parse_initiator_name(text, FILE)
+    assert identity.name == "iqn.2001-04.com.example:HOST-A"
+    (note,) = identity.notes
+    assert str(note) == (
+        f"{FILE}:1:15: the name is sent as it is written here, not as "
+        "iqn.2001-04.com.example:host-a: some targets distinguish"
+    )
+
+
+@pytest.mark.parametrize("name", ["host-a", "iqn.2017.11.org.example:a", "iqn.2001-4.org:a"])
+def test_a_name_outside_the_grammar_is_used_and_noted(name: str) -> None:
+    identity = parse_initiator_name(f"InitiatorName={name}", FILE)
+    assert identity.name == name
+    (note,) = identity.notes
+    assert "against the rules for iSCSI names" in str(note)
 
 
 def test_the_last_name_counts() -> None:
@@ -64,9 +83,9 @@ def test_a_file_without_a_name_is_refused_with_the_command_that_makes_one(text: 
     [
         ("InitiatorName=", f"{FILE}:1:15: no value after '='; expected Keyword=value"),
         (
-            "InitiatorName=me",
-            f"{FILE}:1:15: InitiatorName: 'me' is no iSCSI name: "
-            "it begins with none of iqn., eui. and naa.",
+            "InitiatorName=a/b",
+            f"{FILE}:1:15: InitiatorName: 'a/b' is no iSCSI name: "
+            "the character U+002F is forbidden in names",
         ),
         (
             f"InitiatorName={NAME}\nInitiatorNane=x",
@@ -107,7 +126,7 @@ def test_a_name_with_a_blank_in_it_is_no_name() -> None:
 
 
 def test_all_complaints_come_at_once() -> None:
-    assert len(diagnostics("Foo\nInitiatorName=x\nBar=1\n")) == 3
+    assert len(diagnostics("Foo\nInitiatorName=a/x\nBar=1\n")) == 3
 
 
 @given(st.binary(max_size=200))

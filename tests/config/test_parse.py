@@ -150,7 +150,7 @@ def test_secrets_are_recognised_in_broken_files_too(text: str, has_secrets: bool
 
 
 def test_all_complaints_come_in_one_run_and_in_order() -> None:
-    text = "Foo=1\nTargetName=x\n LUNs=y\nDiscoveryAddress=10.0.0.1\n Username=a\nBar\n"
+    text = "Foo=1\nTargetName=a/x\n LUNs=y\nDiscoveryAddress=10.0.0.1\n Username=a\nBar\n"
     with pytest.raises(ConfigurationErrors) as caught:
         parse_configuration(text, "f")
     assert [diagnostic.line for diagnostic in caught.value.diagnostics] == [1, 2, 3, 5, 6]

@@ -187,10 +187,10 @@ def test_enabled_as_a_global_does_not_reach_discovery() -> None:
             ],
         ),
         (
-            "TargetName=disk\nSubnet=net\nLUNs=\nFoo\n",
+            "TargetName=a/disk\nSubnet=net\nLUNs=\nFoo\n",
             [
-                "f:1:12: TargetName: 'disk' is no iSCSI name: it begins with none of iqn., eui. "
-                "and naa.; expected an iSCSI name (iqn., eui. or naa.)",
+                "f:1:12: TargetName: 'a/disk' is no iSCSI name: the character U+002F is forbidden "
+                "in names; expected an iSCSI name",
                 "f:2:8: Subnet: 'net' is no IP address; "
                 "expected address/bits, address&hexmask, or one address",
                 "f:3:6: no value after '='; expected Keyword=value",
@@ -217,7 +217,7 @@ def test_a_mistake_in_an_entry_s_first_line_causes_no_more_complaints(opener: st
 
 
 def test_lines_below_a_broken_entry_are_judged_all_the_same() -> None:
-    _, diagnostics, _ = read("TargetName=x\n LUNs=y\nFrobnicate=1\n Enabled=z\n Continuous=no\n")
+    _, diagnostics, _ = read("TargetName=a/x\n LUNs=y\nFrobnicate=1\n Enabled=z\n Continuous=no\n")
     assert [diagnostic.split(":")[1] for diagnostic in diagnostics] == ["1", "2", "3", "4"]
 
 

@@ -14,6 +14,7 @@ from iscsid.initiator.isid import check_isid, discovery_isid, session_isid
 from iscsid.protocol.names import IscsiName, Portal
 
 NAME = IscsiName("iqn.2024-01.org.example:host")
+NAMES = st.text("abcXYZ019.:-_", max_size=20)
 
 
 def test_no_two_bindings_share_an_isid_and_none_is_that_of_a_discovery() -> None:
@@ -27,12 +28,20 @@ def test_an_isid_is_of_the_random_format_with_its_reserved_bits_zero() -> None:
     assert len(session_isid(NAME, Binding(0, 0))) == 6
 
 
+def test_the_spelling_of_the_initiator_name_does_not_change_an_isid() -> None:
+    spelt = IscsiName("iqn.2024-01.org.Example:HOST")
+    portal = Portal("192.0.2.1")
+    assert session_isid(spelt, Binding(0, 0)) == session_isid(NAME, Binding(0, 0))
+    assert discovery_isid(spelt, portal) == discovery_isid(NAME, portal)
+    assert check_isid(spelt, 1) == check_isid(NAME, 1)
+
+
 def test_two_hosts_have_different_isids_for_one_target() -> None:
     other = IscsiName("iqn.2024-01.org.example:other")
     assert session_isid(NAME, Binding(0, 0)) != session_isid(other, Binding(0, 0))
 
 
-@given(st.integers(0, 255), st.integers(0, 255), st.integers(1, 1 << 20), st.text(max_size=20))
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(1, 1 << 20), NAMES)
 def test_a_test_login_never_has_the_isid_of_a_session_or_a_discovery(
     bus: int, target: int, number: int, name: str
 ) -> None:

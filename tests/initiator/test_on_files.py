@@ -126,6 +126,13 @@ def test_another_initiator_name_is_pointed_out() -> None:
     assert harness.has_logged("InitiatorName changed")
 
 
+def test_remarks_about_the_initiator_name_are_logged() -> None:
+    stage = Stage()
+    stage.up()
+    stage.tell(facts.ConfigurationRead(configuration(PORTAL), OTHER, remarks=("it has capitals",)))
+    assert stage.said("it has capitals")
+
+
 def test_unreadable_bindings_leave_those_known_in_force() -> None:
     harness = Harness()
     harness.up()

@@ -79,6 +79,10 @@ FOUND = Result(True, records=[DiscoveryRecord(RED, ())], notes=["skipped 0.0.0.0
         (Result(True), ["DiscoveryAddress 192.0.2.1:3260: 0 targets"]),
         (FOUND, ["DiscoveryAddress 192.0.2.1:3260: 1 target", "    skipped 0.0.0.0"]),
         (
+            replace(FOUND, notes=[], skipped=2),
+            ["DiscoveryAddress 192.0.2.1:3260: 1 target, 2 skipped"],
+        ),
+        (
             FAILED,
             [
                 "DiscoveryAddress 192.0.2.1:3260: FAILED",
@@ -153,6 +157,11 @@ GOOD = Report([discovery(FOUND)], [target((planned(), success()))])
         (GOOD, True, "1 discovery, 1 login: all is well"),
         (Report([discovery(None)], [target()]), True, "0 discoveries, 0 logins: all is well"),
         (
+            Report([discovery(replace(FOUND, skipped=2))], GOOD.targets),
+            False,
+            "1 discovery, 1 login: 2 targets skipped",
+        ),
+        (
             Report([discovery(FAILED)], GOOD.targets),
             False,
             "1 discovery, 1 login: 1 failed",
@@ -188,6 +197,7 @@ def test_json_holds_what_the_words_say() -> None:
             "advice": None,
             "notes": ["skipped 0.0.0.0"],
             "targets": [RED],
+            "skipped_targets": 0,
         }
     ]
     (red,) = plain["targets"]

@@ -47,6 +47,7 @@ def test_a_failure_is_the_child_s_own_word_and_else_its_end() -> None:
 
 
 def test_a_discovery_brings_records_and_notes() -> None:
-    completed = DiscoveryCompleted(ONE, notes=("skipped 0.0.0.0",))
+    completed = DiscoveryCompleted(ONE, notes=("skipped 0.0.0.0",), skipped=3)
     result = after(TargetDiscovered(ONE, RECORD), completed, WorkerEnded(ONE))
     assert (result.records, result.notes) == ([RECORD], ["skipped 0.0.0.0"])
+    assert result.skipped == 3

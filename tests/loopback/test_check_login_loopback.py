@@ -29,12 +29,12 @@ INCOMING = (
 DIGESTS = (" HeaderDigest=always", " DataDigest=always")
 
 
-def check(directory: Path, *lines: str) -> tuple[int, dict[str, Any]]:
+def check(directory: Path, *lines: str, initiator_name: str = ME) -> tuple[int, dict[str, Any]]:
     """Run the command with this configuration; return its exit status and its report."""
     config, initiatorname = directory / "iscsi.conf", directory / "initiatorname.iscsi"
     config.write_text("".join(f"{line}\n" for line in lines))
     config.chmod(0o600)
-    initiatorname.write_text(f"InitiatorName={ME}\n")
+    initiatorname.write_text(f"InitiatorName={initiator_name}\n")
     files = ["-f", str(config), "--initiatorname", str(initiatorname)]
     done = subprocess.run(
         [sys.executable, "-m", "iscsid", "--check", "--login", "--json", *files],
@@ -88,6 +88,36 @@ def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_told(
     assert (status, report["ok"]) == (1, False)
     (chap,) = portals(report, "chap")
     assert not chap["ok"] and "authenticat" in chap["error"] and chap["advice"]
+
+
+def test_an_initiator_name_with_capitals_is_sent_as_the_file_writes_it(
+    tgtd: LiveTgtd, tmp_path: Path
+) -> None:
+    name = tgtd_name("capitals")
+    spelt = "iqn.2003-02.org.example:HOST-Me"
+    tgtd.add_target(name, {}, open_to_all=False)
+    tgtd.admit(name, spelt)
+    lines = (f"TargetName={name}", f" Address={tgtd.portal}")
+    try:
+        status, report = check(tmp_path, *lines, initiator_name=spelt)
+        assert status == 0, report
+        status, _ = check(tmp_path, *lines, initiator_name=spelt.lower())
+        assert status == 1
+    finally:
+        tgtd.remove_target(name)
+
+
+def test_a_target_with_a_name_outside_the_grammar_is_logged_in_to(
+    tgtd: LiveTgtd, tmp_path: Path
+) -> None:
+    name = IscsiName("iqn.2017.11.org.example:disk")
+    tgtd.add_target(name, {})
+    try:
+        _, report = check(tmp_path, f"DiscoveryAddress={tgtd.portal}")
+        (found,) = (each for each in report["targets"] if each["target_name"] == name)
+        assert [each["ok"] for each in found["portals"]] == [True]
+    finally:
+        tgtd.remove_target(name)
 
 
 def test_istgt_is_tried_at_both_its_portals_with_digests_and_chap(

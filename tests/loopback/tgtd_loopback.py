@@ -37,6 +37,11 @@ class LiveTgtd(Tgtd):
         tid = str(self._targets[name])
         self._say("target", "update", "--tid", tid, "--name", key, "--value", value)
 
+    def admit(self, name: str, initiator_name: str) -> None:
+        """Let an initiator with this name log in to a target; tgtd compares octets."""
+        tid = str(self._targets[name])
+        self._say("target", "bind", "--tid", tid, "--initiator-name", initiator_name)
+
     def require_for_discovery(self, account: Account) -> None:
         """Let only those discover who know the account."""
         self._add_user(account.user, account.password)

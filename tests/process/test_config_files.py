@@ -33,6 +33,15 @@ def test_both_files_together_are_one_fact(files: ConfigurationFiles) -> None:
     assert fact.initiator_name == NAME and len(fact.configuration.discoveries) == 1
 
 
+def test_the_initiator_name_is_passed_on_as_written_with_remarks(files: ConfigurationFiles) -> None:
+    Path(files.initiatorname).write_text("InitiatorName=iqn.2024-01.org.example:HOST\n")
+    (fact,) = files.read()
+    assert isinstance(fact, ConfigurationRead)
+    assert fact.initiator_name == "iqn.2024-01.org.example:HOST"
+    (remark,) = fact.remarks
+    assert "sent as it is written" in remark
+
+
 def test_a_file_is_read_anew_each_time(files: ConfigurationFiles) -> None:
     files.read()
     Path(files.config).write_text("DiscoveryAddress=192.0.2.1\nDiscoveryAddress=192.0.2.2\n")
@@ -42,7 +51,7 @@ def test_a_file_is_read_anew_each_time(files: ConfigurationFiles) -> None:
 
 def test_errors_of_both_files_are_told_in_one_run(files: ConfigurationFiles) -> None:
     Path(files.config).write_text("DiscoveryAdress=192.0.2.1\n")
-    Path(files.initiatorname).write_text("InitiatorName=nonsense\n")
+    Path(files.initiatorname).write_text("InitiatorName=non/sense\n")
     first, second = refusal(files)
     assert first.startswith(f"{files.config}:1:1: ") and "DiscoveryAddress" in first
     assert second.startswith(f"{files.initiatorname}:1:")

@@ -154,6 +154,27 @@ def test_a_bad_name_costs_its_own_record_only(bad: str) -> None:
     assert note.startswith("skipped a TargetName: ") and note.isprintable() and len(note) < 400
 
 
+@pytest.mark.parametrize("name", ["disk1", "iqn.2017.11.org.example:a", "iqn.2024-1.org:a+b"])
+def test_a_target_with_a_name_outside_the_grammar_is_reported_and_noted(name: str) -> None:
+    records, notes = read(text(f"TargetName={name}", "TargetAddress=10.0.0.1,1"))
+    assert {key: record.addresses for key, record in records.items()} == {
+        name: addresses("10.0.0.1,1")
+    }
+    [note] = notes
+    assert note.startswith(f"the name of {name} is against the rules (")
+
+
+def test_targets_that_cannot_be_used_are_counted() -> None:
+    answer = SendTargetsAnswer(PORTAL, Notes())
+    answer.receive_text(
+        text("TargetName=a/b", "TargetAddress=10.0.0.1,1", f"TargetName={A}")
+        + text(f"TargetName={B}", "TargetAddress=0.0.0.0,1", "TargetName=c d")
+    )
+    answer.finish()
+    assert answer.skipped == 3
+    assert [record.target_name for record in answer.take_records()] == [A]
+
+
 @pytest.mark.parametrize(
     "bad, why",
     [
