@@ -127,10 +127,10 @@ def test_another_initiator_name_is_pointed_out() -> None:
 
 
 def test_remarks_about_the_initiator_name_are_logged() -> None:
-    stage = Stage()
-    stage.up()
-    stage.tell(facts.ConfigurationRead(configuration(PORTAL), OTHER, remarks=("it has capitals",)))
-    assert stage.said("it has capitals")
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConfigurationRead(configuration(PORTAL), OTHER, "", ("it has capitals",)))
+    assert harness.has_logged("it has capitals")
 
 
 def test_unreadable_bindings_leave_those_known_in_force() -> None:
