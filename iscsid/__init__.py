@@ -1,47 +1,47 @@
-"""iscsid, the iSCSI initiator daemon: a map of its rooms.
+"""iscsid, the iSCSI initiator daemon.
 
-**Facts come in, one owner decides, orders go out, hands carry them out, and what the hands
-find out comes back as facts.** The ring turns one way, and each station of it is a room:
+The daemon's loop turns what happens (a kernel event, a signal, a worker's message, a timer) into
+facts, which are frozen values named in the past tense. The ``Initiator`` owns all state: it takes
+each fact with the time and returns orders, which are frozen values named in the imperative.
+``daemon`` carries out each order, or starts a worker process for it, and what comes of that is the
+next fact. So every decision is made in pure code, and nothing outside ``initiator`` decides
+anything about a session.
 
-``facts``, ``orders``
-    The vocabulary. A fact says what happened (past tense), an order what shall be done
-    (imperative). Both are frozen values.
+Where things are:
 
-``initiator/``
-    The owner of all state: what is wanted, what is, and what to do next. Pure: it is handed
-    facts and the time, and returns orders.
-
-``config/``
-    What the administrator says: the language of /etc/iscsi.conf. Pure.
-
-``protocol/``
-    What iSCSI says: PDUs, text keys, login, CHAP, SendTargets. Pure; bytes, times and random
-    octets come in as arguments.
-
-``system/``
-    Hands and ears, and the only place that touches the machine: the kernel's iSCSI interface,
-    udev, files, links, timers, signals, the log. It decides nothing.
-
-``workers/``
-    Short-lived children for what blocks, or parses bytes from the network: discovery, login,
-    LUN scan. They speak ``protocol`` over TCP and report to the owner in whole messages.
-
-``view/``
-    What people and programs are shown of it all: the status files, and what iscsi-ls prints.
-    Pure.
-
+``__main__``, ``cli/``
+    The commands: options of ``iscsid``, --check, --show-config, --wait, iscsi-ls, iscsi-iname.
 ``daemon``
-    Opens everything, runs the loop, and is the table of which call carries out which order. Only
-    ``__main__`` imports it.
+    Opens everything, runs the loop, and dispatches facts and orders.
+``facts``, ``orders``, ``jobs``
+    The values that pass between the daemon and the initiator; a job is what a worker is given.
+``initiator/``
+    Discoveries, targets, sessions and their states, retries, device links. Pure.
+``bindings/``
+    The bus and target ids of targets, and the file that keeps them.
+``config/``
+    The language of iscsi.conf(5) and of the initiatorname file. Pure.
+``protocol/``
+    PDUs, text keys, login, CHAP, negotiation, SendTargets, SCSI identities. Pure: bytes, times and
+    random octets are arguments.
+``workers/``
+    Short-lived child processes for what blocks or parses bytes from the network: discovery, login,
+    LUN scan. They run ``protocol`` over TCP and report whole messages to the daemon.
+``kernel/``
+    The kernel's iSCSI interface: netlink messages, connections, parameters.
+``devices/``
+    /sys, udev, the users of disks, and the links under /dev/iscsi.
+``process/``
+    What any daemon needs: background, pid file, signals, loop, log, files, systemd.
+``status/``
+    The status file, and the texts that iscsi-ls prints. Pure.
+``login_check/``
+    ``--check --login``: logs in everywhere without initiator or kernel.
+``errors``, ``secret``, ``exit_status``
+    Used everywhere.
 
-``trial/``
-    ``--check --login``: the owner's plan and the workers' logins without owner or kernel.
-
-``check``, ``waiting``, ``ls``, ``iname``
-    What needs no daemon of its own: --check and --show-config, --wait, iscsi-ls, iscsi-iname.
-
-``errors`` and ``secret`` belong to every room. Which room may import which is the law of
-``tests/checks/test_layers.py``.
+Pure code has no socket, clock, file, log or randomness. ``tests/checks/test_layers.py`` lists who
+may import whom.
 """
 
 __version__ = "4.0.0"

@@ -127,6 +127,8 @@ class Daemon:
         self._loop.add_deadline(self._supervisor.next_deadline, self._supervisor.enforce_deadlines)
         self._loop.add_deadline(self._log.deadline, self._log.flush)
         self._status_files = StatusFiles(directory_for(options.pidfile))
+        # Those of a daemon that was killed, whose pid may be ours by now.
+        self._status_files.remove()
         self._loop.add_deadline(self._status_files.deadline, self._write_status)
         self._links = LinkTree(options.basedir, options.mode)
         self._bindings_file = BindingsFile(options.bindings)

@@ -1,1 +1,1 @@
-"""The commands: options, --check, --wait, iscsi-ls, iscsi-iname."""
+"""The commands: the options of iscsid, --check, --show-config, --wait, iscsi-ls, iscsi-iname."""

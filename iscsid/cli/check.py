@@ -1,7 +1,7 @@
-"""``--check`` and ``--show-config``: what needs the files and no daemon, and no root either.
+"""``--check`` and ``--show-config``: they need the files, but neither a daemon nor root.
 
-A thin caller: ``system`` reads, ``config`` judges, and here it is printed. It creates nothing,
-connects to nothing, and asks the kernel nothing. ``--check --login`` goes on in ``trial``.
+The files are read and parsed by ``process.config_files``; here the result is printed. Nothing is
+created or connected to. ``--check --login`` continues in ``login_check``.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from iscsid.protocol.names import IscsiName
 
 
 def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
-    """Judge both files, print every complaint and note, and return the exit status."""
+    """Check both files, print every error and note, and return the exit status."""
     files: tuple[tuple[Callable[[str], list[str]], str], ...] = (
-        (_judge_configuration, config_path),
-        (_judge_initiator_name, initiatorname_path),
+        (_check_configuration, config_path),
+        (_check_initiator_name, initiatorname_path),
     )
     errors = 0
-    for judge, path in files:
+    for check, path in files:
         try:
-            lines = judge(path)
+            lines = check(path)
         except ConfigurationErrors as error:
             lines = list(error.lines)
             errors += len(lines)
@@ -39,15 +39,15 @@ def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
     return ExitStatus.FAILURE if errors else ExitStatus.SUCCESS
 
 
-def _judge_configuration(path: str) -> list[str]:
+def _check_configuration(path: str) -> list[str]:
     configuration = read_configuration(path)
     notes = [f"note: {note}" for note in configuration.notes]
-    asked, named = len(configuration.discoveries), len(configuration.static_targets)
-    counts = f"DiscoveryAddress: {asked}, targets with Address: {named}"
+    discoveries, targets = len(configuration.discoveries), len(configuration.static_targets)
+    counts = f"DiscoveryAddress: {discoveries}, targets with Address: {targets}"
     return [*notes, f"{path}: no errors ({counts})"]
 
 
-def _judge_initiator_name(path: str) -> list[str]:
+def _check_initiator_name(path: str) -> list[str]:
     identity = read_identity(path)
     notes = [f"note: {note}" for note in identity.notes]
     return [*notes, f"{path}: no errors (this initiator is {identity.name})"]
@@ -60,10 +60,10 @@ def run_show_config(
     as_json: bool,
     stdout: TextIO,
 ) -> int:
-    """Print what holds where and which line says so, and return the exit status.
+    """Print the settings in force and the line that sets each; return the exit status.
 
-    ``target_names``: targets that are known although the file does not name them. With errors in
-    the file nothing holds: they are printed instead.
+    ``target_names``: known targets that the file does not name. If the file has errors, they are
+    printed instead.
     """
     try:
         configuration = read_configuration(config_path)
@@ -77,7 +77,7 @@ def run_show_config(
 
 
 def known_targets(bindings_path: str, stderr: TextIO) -> tuple[IscsiName, ...]:
-    """Return the names in the bindings file; where it cannot be read, say so and return none."""
+    """Return the names in the bindings file; if it cannot be read, print a note and return none."""
     bindings = BindingsFile(bindings_path).read()
     if isinstance(bindings, BindingsNotRead):
         what = "targets that only the bindings file names are not shown"

@@ -1,6 +1,6 @@
-"""What all commands share: a parser whose complaints are one line, and output that may fail.
+"""What all commands share: a parser whose errors are one line, and output that may fail.
 
-A command that cannot write its output ends with one line on standard error and status 1; where the
+A command that cannot write its output ends with one line on standard error and status 1; if the
 reader of a pipe has gone, such as head(1), with status 1 alone. May touch the standard streams.
 """
 

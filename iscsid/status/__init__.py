@@ -1,5 +1,5 @@
-"""What people and programs are shown of the daemon: plain values, and texts made of them.
+"""The status of the daemon as plain values, and the texts made of it.
 
-A pure room: it is handed a ``Status``, from the owner or from what /sys shows, and returns text.
-Nothing in a ``Status`` is secret: it is written where everybody may read it.
+A ``Status`` is made from the initiator's state or from /sys; here it becomes JSON, a table, or
+words. Pure. Nothing in a ``Status`` is secret: the file is readable for everybody.
 """

@@ -1,8 +1,8 @@
 """/run/iscsid/devices: the columns of the Linux-iSCSI driver's /proc/scsi/iscsi. Pure.
 
-One line per LUN: bus, target id, LUN, address and port of the connection, TargetName. Where there
-is no connection, address and port are question marks, and so is the LUN of a session without any:
-every line has the same number of fields, for awk and its friends.
+One line per LUN: bus, target id, LUN, address and port of the connection, TargetName. Without
+a connection, address and port are question marks, and so is the LUN of a session without any, so
+that every line has the same number of fields for awk.
 """
 
 from __future__ import annotations

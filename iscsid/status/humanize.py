@@ -1,4 +1,4 @@
-"""Sizes, spans of time and colours as a person likes to read them. Pure."""
+"""Sizes, spans of time and colours for people to read. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SPANS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 class Colour(Enum):
-    """What an escape sequence says to a terminal."""
+    """The parameter of an escape sequence (ECMA-48, SGR)."""
 
     GREEN = "32"
     YELLOW = "33"

@@ -1,4 +1,4 @@
-"""How the daemon is: every DiscoveryAddress, session and LUN as a plain value, and as JSON.
+"""The daemon's status: every DiscoveryAddress, session and LUN as a plain value, and as JSON.
 
 The values are of JSON's own kinds, so that what was written is what is read. Times are seconds
 since 1970; in JSON they are texts such as 2026-11-20T13:59:18Z. Pure.
@@ -48,7 +48,7 @@ class DiscoveryStatus:
     state: str
     since: float
     targets: int | None = None
-    """How many it has reported; ``None``: it has not answered yet."""
+    """The number of targets it has reported; ``None``: it has not answered yet."""
     last_error: str = ""
     next_attempt: float | None = None
 
@@ -63,19 +63,19 @@ class LunStatus:
     replaced: bool = False
     """It has no links because another logical unit than before answers."""
     gone: bool = False
-    """The target has it no more; it stays because its disk is in use."""
+    """The target has removed it; it stays because its disk is in use."""
     permitted: bool = True
-    """Without, it has no links because the configuration does not want this LUN."""
+    """If false, it has no links because the configuration excludes this LUN."""
     unlinked: list[str] = field(default_factory=list)
-    """The links that are still to come: their nodes are there."""
+    """The links that are not made yet although their nodes exist."""
     size: int | None = None
-    """Bytes, where it has a size."""
+    """In bytes, if it has a size."""
     vendor: str = ""
     model: str = ""
     revision: str = ""
     kind: str = ""
     identity: str = ""
-    """What the logical unit says of itself (WWID)."""
+    """Its WWID."""
 
     @property
     def may_have_links(self) -> bool:
@@ -110,15 +110,15 @@ class SessionStatus:
     last_error: str = ""
     next_attempt: float | None = None
     kept_because: list[str] = field(default_factory=list)
-    """Nobody wants it any more, but its disks are in use."""
+    """It is no longer configured or discovered, but its disks are in use: by what."""
     negotiated: dict[str, str | int] = field(default_factory=dict)
-    """What holds on the connection, by the standard's names of the keys."""
+    """The parameters of the connection, by the standard's names of the keys."""
     luns: list[LunStatus] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The whole picture at the moment ``written``."""
+    """The whole status at the time ``written``."""
 
     version: str
     pid: int | None
@@ -127,13 +127,13 @@ class Status:
     initiator_name: str = ""
     basedir: str = ""
     bindings: int | None = None
-    """How many persistent numbers are given."""
+    """The number of bindings."""
     discoveries: list[DiscoveryStatus] = field(default_factory=list)
     sessions: list[SessionStatus] = field(default_factory=list)
 
 
 def negotiated(parameters: AgreedParameters) -> dict[str, str | int]:
-    """Return the agreed parameters by the standard's names, in the standard's words."""
+    """Return the agreed parameters by the standard's names, with the standard's values."""
     values = ((key, getattr(parameters, name)) for name, key in KEYS.items())
     return {key: _word(value) for key, value in values}
 
@@ -144,7 +144,7 @@ def to_json(status: Status) -> str:
 
 
 def from_json(text: str) -> Status:
-    """Return the status that ``to_json`` wrote; fields that are not known are passed over.
+    """Return the status that ``to_json`` wrote; unknown fields are ignored.
 
     Raises ``ValueError`` for anything else.
     """

@@ -1,8 +1,8 @@
-"""When the tree of names is complete: what ``iscsid --wait`` waits for, from the status alone.
+"""What ``iscsid --wait`` still waits for, from the status alone. Pure.
 
-Complete means that every DiscoveryAddress and every session has been tried once, that each disk
-of a session that is up is there, and that each node, a partition's for instance, has its link.
-Pure.
+The tree of links is complete when every DiscoveryAddress and every session has been tried once,
+each disk of a session that is up exists, and each device node, a partition's for instance, has
+its link.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ DISK_KIND = "Direct-Access"
 
 
 def missing(status: Status) -> tuple[str, ...]:
-    """Return in words what is still to come; empty when the tree is complete."""
+    """Return what is missing, in words; empty when the tree is complete."""
     return tuple(_missing(status))
 
 
 def progress(status: Status, lacking: tuple[str, ...]) -> str:
-    """Return one line for whoever waits for what is ``lacking``."""
+    """Return one line that shows how far it is, and what is ``lacking``."""
     up = sum(session.state == UP for session in status.sessions)
     count = len(status.sessions)
     sessions = f"{up} of {count} session{'' if count == 1 else 's'} up"
@@ -43,14 +43,14 @@ def _missing(status: Status) -> Iterator[str]:
 
 
 def _missing_links(session: SessionStatus) -> Iterator[str]:
-    for unit in session.luns:
-        where = f"LUN {unit.lun} of {session.target_name}"
-        if unit.unlinked:
-            yield f"link {', '.join(unit.unlinked)} to {where}"
-        elif _lacks_disk(unit):
+    for lun in session.luns:
+        where = f"LUN {lun.lun} of {session.target_name}"
+        if lun.unlinked:
+            yield f"link {', '.join(lun.unlinked)} to {where}"
+        elif _lacks_disk(lun):
             yield f"disk at {where}"
 
 
-def _lacks_disk(unit: LunStatus) -> bool:
+def _lacks_disk(lun: LunStatus) -> bool:
     """Whether the kernel has yet to make the disk; with the disk, it makes its partitions."""
-    return unit.may_have_links and unit.kind == DISK_KIND and "disk" not in unit.links
+    return lun.may_have_links and lun.kind == DISK_KIND and "disk" not in lun.links
