@@ -66,6 +66,8 @@ class ProtocolError(IscsidError):
     def __init__(self, what: str, *, section: str = "", advice: str = "") -> None:
         source = f" (RFC 7143, section {section})" if section else ""
         super().__init__(what + source, advice=advice)
+        self.reason = what
+        """``what`` without the section."""
         self.section = section
 
 

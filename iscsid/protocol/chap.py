@@ -11,12 +11,14 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from iscsid.errors import AuthenticationFailed, ProtocolError
 from iscsid.protocol.parameters import ChapAlgorithm, Credentials
 from iscsid.protocol.text import Pairs, format_binary, parse_binary, parse_number
 from iscsid.secret import Secret
+
+T = TypeVar("T")
 
 SECTION = "12.1.3"
 
@@ -47,13 +49,20 @@ class Challenge:
         for name in ("CHAP_I", "CHAP_C"):
             if name not in keys:
                 raise ProtocolError(f"the target's challenge has no {name}", section=SECTION)
-        identifier = parse_number(keys["CHAP_I"])
+        identifier = _parse("CHAP_I", keys, parse_number)
         if identifier > 255:
             raise ProtocolError(f"CHAP_I is one octet, not {identifier}", section=SECTION)
-        return cls(identifier, parse_binary(keys["CHAP_C"]))
+        return cls(identifier, _parse("CHAP_C", keys, parse_binary))
 
     def to_keys(self) -> Pairs:
         return ("CHAP_I", str(self.identifier)), ("CHAP_C", format_binary(self.octets))
+
+
+def _parse(name: str, keys: Mapping[str, str], parse: Callable[[str], T]) -> T:
+    try:
+        return parse(keys[name])
+    except ProtocolError as error:
+        raise ProtocolError(f"{name} of the target: {error.reason}", section=SECTION) from None
 
 
 def response(algorithm: ChapAlgorithm, secret: Secret, challenge: Challenge) -> bytes:
@@ -87,7 +96,7 @@ class Challenger:
         for name in ("CHAP_N", "CHAP_R"):
             if name not in keys:
                 raise not_proven(f"it sent no {name}")
-        received = parse_binary(keys["CHAP_R"])
+        received = _parse("CHAP_R", keys, parse_binary)
         expected = response(algorithm, self._credentials.password, self.challenge)
         is_named = hmac.compare_digest(keys["CHAP_N"].encode(), self._credentials.username.encode())
         is_right = hmac.compare_digest(received, expected)

@@ -39,8 +39,10 @@ _KEY = re.compile(r"(?:X#|i(?=SCSI))?[A-Z][A-Za-z0-9.+@_-]*")
 """A name begins with a capital letter, but for iSCSIProtocolLevel (RFC 7143, section 13.24)."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,19}|0[xX][0-9A-Fa-f]{1,16}")
-_HEXADECIMAL = re.compile(r"0[xX](?:[0-9A-Fa-f]{2})+")
-_BASE64 = re.compile(r"0[bB](?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?")
+_HEXADECIMAL = re.compile(r"0[xX][0-9A-Fa-f]+")
+_BASE64 = re.compile(
+    r"0[bB](?=.)(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=?|[A-Za-z0-9+/]{2}(?:==)?)?"
+)
 _BOOLEANS = {"Yes": True, "No": False}
 
 Pairs = tuple[tuple[str, str], ...]
@@ -163,16 +165,17 @@ def parse_boolean(text: str) -> bool:
 def parse_binary(text: str, limit: int = MAX_BINARY_LENGTH) -> bytes:
     """Return the octets of a binary value, one to ``limit`` of them.
 
-    Written as 0x and an even number of hexadecimal digits, or as 0b and Base64 with its padding.
-    RFC 7143, section 6.1 gives an odd number of digits a length, but peers disagree on its octets
-    (EDK2 refuses them, FreeBSD begins with half an octet); a wrong guess would look like a wrong
-    secret.
-    Raises ``ProtocolError``, whose message does not repeat the value.
+    Written as 0x and hexadecimal digits, or as 0b and Base64. Of an odd number of digits the first
+    is half an octet, because such values come from targets that print a number without its leading
+    zero; RFC 7143, section 6.1 gives them that length. Some targets leave the padding of Base64
+    out. Raises ``ProtocolError``, whose message does not repeat the value.
     """
     if _HEXADECIMAL.fullmatch(text):
-        octets = bytes.fromhex(text[2:])
+        digits = text[2:]
+        octets = bytes.fromhex("0" * (len(digits) % 2) + digits)
     elif _BASE64.fullmatch(text):
-        octets = base64.b64decode(text[2:], validate=True)
+        encoded = text[2:].rstrip("=")
+        octets = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     else:
         raise ProtocolError("a binary value is neither hexadecimal nor Base64", section="6.1")
     if len(octets) > limit:

@@ -96,12 +96,11 @@ def test_a_challenge_is_read_in_either_encoding_and_either_case(
         {"CHAP_I": "0b", "CHAP_C": "0x00"},
         {"CHAP_I": "1", "CHAP_C": ""},
         {"CHAP_I": "1", "CHAP_C": "0x"},
-        {"CHAP_I": "1", "CHAP_C": "0x0"},
         {"CHAP_I": "1", "CHAP_C": "0x0g"},
         {"CHAP_I": "1", "CHAP_C": "00ff"},
         {"CHAP_I": "1", "CHAP_C": "0x00 "},
         {"CHAP_I": "1", "CHAP_C": "0b"},
-        {"CHAP_I": "1", "CHAP_C": "0bAA"},
+        {"CHAP_I": "1", "CHAP_C": "0bAAAAA"},
         {"CHAP_I": "1", "CHAP_C": "0bA=AA"},
         {"CHAP_I": "1", "CHAP_C": "0b__-_"},
         {"CHAP_I": "1", "CHAP_C": "0x" + "00" * 1025},
@@ -111,6 +110,21 @@ def test_a_challenge_is_read_in_either_encoding_and_either_case(
 def test_a_malformed_challenge_is_refused(keys: dict[str, str]) -> None:
     with pytest.raises(ProtocolError):
         Challenge.from_keys(keys)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"CHAP_I": "x"}, "CHAP_I"), ({"CHAP_C": "0xzz"}, "CHAP_C")]
+)
+def test_a_malformed_challenge_is_reported_with_its_key(change: dict[str, str], name: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^{name} of the target: "):
+        Challenge.from_keys({"CHAP_I": "1", "CHAP_C": "0x00"} | change)
+
+
+def test_a_malformed_response_is_reported_with_its_key() -> None:
+    keys = proof(ChapAlgorithm.MD5) | {"CHAP_R": "secret-in-clear"}
+    with pytest.raises(ProtocolError, match="^CHAP_R of the target: ") as caught:
+        Challenger(TARGET, RANDOM).check(ChapAlgorithm.MD5, keys, b"ours")
+    assert "secret-in-clear" not in str(caught.value)
 
 
 def test_a_challenge_of_1024_octets_is_taken() -> None:

@@ -171,7 +171,7 @@ FAULTS = [
     text("no algorithm", "CHAP_A", None),
     text("an algorithm that does not exist", "CHAP_A", "4"),
     text("an identifier too large", "CHAP_I", "256"),
-    text("an odd number of digits", "CHAP_C", "0x123"),
+    text("what is no digit", "CHAP_C", "0x12g"),
     text("an empty challenge", "CHAP_C", "0x"),
     text("no challenge", "CHAP_C", None),
     text("somebody else's proof", "CHAP_N", "mallory"),

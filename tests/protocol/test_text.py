@@ -269,6 +269,11 @@ BINARIES = {
     "0x00": b"\0",
     "0xABcd": b"\xab\xcd",
     "0Xab": b"\xab",
+    "0x1": b"\x01",
+    "0xabc": b"\x0a\xbc",
+    "0bAA": b"\0",
+    "0bAAA": b"\0\0",
+    "0bYWJjZA": b"abcd",
     "0bAA==": b"\0",
     "0Bq80=": b"\xab\xcd",
     "0b+/+/": b"\xfb\xff\xbf",
@@ -283,8 +288,20 @@ def test_binary_values_are_hexadecimal_or_base64(text: str, octets: bytes) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "0x", "0b", "ab", "0xabc", "0xag", "0x ab", "0xab ", "x00", "0bA", "0bAA", "0bAAA"]
-    + ["0bA===", "0b====", "0bAA=A", "0bAA==AAAA", "0b-_-_", "0bAA==\n", "0b AA=", "0xａｂ", "12"],
+    ["", "0", "0x", "0b", "ab", "0xabg", "0xag", "0x ab", "0xab ", "x00", "0bA", "0bAAAAA"]
+    + [
+        "0bA===",
+        "0bAA=",
+        "0bAAAA=",
+        "0b====",
+        "0bAA=A",
+        "0bAA==AAAA",
+        "0b-_-_",
+        "0bAA==\n",
+        "0b AA=",
+        "0xａｂ",
+        "12",
+    ],
 )
 def test_what_is_no_binary_value_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match="neither hexadecimal nor Base64") as error:
