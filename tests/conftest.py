@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import coverage_summary
+from tests.support.limits import Limits
 from tests.vm.boot import what_is_missing
 from tests.vm.guest import is_inside
 from tests.vm.relay import Relay
 
 TESTS = Path(__file__).parent
-SUITES = ("loopback", "vm")
+SUITES = ("loopback", "boot", "vm")
 """In the order in which they run, after all others."""
 
 
@@ -96,6 +97,7 @@ def _time_no_example() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Limits(), "iscsid-limits")
     if not is_inside():
         _time_no_example()
         config.pluginmanager.register(MachineTests(), "iscsid-machine-tests")

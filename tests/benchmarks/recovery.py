@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
 from tests.vm.boot import Machine, what_is_missing
-from tests.vm.daemon import wait_until
 from tests.vm.paths import CHECKOUT
 from tests.vm.recovery import Stage, staged, states
 from tests.vm.workload import Workload, writing

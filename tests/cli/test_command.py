@@ -12,6 +12,7 @@ from resource import RLIMIT_NOFILE, setrlimit
 import pytest
 
 from iscsid import __version__
+from tests.support.patience import PATIENCE
 from tests.support.programs import environment
 
 
@@ -21,7 +22,7 @@ def run(pidfile: Path, *options: str) -> subprocess.CompletedProcess[str]:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

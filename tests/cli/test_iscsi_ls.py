@@ -18,7 +18,7 @@ from iscsid.devices.sysfs import Sysfs
 from iscsid.process.pidfile import PidFile
 from iscsid.status.model import to_json
 from tests.support.kill_at_step import run_in_child
-from tests.support.programs import environment, on_a_terminal
+from tests.support.programs import on_a_terminal, started
 from tests.support.statuses import NOW, STATUS
 from tests.support.sysfs_tree import SysfsTree
 
@@ -133,13 +133,7 @@ def _hear_interrupts() -> None:
 
 def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
     command = [*COMMAND, "-P", str(running), "--watch"]
-    with subprocess.Popen(
-        command,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=_hear_interrupts,
-    ) as watch:
+    with started(command, stdout=subprocess.PIPE, preexec_fn=_hear_interrupts) as watch:
         assert watch.stdout is not None
         heads = 0
         for line in watch.stdout:
@@ -153,15 +147,12 @@ def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
 
 def test_watching_ends_when_the_reader_has_gone(running: Path) -> None:
     command = [*COMMAND, "-P", str(running), "--watch"]
-    watch = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert watch.stdout is not None and watch.stderr is not None
-    watch.stdout.readline()
-    watch.stdout.close()
-    assert watch.wait() == 1
-    assert watch.stderr.read() == ""
-    watch.stderr.close()
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
+        assert watch.stdout is not None and watch.stderr is not None
+        watch.stdout.readline()
+        watch.stdout.close()
+        assert watch.wait() == 1
+        assert watch.stderr.read() == ""
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["-v"], 0), (["--help"], 0), (["-x"], 2)])

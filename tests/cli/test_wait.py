@@ -17,6 +17,7 @@ from iscsid.errors import IscsidError
 from iscsid.process.pidfile import PidFile
 from iscsid.process.status_files import STATUS, directory_for
 from iscsid.status.model import DiscoveryStatus, Status, to_json
+from tests.support.patience import PATIENCE
 from tests.support.programs import on_a_terminal
 
 
@@ -48,9 +49,9 @@ def test_a_complete_tree_is_not_waited_for(pidfile: str) -> None:
 
 def test_it_waits_until_the_status_comes_and_the_tree_is_complete(pidfile: str) -> None:
     def live() -> None:
-        time.sleep(0.3)
+        time.sleep(0.05)
         write(pidfile, None)
-        time.sleep(0.5)
+        time.sleep(0.05)
         write(pidfile, 3)
 
     daemon = threading.Thread(target=live)
@@ -103,9 +104,13 @@ def test_the_command_waits_and_starts_no_daemon(pidfile: str, tmp_path: Path) ->
     write(pidfile, 0)
     command = [sys.executable, "-m", "iscsid", "--wait=5", "-P"]
     root = Path(__file__).parents[2]
-    assert subprocess.run([*command, pidfile], cwd=root, timeout=60).returncode == 0
+    assert subprocess.run([*command, pidfile], cwd=root, timeout=PATIENCE).returncode == 0
     absent = subprocess.run(
-        [*command, str(tmp_path / "none.pid")], cwd=root, capture_output=True, text=True, timeout=60
+        [*command, str(tmp_path / "none.pid")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert absent.returncode == 1
     assert absent.stderr.count("\n") == 1 and "no iscsid runs" in absent.stderr

@@ -17,6 +17,8 @@ import pytest
 from iscsid.cli.options import parse
 from iscsid.exit_status import ExitStatus
 from iscsid.login_check.run import run_login_check
+from tests.support.patience import PATIENCE
+from tests.support.programs import started
 from tests.support.supervisor_harness import forked
 from tests.target.portal import listen, serve
 from tests.target.profile import LIO
@@ -26,7 +28,6 @@ from tests.target.scripted import ScriptedTarget
 NAME = "iqn.2003-02.org.example"
 ME = f"{NAME}:me"
 SECRET = "open-sesame-1"
-LIMIT = 60.0
 NOBODY = 65534
 
 Serve = Callable[[Script], str]
@@ -66,7 +67,7 @@ class Command:
         return [sys.executable, "-m", "iscsid", "--check", "--login", *files, *options]
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.line(*options), capture_output=True, text=True, timeout=LIMIT)
+        return subprocess.run(self.line(*options), capture_output=True, text=True, timeout=PATIENCE)
 
     def shown(self, *options: str) -> tuple[int, list[str]]:
         """Return the exit status, and the lines behind those about the two files."""
@@ -241,19 +242,17 @@ def test_nobody_needs_to_be_root(served: Serve, open_directory: Path) -> None:
 def test_a_signal_ends_it_and_its_children(command: Command, number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         command.configure(f"DiscoveryAddress=127.0.0.1:{silent.getsockname()[1]}")
-        with subprocess.Popen(
-            command.line("-d"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with started(command.line("-d"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None
             assert "connecting" in process.stderr.readline()
-            silent.settimeout(LIMIT)
+            silent.settimeout(PATIENCE)
             connection, _ = silent.accept()
             process.send_signal(number)
-            _, errors = process.communicate(timeout=LIMIT)
+            _, errors = process.communicate(timeout=PATIENCE)
             assert process.returncode == 1
             assert errors.splitlines()[-1] == "iscsid: ended by a signal"
             # The child is gone: its end of the connection is closed.
-            connection.settimeout(LIMIT)
+            connection.settimeout(PATIENCE)
             while connection.recv(65536):
                 pass
             connection.close()

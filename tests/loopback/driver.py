@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,10 +35,8 @@ from iscsid.protocol.pdu import (
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
 from iscsid.protocol.serial import add
+from tests.support.patience import PATIENCE
 from tests.target.assertions import check_login
-
-PATIENCE = 60.0
-"""Seconds for one answer: a limit for what hangs, no measure of speed."""
 
 TASK_TAG = 0x51
 
@@ -99,10 +98,12 @@ class Session:
         header, data = octets[:BHS_LENGTH], octets[BHS_LENGTH:]
         header += _digest(agreed.header_digest, header)
         self.connection.sendall(header + data + (data and _digest(agreed.data_digest, data)))
+        until = time.monotonic() + PATIENCE
         while isinstance(answer := self._read_pdu(), NopIn):
             # A ping of the target's own, which istgt sends to any session that is idle.
             if answer.initiator_task_tag != RESERVED_TAG:
                 break
+            assert time.monotonic() < until, "the target pings and does not answer"
         return answer
 
     def _read_pdu(self) -> Pdu:

@@ -14,7 +14,8 @@ from iscsid.protocol.parameters import Digest, LoginPlan, Offer
 from iscsid.protocol.scsi import ScsiCommand, ScsiDataIn, encode_lun, inquiry, scsi_pdu
 from iscsid.protocol.serial import add
 from iscsid.protocol.vpd import DEVICE_IDENTIFICATION, LunIdentity
-from tests.loopback.driver import Session, log_in
+from tests.loopback.driver import Session, TargetClosed, log_in
+from tests.support.patience import PATIENCE
 from tests.target.pairing import make_plan
 
 CMD_SN = 1
@@ -67,7 +68,10 @@ def identified(
         while exchange.result is None:
             if data := exchange.data_to_send():
                 session.connection.sendall(data)
-            exchange.receive_data(session.connection.recv(exchange.bytes_wanted))
+            octets = session.connection.recv(exchange.bytes_wanted)
+            if not octets:
+                raise TargetClosed("the target closed the session")
+            exchange.receive_data(octets)
         assert nothing_waits(session.connection)
         session.result = exchange.result
         yield session, exchange.failure
@@ -80,7 +84,7 @@ def nothing_waits(connection: socket.socket) -> bool:
     except BlockingIOError:
         return True
     finally:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
 
 
 def goes_on(session: Session) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iscsid.protocol.names import Portal
-from tests.loopback.ports import free_port, wait_for_listener
+from tests.loopback.ports import accepts, free_port
+from tests.support.patience import wait_until
 from tests.vm.lio import Account
 
 NODE_BASE = "iqn.2024-01.org.example"
@@ -45,8 +46,15 @@ class Istgt:
             self._process = subprocess.Popen(
                 [*command, "-D", "-m", "1"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for_listener(self.portal.port)
-        wait_for_listener(self.second_portal.port)
+        for portal in (self.portal, self.second_portal):
+            wait_until(lambda: self._has_ended() or accepts(portal.port), self._describe)  # noqa: B023
+        assert not self._has_ended(), self._describe()
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def _describe(self) -> str:
+        return f"istgt does not listen:\n{(self.path / 'log').read_text(errors='replace')}"
 
     def stop(self) -> None:
         """End it at once; every connection breaks."""

@@ -18,14 +18,15 @@ from tests.loopback.conftest import ALICE, MUTUAL, tgtd_name
 from tests.loopback.driver import log_in
 from tests.loopback.istgt import Istgt
 from tests.loopback.tgtd_loopback import LiveTgtd
+from tests.support.patience import PATIENCE
 
-LIMIT = 120.0
 ME = IscsiName("iqn.2003-02.org.example:me")
 CHAP = (f" Username={ALICE.user}", f" Password={ALICE.password}")
 INCOMING = (
     f" IncomingUsername={MUTUAL.mutual_user}",
     f" IncomingPassword={MUTUAL.mutual_password}",
 )
+CLOSED_AT_LOGOUT = "logging out: the target closed the connection"
 DIGESTS = (" HeaderDigest=always", " DataDigest=always")
 
 
@@ -40,7 +41,7 @@ def check(directory: Path, *lines: str, initiator_name: str = ME) -> tuple[int, 
         [sys.executable, "-m", "iscsid", "--check", "--login", "--json", *files],
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=2 * PATIENCE,
     )
     assert done.stderr == ""
     assert "secret" not in done.stdout
@@ -134,7 +135,8 @@ def test_istgt_is_tried_at_both_its_portals_with_digests_and_chap(
     for name in ("plain", "chap", "mutual", "digests"):
         both = portals(report, name)
         assert [each["portal"] for each in both] == [str(istgt.portal), str(istgt.second_portal)]
-        assert [each["notes"] for each in both] == [[], []]
+        # istgt may close before its thread for answers has sent the Logout Response.
+        assert {note for each in both for note in each["notes"]} <= {CLOSED_AT_LOGOUT}
         assert {each["target_alias"] for each in both} == {f"{name} of istgt"}
     assert portals(report, "digests")[0]["negotiated"]["HeaderDigest"] == "CRC32C"
 

@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import PATIENCE, environment, is_alive, wait_until
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.processes import is_alive
+from tests.support.programs import environment, started
 
 DAEMON = Path(__file__).parents[1] / "support" / "small_daemon.py"
 
@@ -51,6 +54,11 @@ class Shell:
     def lines(self) -> list[str]:
         """Return what the daemon has written so far."""
         return self.trace.read_text().splitlines() if self.trace.exists() else []
+
+    def wait_for_open_files(self, *files: Path) -> None:
+        """Wait until these are all that the daemon has open: it opens the trace for each line."""
+        wanted = {str(file) for file in files}
+        wait_until(lambda: files_of(self.pid) == wanted, lambda: f"{files_of(self.pid)} are open")
 
     def end(self) -> None:
         if self.pidfile.exists():
@@ -97,7 +105,7 @@ def test_sigterm_ends_it_in_order_and_the_pid_file_goes(shell: Shell) -> None:
 
 def test_a_signal_sent_as_soon_as_the_pid_is_known_is_obeyed(shell: Shell) -> None:
     """Linux-iSCSI: "You may easily send a signal to iscsid", at any time."""
-    with subprocess.Popen(shell.arguments(), env=environment()) as starting:
+    with started(shell.arguments()) as starting:
         wait_until(
             lambda: shell.pidfile.exists() and shell.pidfile.read_text().endswith("\n"), "a pid"
         )
@@ -106,7 +114,7 @@ def test_a_signal_sent_as_soon_as_the_pid_is_known_is_obeyed(shell: Shell) -> No
         wait_until(
             lambda: any("HangupReceived" in line for line in shell.lines()), "the hangup heard"
         )
-    assert starting.returncode == 0
+        assert starting.wait(PATIENCE) == 0
     assert is_alive(pid)
 
 
@@ -171,7 +179,7 @@ def test_a_stale_pid_file_is_no_obstacle(shell: Shell) -> None:
 
 def test_in_the_foreground_it_stays_the_shells_child(shell: Shell) -> None:
     """Linux-iSCSI: "Avoid auto-backgrounding."."""
-    with subprocess.Popen(shell.arguments("-n"), env=environment()) as process:
+    with started(shell.arguments("-n")) as process:
         wait_until(shell.trace.exists, "a trace")
         assert shell.pid == process.pid
         process.send_signal(signal.SIGINT)
@@ -192,8 +200,11 @@ CLOSED = pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2
 
 def files_of(pid: int) -> set[str]:
     """Return the files that a process has open, its standard streams aside."""
-    links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-    return {file for fd, file in links.items() if int(fd) > 2 and file.startswith("/")}
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            found.add((int(entry.name), os.readlink(entry)))
+    return {file for fd, file in found if fd > 2 and file.startswith("/")}
 
 
 @CLOSED
@@ -201,16 +212,16 @@ def test_it_starts_with_closed_standard_streams(shell: Shell, closed: str) -> No
     """The pid file must not become standard error, for one thing."""
     started = shell.start(before=["sh", "-c", f'"$@" {closed}', "sh"])
     assert started.returncode == 0
-    assert files_of(shell.pid) == {str(shell.pidfile)}
+    shell.wait_for_open_files(shell.pidfile)
 
 
 @CLOSED
 def test_it_stays_in_the_foreground_with_closed_standard_streams(shell: Shell, closed: str) -> None:
     arguments = ["sh", "-c", f'exec "$@" {closed}', "sh", *shell.arguments("-n")]
-    with subprocess.Popen(arguments, env=environment()) as process:
+    with started(arguments) as process:
         wait_until(shell.trace.exists, "a trace")
         assert shell.pid == process.pid
-        assert files_of(process.pid) == {str(shell.pidfile)}
+        shell.wait_for_open_files(shell.pidfile)
         process.terminate()
         assert process.wait(PATIENCE) == 0
 

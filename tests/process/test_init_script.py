@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import PATIENCE, environment, is_alive, wait_until
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.processes import is_alive
+from tests.support.programs import environment
 
 TOP = Path(__file__).parents[2]
 SCRIPT = TOP / "etc" / "init.d" / "iscsi"

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ import pytest
 from iscsid.errors import AlreadyRunning
 from iscsid.process import pidfile as module
 from iscsid.process.pidfile import PidFile, PidFileUnusable
-from tests.support.programs import command, environment, run, wait_until
+from tests.support.patience import wait_until
+from tests.support.programs import command, environment, run, started
 
 
 class Files:
@@ -61,16 +62,14 @@ def holder(files: Files) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the pid file and is named in it."""
     with hold(files.path, "named") as process:
         yield process
-        process.kill()
 
 
-def hold(path: Path, how: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        command(HOLD, str(path), how), env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "locked\n"
-    return process
+@contextmanager
+def hold(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
+    with started(command(HOLD, str(path), how), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
 
 
 def test_the_file_holds_the_pid_of_the_daemon(files: Files) -> None:
@@ -153,10 +152,9 @@ def test_a_daemon_that_has_not_named_itself_yet_is_waited_for(files: Files) -> N
 
 @pytest.mark.usefixtures("impatient")
 def test_a_lock_of_somebody_who_does_not_say_who_he_is(files: Files) -> None:
-    with hold(files.path, "silent") as process:
+    with hold(files.path, "silent"):
         with pytest.raises(AlreadyRunning, match="by a process it does not name; 'fuser "):
             files().lock()
-        process.kill()
 
 
 def test_a_glance_at_the_lock_does_not_keep_a_daemon_from_starting(files: Files) -> None:

@@ -7,14 +7,14 @@ import pty
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
-"""Seconds after which something that must happen is taken not to happen."""
 
 
 def command(script: str, *arguments: str) -> list[str]:
@@ -54,18 +54,14 @@ def on_a_terminal(command: list[str]) -> tuple[int, str]:
     return process.wait(), said.decode()
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return as soon as ``condition`` holds; fails the test where it never does."""
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, f"waited in vain: {what}"
-        time.sleep(0.01)
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a process beside the block, and kill it when the block ends, however it ends.
 
-
-def is_alive(pid: int) -> bool:
-    """Whether there is a process ``pid`` that is more than a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    ``with subprocess.Popen`` would wait for a process to which a failed block sent no signal.
+    """
+    with subprocess.Popen(command, **{"env": environment(), "text": True, **options}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -17,9 +17,7 @@ from iscsid.jobs import Job, JobId
 from iscsid.orders import Level
 from iscsid.workers import worker_main
 from iscsid.workers.supervisor import Supervisor
-
-LIMIT = 30.0
-"""Seconds after which a test has failed; none of them takes a second of it."""
+from tests.support.patience import PATIENCE
 
 
 class WorkersHarness:
@@ -70,7 +68,7 @@ class WorkersHarness:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Turn until ``condition`` holds; fail where it never does."""
-        give_up_at = time.monotonic() + LIMIT
+        give_up_at = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < give_up_at, (self.facts, self.said)
             self.turn()
@@ -97,7 +95,7 @@ class WorkersHarness:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that no keeper can tell."""
-    give_up_at = time.monotonic() + LIMIT
+    give_up_at = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)

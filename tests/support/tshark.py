@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
+
 Dissected = dict[str, list[str]]
 """The values of each field that tshark found in one PDU; flags are True or False, or 1 or 0."""
 
@@ -81,7 +83,9 @@ def dissect(pdus: Iterable[tuple[bool, bytes]], directory: Path) -> list[Dissect
     command += ["-T", "fields", "-E", f"separator={_SEPARATOR}", "-E", f"aggregator={_AGGREGATOR}"]
     for field in FIELDS:
         command += ["-e", field]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.removesuffix("\n").split("\n")
     assert len(lines) == len(segments), finished.stdout

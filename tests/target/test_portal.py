@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
+from tests.support.programs import started
 from tests.target.profile import PROFILES
 
 ROOT = Path(__file__).parents[2]
@@ -30,16 +32,13 @@ pytestmark = pytest.mark.skipif(
 def scripted_target(*options: str) -> Iterator[str]:
     """Run a scripted target on a free port; yield its address."""
     command = [sys.executable, "-m", "tests.target", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield f"127.0.0.1:{process.stdout.readline().strip()}"
-        finally:
-            process.kill()
+    with started(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield f"127.0.0.1:{process.stdout.readline().strip()}"
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.patience import scaled
 from tests.vm import memory
 from tests.vm.paths import CHECKOUT, KERNEL, SYSTEM_PATH
 
@@ -73,7 +74,7 @@ answer <&4 &
 exec 4<&-
 """
 
-ANSWER_LIMIT = 60.0
+ANSWER_LIMIT = scaled(60.0)
 """Seconds for a silent machine to say what it is doing."""
 ASKED = "--- no more word from the virtual machine; what everybody in it is doing:"
 """The line of the console's file after which the answer comes."""

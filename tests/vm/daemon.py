@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.processes import is_alive
 from tests.vm import sessions
 from tests.vm.paths import CHECKOUT
 
@@ -19,16 +20,6 @@ Numbers = tuple[int, int]
 """Bus and target id."""
 
 INITIATOR_NAME = "iqn.2003-02.org.example:machine"
-PATIENCE = float(os.environ.get("ISCSID_TEST_PATIENCE", "180"))
-"""Seconds to wait for what ought to happen: the machine is emulated and may be busy."""
-
-
-def wait_until(question: Callable[[], bool], failure: Callable[[], str]) -> None:
-    """Ask until the answer is yes; after ``PATIENCE`` fail with the words of ``failure``."""
-    limit = time.monotonic() + PATIENCE
-    while not question():
-        assert time.monotonic() < limit, failure()
-        time.sleep(0.1)
 
 
 class Daemon:
@@ -121,12 +112,12 @@ class Daemon:
         with suppress(OSError, ValueError):
             # A pid file that is left names a daemon that still runs, or one that was killed.
             os.kill(pid := int(self.pidfile.read_text()), signal.SIGKILL)
-            wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: f"{pid} goes on")
+            wait_until(lambda: not is_alive(pid), f"process {pid} goes on")
 
     def stop_detached(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the daemon that the pid file names, and wait until it is gone."""
         os.kill(pid := int(self.pidfile.read_text()), number)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: f"process {pid} goes on")
+        wait_until(lambda: not is_alive(pid), f"process {pid} goes on")
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

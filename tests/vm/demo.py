@@ -13,6 +13,7 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+from tests.support.patience import scaled
 from tests.vm import disks, sessions
 from tests.vm.boot import Machine, MachineSilent, find_oops, last_words, what_is_missing
 from tests.vm.daemon import INITIATOR_NAME, Daemon
@@ -21,8 +22,8 @@ from tests.vm.tgtd import Tgtd
 
 INSIDE = "--inside"
 THE_END = "demo: all of this really happened"
-PATIENCE = 600.0
-"""Seconds without a word from the story, the machine's boot included."""
+SILENCE_LIMIT = scaled(600.0)
+"""Seconds without output from the demonstration, the machine's boot included."""
 
 RED = "iqn.2003-02.org.example:red"
 GREEN = "iqn.2003-02.org.example:green"
@@ -59,7 +60,7 @@ def tell() -> int:
 def listen(machine: Machine) -> bool:
     """Print the story as it is told; return whether it came to its end."""
     try:
-        while (line := machine.read_line(seconds=PATIENCE)) is not None:
+        while (line := machine.read_line(seconds=SILENCE_LIMIT)) is not None:
             print(line, flush=True)
             if line == THE_END:
                 return True

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 MEGABYTE = 1 << 20
 
 
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run a command; return what it printed, or fail with all that it said."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=2 * PATIENCE)
     said = done.stdout + done.stderr
     assert done.returncode == 0, f"{' '.join(map(str, command))}: status {done.returncode}\n{said}"
     return done.stdout

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.patience import PATIENCE, wait_until
 from tests.vm import disks, sessions
-from tests.vm.daemon import PATIENCE, Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.lio import ISCSI, Lio
 from tests.vm.tgtd import Tgtd
 

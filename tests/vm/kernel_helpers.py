@@ -19,6 +19,7 @@ from iscsid.orders import KernelTimeouts, ResumeSession, SessionDescription, Sta
 from iscsid.protocol.login_exchange import RANDOM_OCTETS, LoginExchange
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Digest, Isid, LoginPlan, LoginResult, Offer
+from tests.support.patience import PATIENCE
 from tests.vm import sessions
 
 INITIATOR = IscsiName("iqn.2004-09.org.example:initiator")
@@ -30,8 +31,6 @@ ISID = Isid(bytes.fromhex("800000000003"))
 TIMEOUTS = KernelTimeouts(
     recovery=-1, abort=11, lun_reset=12, target_reset=13, ping_interval=14, ping_timeout=15
 )
-PATIENCE = 60.0
-"""Seconds. The machine is emulated, and may be busy with other things."""
 
 Login = tuple[socket.socket, SessionDescription]
 Result = TypeVar("Result")
@@ -44,7 +43,7 @@ def until(question: Callable[[], Result | None]) -> Result:
         if answer := question():
             return answer
         time.sleep(0.05)
-    raise AssertionError(f"{question} stayed unanswered for {PATIENCE:.0f} seconds")
+    raise AssertionError(f"{question} stayed unanswered")
 
 
 def until_event(kernel: Kernel, kind: type[Result]) -> Result:

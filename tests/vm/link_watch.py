@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.vm.daemon import PATIENCE
+from tests.support.patience import PATIENCE
 
 SIGNATURE = 64
 """Octets at the beginning of a disk."""

@@ -10,8 +10,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.support.patience import PATIENCE, wait_until
 from tests.vm import disks
-from tests.vm.daemon import wait_until
 from tests.vm.paths import MULTIPATH_TOOLS
 
 CONFIGURATION = """\
@@ -100,7 +100,7 @@ class Multipathd:
         """End it, and take its maps apart. Nobody may use them."""
         maps = self.maps() if self._process.poll() is None else []
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=PATIENCE)
         for name in maps:
             disks.run("dmsetup", "remove", "--retry", name)
 
@@ -110,6 +110,6 @@ class Multipathd:
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=2 * PATIENCE,
         )
         return done.stdout if done.returncode == 0 else ""

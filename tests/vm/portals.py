@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from tests.support.patience import PATIENCE
 from tests.support.scripted_portal import Station
 from tests.target.scripted import ScriptedTarget
 
@@ -83,12 +84,12 @@ class Stepwise:
 
 
 def turn_until(
-    station: Station, question: Callable[[], bool], what: str, *, seconds: float = 90.0
+    station: Station, question: Callable[[], bool], what: str, *, seconds: float = PATIENCE
 ) -> None:
     """Let the portal work until ``question`` is answered with yes; ``what`` would that be?"""
-    limit = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     while not question():
-        assert time.monotonic() < limit, f"this did not come: {what}"
+        assert time.monotonic() < end, f"this did not come: {what}"
         station.turn()
         for connection, target in station.links:
             # What was held back goes out without a new request, once it may.

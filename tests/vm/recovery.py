@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.patience import wait_until
 from tests.vm import disks, sessions
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.faults import Stopwatch, Storage
 from tests.vm.workload import Workload, writing
 

@@ -18,13 +18,16 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.support.limits import limit_of
+from tests.support.patience import EMULATED, FACTOR, VARIABLE, scaled
 from tests.vm import guest
 from tests.vm.boot import Machine, MachineSilent, find_oops, last_words
 
-BOOT_LIMIT = 600.0
+BOOT_LIMIT = scaled(600.0)
 """Seconds until the machine's pytest has started its first test."""
-TEST_LIMIT = 600.0
-"""Seconds for one test; ``@pytest.mark.vm(seconds=...)`` says otherwise."""
+GRACE = scaled(60.0)
+"""Seconds over a test's limit after which the machine is taken to hang: its own pytest should have
+ended the test (``limits``)."""
 
 WISHES = "ISCSID_TEST_"
 """Environment variables with this prefix change what a test does, inside as well."""
@@ -40,6 +43,7 @@ exec 3>&1 1>&2
 
 def _wishes() -> str:
     wishes = {name: value for name, value in os.environ.items() if name.startswith(WISHES)}
+    wishes[VARIABLE] = f"{FACTOR * EMULATED:.1f}"
     return " ".join(f"{name}={shlex.quote(value)}" for name, value in wishes.items())
 
 
@@ -90,7 +94,7 @@ class Relay:
 
     def _read_reports(self, item: pytest.Item) -> list[pytest.TestReport]:
         reports: list[pytest.TestReport] = []
-        limit = BOOT_LIMIT if self._machine is None else TEST_LIMIT
+        limit = BOOT_LIMIT if self._machine is None else self._limit_of(item)
         machine = self._machine = self._machine or self._boot()
         while not reports or reports[-1].when != "teardown":
             message = self._read_message(machine, limit)
@@ -122,8 +126,7 @@ class Relay:
         return message
 
     def _limit_of(self, item: pytest.Item) -> float:
-        marker = item.get_closest_marker("vm")
-        return float(marker.kwargs.get("seconds", TEST_LIMIT)) if marker else TEST_LIMIT
+        return EMULATED * limit_of(item) + GRACE
 
     def _blame(self, item: pytest.Item, when: Phase, why: str, start: int) -> pytest.TestReport:
         console = last_words(self._console_text(start))

@@ -11,6 +11,8 @@ import socket
 import struct
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 NETLINK_ISCSI = 8
 STOP_CONN, DESTROY_CONN, DESTROY_SESSION = 18, 14, 12
 STOP_CONN_TERM = 1
@@ -74,7 +76,7 @@ def destroy(sid: int) -> None:
     handle = transport_handle()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
         kernel.bind((0, 0))
-        kernel.settimeout(60)
+        kernel.settimeout(PATIENCE)
         delete_devices(sid)
         _request(kernel, handle, STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
         _request(kernel, handle, DESTROY_CONN, struct.pack("=II", sid, 0))

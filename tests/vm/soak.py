@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from tests.support.patience import scaled
 from tests.vm import faults
 from tests.vm.boot import Machine, find_oops, what_is_missing
 from tests.vm.recovery import Stage, staged
@@ -26,7 +27,7 @@ DISKS = 3
 KINDS = ("tgtd", "lio")
 PING_UNANSWERED = "a ping was not answered in time"
 DAY = 86400.0
-SILENCE_LIMIT = 900.0
+SILENCE_LIMIT = scaled(900.0)
 """Seconds without a word from the machine that end the soak."""
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from iscsid.facts import DiskUsersChecked, SessionStarted
 from iscsid.kernel.interface import Kernel
+from tests.support.programs import started
 from tests.vm import disks, kernel_helpers
 from tests.vm.tgtd import Tgtd
 
@@ -107,12 +108,8 @@ def test_disk_that_is_only_being_read_is_free(
 def elsewhere(command: str) -> Iterator[None]:
     """Run a command in a mount namespace of its own, which lasts as long as the block."""
     script = f"mount --make-rprivate / && {command} && echo done && read word"
-    with subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as shell:
+    shell_there = ["unshare", "--mount", "sh", "-c", script]
+    with started(shell_there, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
         assert shell.stdin and shell.stdout
         assert shell.stdout.readline() == "done\n"
         yield

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.support.scripted_portal import Station, station
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 from tests.vm import disks, sessions
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.portals import Stepwise, turn_until
 from tests.vm.tgtd import Tgtd
 

@@ -10,8 +10,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.patience import wait_until
 from tests.vm import disks, portals, sessions, wire
-from tests.vm.daemon import Daemon, children_of, wait_until
+from tests.vm.daemon import Daemon, children_of
 from tests.vm.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"

@@ -9,8 +9,9 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.support.patience import wait_until
 from tests.vm import disks, sessions, wire
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.tgtd import Tgtd
 
 RED = "iqn.2003-02.org.example:red"

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.processes import is_alive
 from tests.vm import disks, sessions, wire
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.paths import CHECKOUT, SYSTEM_PATH
 from tests.vm.tgtd import Tgtd
 
@@ -50,7 +52,7 @@ class Service:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
@@ -117,7 +119,7 @@ def test_the_whole_life_of_the_service(
     service.expect("restart", 0, "started")
     assert disks.checksum(mount / "before") == written
     os.kill(pid := service.pid, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: "it goes on")
+    wait_until(lambda: not is_alive(pid), "it goes on")
     service.expect("status", 1, "pid file")
     service.expect("start", 0, "started")
     daemon.wait_for_links(disk)

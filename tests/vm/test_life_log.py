@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
+from tests.support.processes import is_alive
 from tests.support.scripted_portal import station
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
 from tests.vm import disks
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.lio import Account
 from tests.vm.portals import turn_until
 from tests.vm.tgtd import Tgtd
@@ -118,7 +120,7 @@ def test_the_log_and_the_supervisor_of_a_detached_daemon(
         # It goes away again, with the daemon in the middle of its sentences.
         os.kill(pid, signal.SIGHUP)
         os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), lambda: "it goes on")
+        wait_until(lambda: not is_alive(pid), "it goes on")
         assert supervisor.wait_for("STOPPING=1") == "STOPPING=1"
 
 

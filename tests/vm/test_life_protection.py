@@ -8,8 +8,9 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.support.patience import PATIENCE, wait_until
 from tests.vm import disks, sessions, wire
-from tests.vm.daemon import PATIENCE, Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.paths import CHECKOUT, DISTRIBUTION, PACKAGES
 from tests.vm.tgtd import Tgtd
 
@@ -89,7 +90,7 @@ def check_recovery(process: subprocess.Popen[bytes], log: Path, daemon: Daemon) 
 def sessions_end_if_stuck(process: subprocess.Popen[bytes]) -> None:
     """Wait for the daemon; one that is stuck on its own disk gets the disk's end."""
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         sessions.destroy_all()
         process.kill()

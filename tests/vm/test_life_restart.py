@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks, foreign_sessions, kernel_helpers, sessions, wire
 from tests.vm.conftest import Target
-from tests.vm.daemon import Daemon, show_tree, wait_until
+from tests.vm.daemon import Daemon, show_tree
 from tests.vm.tgtd import Tgtd
 
 RED = "iqn.2003-02.org.example:red"

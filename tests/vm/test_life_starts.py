@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.vm import disks, sessions
 from tests.vm.daemon import Daemon
 from tests.vm.paths import CHECKOUT
@@ -125,7 +126,7 @@ def test_of_two_daemons_started_at_once_one_wins_and_the_other_names_it(daemon: 
         subprocess.Popen(daemon.command(), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [start.communicate(timeout=90)[1] for start in starts]
+    said = [start.communicate(timeout=PATIENCE)[1] for start in starts]
     assert sorted(start.returncode for start in starts) == [0, 1], said
     pid = daemon.pidfile.read_text().strip()
     losers = [text for text in said if text]

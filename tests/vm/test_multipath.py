@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.lio import Lio
 from tests.vm.multipathd import Multipathd
 from tests.vm.recovery import SETTINGS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from tests.support.patience import wait_until
 from tests.vm import disks
-from tests.vm.daemon import Daemon, show_tree, wait_until
+from tests.vm.daemon import Daemon, show_tree
 from tests.vm.tgtd import Tgtd
 
 NAMES = [f"iqn.2003-02.org.example:name{number}" for number in range(2)]

@@ -80,7 +80,7 @@ class Storm:
         return {node: len(names) for node, names in self._owners.items() if len(names) > 1}
 
 
-@pytest.mark.vm(seconds=1800)
+@pytest.mark.limit(600)
 def test_no_link_ever_leads_to_another_targets_disk_in_a_storm_of_logouts_and_logins(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path, watches: list[LinkWatch]
 ) -> None:
@@ -104,7 +104,7 @@ def test_no_link_ever_leads_to_another_targets_disk_in_a_storm_of_logouts_and_lo
     assert storm.reused, "device names were never reused: the storm has proved nothing"
 
 
-@pytest.mark.vm(seconds=1800)
+@pytest.mark.limit(600)
 def test_names_are_the_same_over_restarts_with_the_targets_in_any_order(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:

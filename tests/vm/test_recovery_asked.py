@@ -13,11 +13,12 @@ import pytest
 
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest
+from tests.support.patience import wait_until
 from tests.target.portal import listen
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
 from tests.vm import sessions
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.faults import Stopwatch, is_dead, killed_at_send
 
 NAME = "iqn.2024-01.org.example:scripted"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
-from tests.vm.daemon import wait_until
 from tests.vm.recovery import Stage, staged
 
 REQUESTS_OF_A_HAND_OVER = 4
@@ -90,7 +90,7 @@ def is_cut_short_in_coming(stage: Stage, number: int) -> bool:
     return is_killed
 
 
-@pytest.mark.vm(seconds=900)
+@pytest.mark.limit(300)
 def test_a_logout_or_a_hand_over_that_was_cut_short_is_finished(stage: Stage) -> None:
     logouts = hand_overs = number = 0
     is_left = True
@@ -105,7 +105,7 @@ def test_a_logout_or_a_hand_over_that_was_cut_short_is_finished(stage: Stage) ->
     assert hand_overs == REQUESTS_OF_A_HAND_OVER
 
 
-@pytest.mark.vm(seconds=900)
+@pytest.mark.limit(300)
 def test_a_recovery_that_was_cut_short_is_made_good(stage: Stage) -> None:
     deaths = 0
     stage.daemon.wait_for_sessions(*stage.names)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks, faults, foreign_sessions, sessions
-from tests.vm.daemon import Daemon, wait_until
+from tests.vm.daemon import Daemon
 from tests.vm.recovery import Stage, staged
 
 INTERFACE, ADDRESS = "iscsi0", "192.0.2.77"

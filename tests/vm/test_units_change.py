@@ -2,7 +2,7 @@
 
 One story on each kind of target. Quotations are from the manual page iscsid(8).
 ``ISCSID_TEST_LUNS`` is how many of the 256 LUNs are there; each takes the machine half a second or
-more, so that all of them want an ``ISCSID_TEST_PATIENCE`` of 600.
+more, so that all of them want an ``ISCSID_TEST_PATIENCE`` of 3.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks
 from tests.vm.conftest import Target
-from tests.vm.daemon import Daemon, show_tree, wait_until
+from tests.vm.daemon import Daemon, show_tree
 
 RED = "iqn.2003-02.org.example:red"
 ZEBRA = "iqn.2003-02.org.example:zebra"
@@ -152,7 +153,7 @@ def check_that_nothing_is_left_of_a_target_that_is_gone(story: Story) -> None:
     assert story.daemon.link(0, 1, 1).exists()
 
 
-@pytest.mark.vm(seconds=900)
+@pytest.mark.limit(300)
 @pytest.mark.parametrize("target", ["lio"], indirect=True)
 def test_many_logical_units_up_to_the_last_number(
     target: Target, daemon: Daemon, tmp_path: Path

@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
 from tests.vm.lio import Account
 
-PATIENCE = 60.0
 BUSY = "still active"
 CONTROL_PORT = 7
 """Tells several tgtd on one machine apart; it names no TCP port."""

@@ -29,7 +29,7 @@ PAUSE = 0.01
 and what is measured in it is to be the daemon's work."""
 REST = 0.2
 """Seconds after a write that failed, where failures are to be borne."""
-PATIENCE = float(os.environ.get("ISCSID_TEST_PATIENCE", "240"))
+PATIENCE = 60.0 * float(os.environ.get("ISCSID_TEST_PATIENCE", "1"))
 
 
 def block(place: int, generation: int) -> bytes:

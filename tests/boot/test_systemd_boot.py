@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import disks, systemd_boot
+from tests.boot import systemd_boot
+from tests.vm import disks
+
+pytestmark = pytest.mark.limit(1200)
 
 NAME = "/dev/iscsi/bus0/target0/lun1/part1"
 UNIT = "dev-iscsi-bus0-target0-lun1-part1.device"

@@ -15,12 +15,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.patience import scaled
 from tests.vm import memory
 from tests.vm.boot import CPUS, MEMORY, what_is_missing
 from tests.vm.paths import CHECKOUT, KERNEL, SYSTEM_PATH
 
 HELPERS = Path("/usr/lib/udev")
-LIMIT = 1200.0
+LIMIT = scaled(900.0)
 """Seconds for all of it: the machine is emulated, and its files come over 9p."""
 
 SUPERFLUOUS = """
