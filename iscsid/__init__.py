@@ -40,8 +40,8 @@ Where things are:
 ``errors``, ``secret``, ``exit_status``
     Used everywhere.
 
-Pure code has no socket, clock, file, log or randomness. ``tests/checks/test_layers.py`` lists who
-may import whom.
+Pure code has no socket, clock, file, log or randomness. import-linter's contracts in
+pyproject.toml say who may import whom.
 """
 
 __version__ = "4.0.0"

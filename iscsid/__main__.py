@@ -9,7 +9,7 @@ import os
 import sys
 
 from iscsid.cli.command import run_command
-from iscsid.cli.options import Action, parse
+from iscsid.cli.options import Purpose, parse
 
 
 def main() -> int:
@@ -19,25 +19,25 @@ def main() -> int:
 
 def _run() -> int:
     options = parse(sys.argv[1:], _directory())
-    match options.action:
-        case Action.CHECK if options.login:
+    match options.purpose:
+        case Purpose.CHECK if options.login:
             from iscsid.login_check.run import run_login_check
 
             return run_login_check(options, sys.stdout, sys.stderr)
-        case Action.CHECK:
+        case Purpose.CHECK:
             from iscsid.cli.check import run_check
 
             return run_check(options.config, options.initiatorname, sys.stdout)
-        case Action.SHOW_CONFIG:
+        case Purpose.SHOW_CONFIG:
             from iscsid.cli.check import known_targets, run_show_config
 
             known = known_targets(options.bindings, sys.stderr)
             return run_show_config(options.config, known, as_json=options.json, stdout=sys.stdout)
-        case Action.WAIT:
+        case Purpose.WAIT:
             from iscsid.cli.wait import wait
 
             return wait(options.pidfile, options.wait)
-        case Action.RUN:
+        case Purpose.RUN:
             from iscsid.daemon import run
 
             return run(options)

@@ -18,7 +18,6 @@ from contextlib import ExitStack
 from typing import assert_never
 
 from iscsid import __version__, orders
-from iscsid.bindings.file import BindingsFile
 from iscsid.cli.options import Options
 from iscsid.devices.links import LinkTree
 from iscsid.devices.udev import Removals, Udev, announce
@@ -37,9 +36,11 @@ from iscsid.facts import (
     WorkerEnded,
 )
 from iscsid.initiator.initiator import Initiator
+from iscsid.initiator.snapshot import take_snapshot
 from iscsid.kernel.interface import Kernel
 from iscsid.orders import Level, Order
 from iscsid.process.background import Background
+from iscsid.process.bindings_file import BindingsFile
 from iscsid.process.config_files import ConfigurationFiles
 from iscsid.process.log import DaemonLog
 from iscsid.process.loop import Loop
@@ -49,7 +50,6 @@ from iscsid.process.protection import protect
 from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
 from iscsid.process.status_files import StatusFiles, directory_for
-from iscsid.status.snapshot import take_snapshot
 from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2

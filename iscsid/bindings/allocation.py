@@ -2,7 +2,7 @@
 
 There is one ``Bindings`` object, made from the text of the bindings file. A number that a target
 has is never changed here, whatever the file holds. Pure: reading and writing the file is the work
-of ``bindings.file``, its syntax is ``bindings.file_format``.
+of ``process.bindings_file``, its syntax is ``bindings.file_format``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ understood is *quarantined* when the file is rewritten: it becomes a comment tha
 
 ``read`` separates the good lines from the others, notices a file that was cut short, and limits
 what a damaged file can cost in time, memory and log lines. Pure: opening and writing the file is
-the work of ``bindings.file``.
+the work of ``process.bindings_file``.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class FileContent:
 
 def read(text: str) -> FileContent:
     """Read the text of a bindings file."""
-    reader = _Reader()
+    reader = _LineReader()
     if text.startswith("\ufeff"):
         text = text[1:]
         reader.note("begins with a byte order mark, which is not needed")
@@ -166,7 +166,7 @@ def _lines_of(text: str) -> Iterator[tuple[str, bool]]:
         start = end + 1
 
 
-class _Reader:
+class _LineReader:
     """The state while one file is read."""
 
     def __init__(self) -> None:

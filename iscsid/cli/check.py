@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.bindings.file import BindingsFile
 from iscsid.cli.command import write_lines
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.effective import format_json, format_text, report
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead
+from iscsid.process.bindings_file import BindingsFile
 from iscsid.process.config_files import read_configuration, read_identity
 from iscsid.protocol.names import IscsiName
 

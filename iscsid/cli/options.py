@@ -21,7 +21,7 @@ LARGEST = 2**31 - 1
 PATHS = ("config", "initiatorname", "bindings", "basedir", "pidfile")
 
 
-class Action(Enum):
+class Purpose(Enum):
     """What ``iscsid`` was called for."""
 
     RUN = "run"
@@ -34,7 +34,7 @@ class Action(Enum):
 class Options:
     """The command line, typed and complete; every path is absolute."""
 
-    action: Action = Action.RUN
+    purpose: Purpose = Purpose.RUN
     config: str = "/etc/iscsi.conf"
     initiatorname: str = "/etc/initiatorname.iscsi"
     bindings: str = "/var/iscsi/bindings"
@@ -51,11 +51,11 @@ class Options:
     once: bool = False
     """Handle one connection without a child, then exit with its outcome."""
     login: bool = False
-    """With ``Action.CHECK``: log in and out at every target, too."""
+    """With ``Purpose.CHECK``: log in and out at every target, too."""
     json: bool = False
-    """With ``Action.SHOW_CONFIG``, and with ``login``."""
+    """With ``Purpose.SHOW_CONFIG``, and with ``login``."""
     wait: int = 0
-    """Seconds for ``Action.WAIT``; 0 is no limit."""
+    """Seconds for ``Purpose.WAIT``; 0 is no limit."""
 
 
 def make_parser() -> CommandParser:
@@ -96,15 +96,15 @@ def make_parser() -> CommandParser:
     only.add_argument(
         "--check",
         action="store_const",
-        const=Action.CHECK,
-        dest="action",
+        const=Purpose.CHECK,
+        dest="purpose",
         help="check the configuration and exit",
     )
     only.add_argument(
         "--show-config",
         action="store_const",
-        const=Action.SHOW_CONFIG,
-        dest="action",
+        const=Purpose.SHOW_CONFIG,
+        dest="purpose",
         help="print the settings in force and exit",
     )
     only.add_argument(
@@ -128,11 +128,11 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     """
     values = vars(make_parser().parse(arguments))
     if "wait" in values:
-        values["action"] = Action.WAIT
-    action = values.get("action", Action.RUN)
-    if values.get("login") and action is not Action.CHECK:
+        values["purpose"] = Purpose.WAIT
+    purpose = values.get("purpose", Purpose.RUN)
+    if values.get("login") and purpose is not Purpose.CHECK:
         raise UsageError("--login goes with --check only")
-    if values.get("json") and not (values.get("login") or action is Action.SHOW_CONFIG):
+    if values.get("json") and not (values.get("login") or purpose is Purpose.SHOW_CONFIG):
         raise UsageError("--json goes with --show-config and with --check --login only")
     if values.get("once"):
         # What FreeBSD's -d is: in the foreground, and verbose unless a level was asked for.

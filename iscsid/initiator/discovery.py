@@ -9,7 +9,7 @@ from iscsid.config.settings import DiscoverySettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import DiscoveryCompleted, Timer, TimerPurpose
 from iscsid.initiator.isid import discovery_isid
-from iscsid.initiator.offers import Identity, discovery_offer
+from iscsid.initiator.offers import LoginIdentity, discovery_offer
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
 from iscsid.jobs import DiscoveryJob, JobId
@@ -37,7 +37,7 @@ class Discovery:
     def __init__(
         self,
         settings: DiscoverySettings,
-        identity: Identity,
+        identity: LoginIdentity,
         outbox: Outbox,
         when_failed: Callable[[], None],
     ) -> None:
@@ -81,7 +81,7 @@ class Discovery:
         else:
             self._again = True
 
-    def change(self, settings: DiscoverySettings, identity: Identity) -> None:
+    def change(self, settings: DiscoverySettings, identity: LoginIdentity) -> None:
         """Take over other settings; a running child ends, since it works with the old ones."""
         if (settings, identity) == (self.settings, self.identity):
             return

@@ -27,7 +27,7 @@ DISCOVERY_SEGMENT = 262144
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class LoginIdentity:
     """Who we are to every target, and how long a login may take (seconds, 0 is no limit)."""
 
     initiator_name: IscsiName
@@ -84,7 +84,7 @@ def login_settings(settings: SessionSettings) -> tuple[object, ...]:
 
 def login_job(
     job: JobId,
-    identity: Identity,
+    identity: LoginIdentity,
     target_name: IscsiName,
     portal: Portal,
     settings: SessionSettings,

@@ -9,7 +9,7 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.facts import FileFact, Timer, TimerPurpose
 from iscsid.initiator.device_links import DeviceFact
 from iscsid.initiator.numbers_in_use import settle_numbers
-from iscsid.initiator.offers import Identity
+from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.reconciler import Reconciler
 from iscsid.protocol.names import IscsiName
 
@@ -60,7 +60,7 @@ class OnFiles:
 
     def _configuration_read(self, fact: facts.ConfigurationRead) -> None:
         reconciler = self._reconciler
-        identity = Identity(fact.initiator_name, fact.initiator_alias, self._login_timeout)
+        identity = LoginIdentity(fact.initiator_name, fact.initiator_alias, self._login_timeout)
         if reconciler.has_begun and identity.initiator_name != reconciler.identity.initiator_name:
             self._outbox.warn("", "the InitiatorName changed: running sessions keep the old one")
         reconciler.identity = identity

@@ -21,7 +21,7 @@ from iscsid.initiator.adoption import (
 )
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.numbers_in_use import report_displaced, report_kept
-from iscsid.initiator.offers import Identity
+from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
 from iscsid.initiator.portal_backoff import PortalBackoff
@@ -38,7 +38,7 @@ class Reconciler:
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
-        self.identity = Identity(IscsiName(""))
+        self.identity = LoginIdentity(IscsiName(""))
         self.targets = Targets(self.reconcile_orphans)
         self.bindings = Bindings()
         self.sessions = Sessions()

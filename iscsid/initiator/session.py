@@ -27,7 +27,7 @@ from iscsid.facts import (
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.isid import session_isid
 from iscsid.initiator.lun_scanner import LunScanner
-from iscsid.initiator.offers import Identity, kernel_timeouts, login_job, login_settings
+from iscsid.initiator.offers import LoginIdentity, kernel_timeouts, login_job, login_settings
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
@@ -54,7 +54,7 @@ class Session:
     def __init__(
         self,
         plan: PlannedSession,
-        identity: Identity,
+        identity: LoginIdentity,
         outbox: Outbox,
         device_links: DeviceLinks,
         portal_backoff: PortalBackoff,

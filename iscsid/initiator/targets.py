@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, StaticTarget
 from iscsid.initiator.discovery import Discovery
-from iscsid.initiator.offers import Identity
+from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import Known, KnownTarget, PlannedSession
 from iscsid.protocol.names import IscsiName, Portal
@@ -24,7 +24,7 @@ class Targets:
     static: dict[IscsiName, StaticTarget] = field(default_factory=dict)
 
     def configure(
-        self, configuration: Configuration, identity: Identity, outbox: Outbox
+        self, configuration: Configuration, identity: LoginIdentity, outbox: Outbox
     ) -> set[IscsiName]:
         """Take over a new configuration; return the names whose fate may have changed."""
         affected = set(self.static)

@@ -14,7 +14,7 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, SessionSettings
 from iscsid.initiator.isid import check_isid
-from iscsid.initiator.offers import Identity, discovery_offer, session_offer
+from iscsid.initiator.offers import LoginIdentity, discovery_offer, session_offer
 from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
@@ -55,7 +55,7 @@ class PlannedTarget:
 class Planner:
     """Makes the jobs of one check, each with a number and an ISID of its own."""
 
-    def __init__(self, configuration: Configuration, identity: Identity) -> None:
+    def __init__(self, configuration: Configuration, identity: LoginIdentity) -> None:
         self._configuration = configuration
         self._identity = identity
         self._bindings = Bindings()

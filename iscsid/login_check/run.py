@@ -18,7 +18,7 @@ from iscsid.cli.options import Options
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import ConfigurationRead, ConfigurationRefused, Fact
-from iscsid.initiator.offers import Identity
+from iscsid.initiator.offers import LoginIdentity
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
 from iscsid.login_check.plan import Planner
 from iscsid.login_check.report import (
@@ -71,7 +71,7 @@ class _LoginCheck:
     """Yields the report line by line as results arrive; ``report`` is complete after the last."""
 
     def __init__(self, files: ConfigurationRead, login_timeout: float, runner: JobRunner) -> None:
-        identity = Identity(files.initiator_name, files.initiator_alias, login_timeout)
+        identity = LoginIdentity(files.initiator_name, files.initiator_alias, login_timeout)
         self._planner = Planner(files.configuration, identity)
         self._runner = runner
         self.report = Report()

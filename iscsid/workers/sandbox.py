@@ -33,20 +33,20 @@ _NOBODY = 65534
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class UserIds:
     """Whom a confined worker runs as."""
 
     uid: int
     gid: int
 
 
-def find_unprivileged_identity() -> Identity:
+def find_unprivileged_identity() -> UserIds:
     """Look up ``nobody``. Done in the daemon at its start: a worker may have no disk to read."""
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError:
-        return Identity(_NOBODY, _NOBODY)
-    return Identity(entry.pw_uid, entry.pw_gid)
+        return UserIds(_NOBODY, _NOBODY)
+    return UserIds(entry.pw_uid, entry.pw_gid)
 
 
 def give_up_protection() -> None:
@@ -64,7 +64,7 @@ def give_up_protection() -> None:
         pass
 
 
-def confine(identity: Identity) -> None:
+def confine(identity: UserIds) -> None:
     """Lower the limits, drop root for good, and forbid every way back.
 
     Raises ``OSError`` where a step fails: then the worker must not go on.
@@ -92,7 +92,7 @@ def allow_more_processor_time() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
 
 
-def _become(identity: Identity) -> None:
+def _become(identity: UserIds) -> None:
     os.setgroups([])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)

@@ -23,7 +23,7 @@ from iscsid.workers.exit_reasons import not_started
 from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.messages import failed
 from iscsid.workers.process_title import find_title_buffer
-from iscsid.workers.sandbox import Identity, find_unprivileged_identity
+from iscsid.workers.sandbox import UserIds, find_unprivileged_identity
 from iscsid.workers.worker import Worker, WriteLine
 
 PER_TURN = 64
@@ -50,7 +50,7 @@ class Supervisor:
         *,
         level: Level = Level.INFO,
         run_job: worker_main.RunJob = worker_main.run_job,
-        identity: Identity | None = None,
+        identity: UserIds | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._add, self._remove, self._write_line = add, remove, write_line

@@ -46,7 +46,7 @@ class WorkerSetup:
     """What a worker needs to know of the daemon it came from."""
 
     parent: int
-    identity: sandbox.Identity
+    identity: sandbox.UserIds
     title: TitleBuffer
     run_job: RunJob
 

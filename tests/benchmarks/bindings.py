@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.bindings.file import BindingsFile
+from iscsid.process.bindings_file import BindingsFile
 from iscsid.protocol.names import IscsiName
 
 SIZES = (1_000, 8_000, 65_535)

@@ -17,11 +17,11 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings
 from iscsid.facts import Device, Fact, KernelSession
 from iscsid.initiator.initiator import Initiator
+from iscsid.initiator.snapshot import take_snapshot
 from iscsid.jobs import DiscoveryJob, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import AgreedParameters, LoginResult
-from iscsid.status.snapshot import take_snapshot
 
 SIZES = (500, 2_000, 8_000)
 HOST = IscsiName("iqn.2001-04.com.example:host")

@@ -10,7 +10,7 @@ import dataclasses
 import pytest
 
 from iscsid.cli.command import UsageError
-from iscsid.cli.options import Action, Options, make_parser, parse
+from iscsid.cli.options import Options, Purpose, make_parser, parse
 
 DEFAULTS = {
     "bindings": "/var/iscsi/bindings",
@@ -48,7 +48,7 @@ def test_without_options_the_promised_defaults_hold() -> None:
     FreeBSD: "The default location is /var/run/iscsid.pid", "The default is 30", "The default is
     60"."""
     options = parse([])
-    assert options.action is Action.RUN
+    assert options.purpose is Purpose.RUN
     assert {name: getattr(options, name) for name in DEFAULTS} == DEFAULTS
 
 
@@ -78,16 +78,16 @@ def test_without_options_the_promised_defaults_hold() -> None:
         ([["--max-processes=8"]], {"max_processes": 8}),
         ([["--max-processes", "0"]], {"max_processes": 0}),
         ([["--initiatorname=/i"]], {"initiatorname": "/i"}),
-        ([["--check"]], {"action": Action.CHECK}),
-        ([["--check", "--login"]], {"action": Action.CHECK, "login": True}),
-        ([["--show-config"]], {"action": Action.SHOW_CONFIG}),
-        ([["--show-config", "--json"]], {"action": Action.SHOW_CONFIG, "json": True}),
+        ([["--check"]], {"purpose": Purpose.CHECK}),
+        ([["--check", "--login"]], {"purpose": Purpose.CHECK, "login": True}),
+        ([["--show-config"]], {"purpose": Purpose.SHOW_CONFIG}),
+        ([["--show-config", "--json"]], {"purpose": Purpose.SHOW_CONFIG, "json": True}),
         (
             [["--check", "--login", "--json"]],
-            {"action": Action.CHECK, "login": True, "json": True},
+            {"purpose": Purpose.CHECK, "login": True, "json": True},
         ),
-        ([["--wait"]], {"action": Action.WAIT}),
-        ([["--wait=90"]], {"action": Action.WAIT, "wait": 90}),
+        ([["--wait"]], {"purpose": Purpose.WAIT}),
+        ([["--wait=90"]], {"purpose": Purpose.WAIT, "wait": 90}),
         # FreeBSD, of its -d: "verbose debug output to standard error, and does not put itself in
         # the background", "will also not fork and will exit after processing one connection".
         ([["--once"]], {"once": True, "foreground": True, "debug": 1}),

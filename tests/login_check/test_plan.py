@@ -7,11 +7,11 @@ from itertools import count
 from iscsid.bindings.allocation import Bindings
 from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.initiator.isid import discovery_isid, session_isid
-from iscsid.initiator.offers import Identity
+from iscsid.initiator.offers import LoginIdentity
 from iscsid.login_check.plan import Found, PlannedTarget, Planner
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 
-ME = Identity(IscsiName("iqn.2003-02.org.example:me"), "my alias", 7.0)
+ME = LoginIdentity(IscsiName("iqn.2003-02.org.example:me"), "my alias", 7.0)
 RED, GREEN = (IscsiName(f"iqn.2003-02.org.example:{name}") for name in ("red", "green"))
 A, B, C = (Portal(f"192.0.2.{number}") for number in (1, 2, 3))
 

@@ -16,7 +16,7 @@ from iscsid.workers.sandbox import (
     DESCRIPTORS,
     MEMORY,
     PROCESSOR_SECONDS,
-    Identity,
+    UserIds,
     allow_more_processor_time,
     confine,
     find_unprivileged_identity,
@@ -24,7 +24,7 @@ from iscsid.workers.sandbox import (
 )
 from tests.support.supervisor_harness import forked, status_of, until
 
-NOBODY = Identity(65534, 65534)
+NOBODY = UserIds(65534, 65534)
 
 CAP_SYS_RESOURCE = 24
 PR_GET_IO_FLUSHER = 58
@@ -95,7 +95,7 @@ def test_there_is_no_way_back(way_back: Callable[[], object]) -> None:
 def test_dropping_to_root_is_refused() -> None:
     def life() -> None:
         with pytest.raises(PermissionError):
-            confine(Identity(0, 0))
+            confine(UserIds(0, 0))
 
     assert exit_status_of(life) == 0
 
@@ -126,9 +126,10 @@ def test_more_memory_than_allowed_is_refused() -> None:
 
 def test_limits_that_are_lower_already_stay() -> None:
     def life() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+        lower = (DESCRIPTORS - 1, DESCRIPTORS - 1)
+        resource.setrlimit(resource.RLIMIT_NOFILE, lower)
         confine(NOBODY)
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (16, 16)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == lower
 
     assert exit_status_of(life) == 0
 
@@ -173,7 +174,7 @@ def test_without_privileges_there_is_nothing_to_give_up() -> None:
 def test_an_unprivileged_worker_is_confined_as_far_as_it_can_be() -> None:
     def life() -> None:
         os.setresuid(65534, 65534, 65534)
-        confine(Identity(1, 1))
+        confine(UserIds(1, 1))
         assert os.getuid() == 65534
 
     assert exit_status_of(life) == 0

@@ -9,10 +9,10 @@ from iscsid.bindings.binding import Binding
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import Device, DeviceAppeared
+from iscsid.initiator.snapshot import take_snapshot
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.secret import Secret
 from iscsid.status.model import Status, to_json
-from iscsid.status.snapshot import take_snapshot
 from tests.support.harness import DISK, HOST, PORTAL, SECOND, Harness, configuration, kernel_session
 from tests.support.harness import record as discovered_record
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.bindings.file import BindingsFile
 from iscsid.facts import BindingsNotRead, BindingsNotSaved, BindingsRead, BindingsSaved
+from iscsid.process.bindings_file import BindingsFile
 from iscsid.process.files import Replacement
 from iscsid.protocol.names import IscsiName
 from tests.support.kill_at_step import killed_at_step, run_in_child
