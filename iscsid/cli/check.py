@@ -71,8 +71,7 @@ def run_show_config(
         write_lines(stdout, error.lines)
         return ExitStatus.FAILURE
     sections = report(configuration, target_names)
-    written = (format_json if as_json else format_text)(configuration, sections)
-    write_lines(stdout, written.splitlines())
+    write_lines(stdout, (format_json if as_json else format_text)(configuration, sections))
     return ExitStatus.SUCCESS
 
 

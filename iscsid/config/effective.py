@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -90,8 +90,9 @@ class _Report:
             else:
                 yield self._section(entry, {**entry.inherited, **entry.own})
         named = {entry.subject for entry in self._contents.entries}
+        # One value for all: a bindings file names up to 65536 targets.
+        settings = self._effective(self._found("", {}), Scope.TARGET)
         for name in (*sorted(set(target_names) - named), ""):
-            settings = self._effective(self._found(name, {}), Scope.TARGET)
             yield Section(EntryKind.TARGET.value, name, DEFAULT, (), settings)
 
     def _static_target(self, entry: ConfigEntry) -> Iterator[Section]:
@@ -156,25 +157,40 @@ def _plain(value: Any) -> Plain:
             return str(value)
 
 
-def format_text(configuration: Configuration, sections: Iterable[Section]) -> str:
-    """Return the report for people to read."""
-    lines: list[str] = []
+def format_text(configuration: Configuration, sections: Iterable[Section]) -> Iterator[str]:
+    """Yield the report line by line, for people to read."""
+    shown: tuple[Effective, ...] | None = None
+    settings: list[str] = []
     for section in sections:
         subject = section.subject or "(every other target)"
         where = f" at {', '.join(section.addresses)}" if section.addresses else ""
-        lines.append(f"{section.kind} {subject}{where}  [{section.origin}]")
-        for each in section.settings:
-            lines.append(f"    {each.keyword:<24}  {each.text:<24}  {each.origin}")
-        lines.append("")
-    lines.extend(f"note: {note}" for note in configuration.notes)
-    return "".join(f"{printable(line, LONGEST_LINE)}\n" for line in lines)
+        yield printable(f"{section.kind} {subject}{where}  [{section.origin}]", LONGEST_LINE)
+        if section.settings is not shown:
+            shown, settings = section.settings, [_format_setting(each) for each in section.settings]
+        yield from settings
+        yield ""
+    for note in configuration.notes:
+        yield printable(f"note: {note}", LONGEST_LINE)
 
 
-def format_json(configuration: Configuration, sections: Iterable[Section]) -> str:
-    """Return the report for programs: one object, sections as a list, notes as lines."""
-    content = {
-        "file": configuration.contents.filename,
-        "sections": [asdict(section) for section in sections],
-        "notes": list(map(str, configuration.notes)),
-    }
-    return json.dumps(content, indent=2) + "\n"
+def _format_setting(setting: Effective) -> str:
+    line = f"    {setting.keyword:<24}  {setting.text:<24}  {setting.origin}"
+    return printable(line, LONGEST_LINE)
+
+
+def format_json(configuration: Configuration, sections: Iterable[Section]) -> Iterator[str]:
+    """Yield the report line by line, for programs: one object, a section to a line."""
+    yield f'{{"file": {json.dumps(configuration.contents.filename)},'
+    yield '"sections": ['
+    shown: tuple[Effective, ...] | None = None
+    settings = before = ""
+    for section in sections:
+        if before:
+            yield f"{before},"
+        if section.settings is not shown:
+            shown = section.settings
+            settings = json.dumps([asdict(each) for each in shown])
+        head = json.dumps(asdict(replace(section, settings=())))
+        before = head.replace('"settings": []', f'"settings": {settings}')
+    yield before
+    yield f'],\n"notes": {json.dumps(list(map(str, configuration.notes)))}}}'

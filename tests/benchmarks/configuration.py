@@ -76,7 +76,7 @@ def ask(configuration: Configuration, count: int) -> None:
 
 
 def show(configuration: Configuration) -> str:
-    return format_json(configuration, report(configuration))
+    return "\n".join(format_json(configuration, report(configuration)))
 
 
 def row(title: str, figures: Iterable[float]) -> None:

@@ -163,3 +163,23 @@ def test_the_program_shows_what_the_bindings_file_knows(files: Files, tmp_path: 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "TargetName iqn.2001-04.com.example:known  [default]\n" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_all_bindings_there_can_be_are_shown_in_bounded_memory(
+    files: Files, tmp_path: Path, options: list[str]
+) -> None:
+    files.write(SECRETS)
+    bindings = tmp_path / "bindings"
+    lines = (f"{n >> 8} {n & 255} iqn.2001-04.com.example:disk{n}\n" for n in range(65536))
+    bindings.write_text("".join(lines))
+    command = [sys.executable, "-m", "iscsid", "--show-config", *options]
+    with subprocess.Popen(
+        [*command, "-f", str(files.config), "-b", str(bindings)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        shown = sum(line.count(b":disk") for line in process.stdout)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert (process.returncode, shown) == (0, 65536)
+    assert usage.ru_maxrss < 150 * 1024, "kilobytes"

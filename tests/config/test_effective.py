@@ -97,8 +97,8 @@ def test_secrets_are_masked_in_text_and_json() -> None:
     found = report(configuration)
     assert told(found[0])["OutgoingPassword"] == ("********", "********", "f:2")
     for written in (
-        format_text(configuration, found),
-        format_json(configuration, found),
+        "\n".join(format_text(configuration, found)),
+        "\n".join(format_json(configuration, found)),
         repr(found),
     ):
         assert "********" in written and "first secret" not in written
@@ -106,7 +106,7 @@ def test_secrets_are_masked_in_text_and_json() -> None:
 
 def test_the_text_names_subjects_values_origins_and_notes() -> None:
     configuration = parse_configuration(FILE, "f")
-    lines = format_text(configuration, report(configuration)).splitlines()
+    lines = list(format_text(configuration, report(configuration)))
     assert "DiscoveryAddress 10.0.0.1:3260  [f:4]" in lines
     assert f"TargetName {NAME} at 10.0.2.1:3260,1  [f:6]" in lines
     assert "TargetName (every other target)  [default]" in lines
@@ -118,7 +118,7 @@ def test_the_text_names_subjects_values_origins_and_notes() -> None:
 def test_the_json_holds_the_same() -> None:
     configuration = parse_configuration(FILE, "f")
     found = report(configuration)
-    read = json.loads(format_json(configuration, found))
+    read = json.loads("\n".join(format_json(configuration, found)))
     assert read["file"] == "f" and len(read["notes"]) == 1
     assert [section["subject"] for section in read["sections"]] == [
         section.subject for section in found
