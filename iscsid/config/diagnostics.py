@@ -7,6 +7,7 @@ ever contains a secret. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +19,9 @@ LONGEST_GUESS = 40
 """Longer words are not compared with known ones: a mistyped keyword is not that long."""
 
 LONGEST_LINE = 1000
+
+_KEYWORD = re.compile(r"[A-Za-z][A-Za-z._]{0,39}")
+"""Without digits, which nearly every secret of some length has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,14 @@ class ConfigurationErrors(IscsidError):
 def quoted(word: str) -> str:
     """Return ``word`` for use in a diagnostic: escaped, bounded, between quotation marks."""
     return f"'{printable(word, 64)}'"
+
+
+def quoted_keyword(word: str) -> str:
+    """Return a blank and the quoted ``word`` if it can be a keyword, else nothing.
+
+    What cannot may be a secret: a line of base64 ends in "=", too.
+    """
+    return f" '{word}'" if _KEYWORD.fullmatch(word) else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -10,8 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from shlex import quote
 
-from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic, nearest, quoted
-from iscsid.config.lexer import Line, decode, lex
+from iscsid.config.diagnostics import (
+    ConfigurationErrors,
+    Diagnostic,
+    nearest,
+    quoted_keyword,
+)
+from iscsid.config.keywords import BY_NAME
+from iscsid.config.lexer import Line, decode, first_word, lex
 from iscsid.config.values import LONGEST_TEXT
 from iscsid.errors import InvalidName
 from iscsid.protocol.names import IscsiName, parse_iscsi_name, why_irregular
@@ -68,7 +74,10 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
                     diagnostics.append(_unknown_keyword(line, filename))
         except InvalidName as error:
             place = (filename, line.number, line.value_column)
-            diagnostics.append(Diagnostic(*place, f"{line.keyword}: {error.what}", line.value))
+            # Another setting may stand behind the name, a password for instance.
+            is_hidden = line.mentions_secret or "=" in line.value
+            why = "the value is invalid" if is_hidden else error.what
+            diagnostics.append(Diagnostic(*place, f"{line.keyword}: {why}"))
     if name is None and not diagnostics:
         diagnostics.append(missing_initiator_name(filename))
     if name is None or diagnostics:
@@ -103,7 +112,8 @@ def _unknown_keyword(line: Line, filename: str) -> Diagnostic:
         # Linux-iSCSI's start script replaced this line by a name; a daemon does not edit /etc.
         what = "GenerateName is no longer replaced at the start"
         return Diagnostic(*place, what, line.keyword, command_that_makes(filename))
-    guess = nearest(line.keyword, _KEYWORDS)
+    guess = nearest(first_word(line.keyword), _KEYWORDS)
     expected = "" if guess else " or ".join(_KEYWORDS)
-    what = f"unknown keyword {quoted(line.keyword)}"
-    return Diagnostic(*place, what, line.keyword, expected, guess)
+    is_harmless = bool(guess) or line.keyword.lower() in BY_NAME
+    what = f"unknown keyword{quoted_keyword(line.keyword) if is_harmless else ''}"
+    return Diagnostic(*place, what, "", expected, guess)

@@ -351,6 +351,8 @@ BY_NAME = {name.lower(): row for row in KEYWORDS for name in row.names}
 BY_FIELD = {row.field: row for row in KEYWORDS if row.field}
 ALL_NAMES = tuple(name for row in KEYWORDS for name in row.names)
 
+SECRET_NAMES = tuple(name for row in KEYWORDS if row.syntax.is_secret for name in row.names)
+
 DEFAULTS: Settings = {
     row.field: Setting(row.syntax.parse(row.default) if row.default else None)
     for row in BY_FIELD.values()

@@ -20,6 +20,8 @@ TAB_WIDTH = 8
 _BLANKS = " \t"
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"[ \t]#")
+_SECRET = re.compile("pas+w|pass|pwd|secret", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9.,_\[\]-]*")
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_MARK = b"\xef\xbb\xbf"
 
@@ -36,6 +38,8 @@ class Line:
     value: str
     """Without quotes and comment. Octets that are not UTF-8 are lone surrogates (PEP 383)."""
     is_quoted: bool
+    mentions_secret: bool = False
+    """Whether a word like "password" is anywhere in the line: nothing of it may be quoted then."""
     flaw: Diagnostic | None = None
     """Why the line cannot be used. ``keyword`` then is the best guess, ``value`` nothing."""
 
@@ -71,23 +75,26 @@ def lex(text: str, filename: str) -> Iterator[Line]:
         if body and body[0] != "#":
             start = len(content) - len(body)
             indentation = sum(TAB_WIDTH if blank == "\t" else 1 for blank in content[:start])
+            mentions_secret = _SECRET.search(content) is not None
             try:
-                yield _parse_line(content, start, number, indentation)
+                yield _parse_line(content, start, number, indentation, mentions_secret)
             except _BrokenLine as flaw:
-                place = (filename, number, flaw.at + 1)
-                diagnostic = Diagnostic(*place, flaw.what, flaw.word, flaw.expected)
-                word = _first_word(content, start)
-                yield Line(number, indentation, start + 1, word, start + 1, "", False, diagnostic)
+                diagnostic = Diagnostic(filename, number, flaw.at + 1, flaw.what, "", flaw.expected)
+                word = first_word(content, start)
+                place = (number, indentation, start + 1)
+                yield Line(*place, word, start + 1, "", False, mentions_secret, diagnostic)
 
 
 class _BrokenLine(Exception):
     """A line that cannot be taken apart; ``at`` counts from 0."""
 
-    def __init__(self, at: int, what: str, expected: str, word: str = "") -> None:
-        self.at, self.what, self.expected, self.word = at, what, expected, word
+    def __init__(self, at: int, what: str, expected: str) -> None:
+        self.at, self.what, self.expected = at, what, expected
 
 
-def _parse_line(content: str, start: int, number: int, indentation: int) -> Line:
+def _parse_line(
+    content: str, start: int, number: int, indentation: int, mentions_secret: bool
+) -> Line:
     control = _CONTROL.search(content)
     if control:
         what = f"the control character {quoted(control.group())}"
@@ -102,14 +109,14 @@ def _parse_line(content: str, start: int, number: int, indentation: int) -> Line
     value_at = len(content) - len(content[equals + 1 :].lstrip(_BLANKS))
     is_quoted = content[value_at : value_at + 1] == '"'
     value = _quoted(content, value_at) if is_quoted else _unquoted(content, equals + 1, value_at)
-    return Line(number, indentation, start + 1, keyword, value_at + 1, value, is_quoted)
+    place = (number, indentation, start + 1)
+    return Line(*place, keyword, value_at + 1, value, is_quoted, mentions_secret)
 
 
 def _without_equals(content: str, start: int) -> _BrokenLine:
-    # Only the first word is shown: the rest of such a line may well be a secret.
+    # Nothing is quoted: such a line may well be, or contain, a secret.
     _refuse_disguised_blanks(content, start, len(content))
-    word = _first_word(content, start)
-    return _BrokenLine(start, f"no '=' after {quoted(word)}", "Keyword=value", word)
+    return _BrokenLine(start, "no '=' in this line", "Keyword=value")
 
 
 def _refuse_disguised_blanks(content: str, start: int, end: int) -> None:
@@ -155,6 +162,7 @@ def _quoted(content: str, opening: int) -> str:
     return content[opening + 1 : closing].replace('""', '"')
 
 
-def _first_word(content: str, start: int) -> str:
+def first_word(content: str, start: int = 0) -> str:
     """Return what looks like the keyword of a line."""
-    return re.split(r"[ \t=]", content[start:], maxsplit=1)[0]
+    word = _WORD.match(content, start)
+    return word.group() if word else ""

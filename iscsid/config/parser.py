@@ -7,13 +7,14 @@ checked, whatever is wrong with earlier ones. ``consistency`` checks the file as
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from iscsid.config import foreign_keywords
 from iscsid.config.addresses import TARGET_ADDRESS
-from iscsid.config.diagnostics import Diagnostic, nearest, quoted
+from iscsid.config.diagnostics import Diagnostic, nearest, quoted_keyword
 from iscsid.config.grammar import (
     INVALID,
     PLACES,
@@ -25,8 +26,8 @@ from iscsid.config.grammar import (
     Scope,
     Setting,
 )
-from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS
-from iscsid.config.lexer import Line
+from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS, SECRET_NAMES
+from iscsid.config.lexer import Line, first_word
 from iscsid.config.values import InvalidValue, Syntax
 from iscsid.protocol.names import TargetAddress
 
@@ -79,11 +80,31 @@ class Parser:
 
     def read(self, lines: Iterable[Line]) -> ParsedFile:
         """Return the parsed file; errors are in ``diagnostics`` afterwards."""
-        for line in lines:
+        for line in self._hide_secrets(list(lines)):
             self._read_line(line)
         self._close_entry()
         entries = tuple(self._entries)
         return ParsedFile(filename=self._filename, entries=entries, globals=self._globals)
+
+    def _hide_secrets(self, lines: list[Line]) -> Iterator[Line]:
+        """Yield the lines, those marked that may contain a secret or a part of one.
+
+        A secret may be misplaced: behind a keyword without "=", in the line below, or above.
+        """
+        is_near = False
+        for line, following in zip_longest(lines, lines[1:]):
+            is_known = line.keyword.lower() in BY_NAME and not line.flaw
+            is_secret = line.mentions_secret or (not is_known and self._may_mean_secret(line))
+            is_before = following is not None and following.mentions_secret
+            if is_secret or (not is_known and (is_near or is_before)):
+                line = replace(line, mentions_secret=True)
+            is_near = is_secret or (is_near and not is_known)
+            yield line
+
+    @staticmethod
+    def _may_mean_secret(line: Line) -> bool:
+        words = first_word(line.keyword), first_word(line.value)
+        return any(nearest(word, SECRET_NAMES) for word in words)
 
     def _read_line(self, line: Line) -> None:
         if self._entry and line.indentation <= self._entry.opened_by.indentation:
@@ -110,12 +131,14 @@ class Parser:
 
         The guess keeps one mistake from causing errors in the lines around it.
         """
-        guess = nearest(line.keyword, ALL_NAMES)
+        guess = nearest(first_word(line.keyword), ALL_NAMES)
         if not line.flaw:
-            what = f"unknown keyword {quoted(line.keyword)}"
+            shown = "" if line.mentions_secret else quoted_keyword(line.keyword)
+            what = f"unknown keyword{shown}"
             expected = "" if guess else "a keyword of iscsi.conf(5)"
             place = (self._filename, line.number, line.column)
-            diagnostic = Diagnostic(*place, what, line.keyword, expected, guess)
+            word = shown.strip(" '")
+            diagnostic = Diagnostic(*place, what, word, expected, guess)
             line = replace(line, flaw=diagnostic)
         return line, BY_NAME.get(guess.lower())
 
@@ -216,8 +239,10 @@ class Parser:
         try:
             return syntax.parse(line.value)
         except InvalidValue as invalid:
-            what = f"{line.keyword}: {invalid.why}"
-            word = "" if syntax.is_secret else line.value
+            # Another setting may stand behind this one, a password for instance.
+            is_hidden = not syntax.is_secret and (line.mentions_secret or "=" in line.value)
+            what = f"{line.keyword}: {'the value is invalid' if is_hidden else invalid.why}"
+            word = "" if is_hidden or syntax.is_secret else line.value
             place = (self._filename, line.number, line.value_column)
             diagnostic = Diagnostic(*place, what, word, syntax.expected, invalid.suggestion)
             self.diagnostics.append(diagnostic)

@@ -92,8 +92,8 @@ def test_what_quotes_and_special_characters_mean(written: str, meant: str) -> No
 @pytest.mark.parametrize(
     "text, diagnostic",
     [
-        ("LoginTimeout 15", "f:1:1: no '=' after 'LoginTimeout'; expected Keyword=value"),
-        ("  LoginTimeout", "f:1:3: no '=' after 'LoginTimeout'; expected Keyword=value"),
+        ("LoginTimeout 15", "f:1:1: no '=' in this line; expected Keyword=value"),
+        ("  LoginTimeout", "f:1:3: no '=' in this line; expected Keyword=value"),
         ("= 5", "f:1:1: no keyword before '='; expected Keyword=value"),
         ("A=", "f:1:3: no value after '='; expected Keyword=value"),
         ("A=   ", "f:1:3: no value after '='; expected Keyword=value"),

@@ -194,7 +194,7 @@ def test_enabled_as_a_global_does_not_reach_discovery() -> None:
                 "f:2:8: Subnet: 'net' is no IP address; "
                 "expected address/bits, address&hexmask, or one address",
                 "f:3:6: no value after '='; expected Keyword=value",
-                "f:4:1: no '=' after 'Foo'; expected Keyword=value",
+                "f:4:1: no '=' in this line; expected Keyword=value",
             ],
         ),
     ],
