@@ -135,9 +135,10 @@ class BindingsFull(IscsidError):
 
     retry = Retry.LATER
 
-    def __init__(self, target_name: str) -> None:
+    def __init__(self, target_name: str, path: str = "") -> None:
+        place = f" at {path}" if path else ""
         super().__init__(
-            f"no persistent number is left for {target_name}",
+            f"no persistent number is left for {target_name}{place}",
             advice="remove lines of targets that are gone for good from the bindings file",
         )
 

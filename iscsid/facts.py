@@ -260,6 +260,14 @@ class RequestRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeoutsRefused:
+    """The kernel refused ``ApplyTimeouts``; the session goes on with those that it has."""
+
+    sid: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLost:
     """CONN_ERROR; ``reason`` in words."""
 
@@ -437,6 +445,7 @@ SessionEvent = (
     CmdSnLearned
     | CmdSnNotLearned
     | RequestRefused
+    | TimeoutsRefused
     | ConnectionLost
     | SessionUnrecoverable
     | PduReceived

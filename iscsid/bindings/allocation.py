@@ -200,7 +200,7 @@ class Bindings:
 
     def _give(self, name: IscsiName, path: str, number: Binding | None) -> Binding:
         if number is None:
-            raise BindingsFull(name)
+            raise BindingsFull(name, path)
         entry = Entry(number, name, path)
         self._place[number] = len(self._lines)
         self._lines.append(entry)

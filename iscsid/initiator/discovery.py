@@ -133,7 +133,10 @@ class Discovery:
         final = failure.retry is Retry.NEVER and self.has_answered
         retry = Retry.LATER if final else failure.retry
         delay = delay_before_retry(retry, self.failures, self.log_prefix)
-        if delay is None:
+        if self._again:
+            # Asked for after the attempt had begun: what it failed of may have been mended since.
+            self._start()
+        elif delay is None:
             self._outbox.error(self.log_prefix, "giving up until SIGHUP")
         else:
             self._set_timer(delay)

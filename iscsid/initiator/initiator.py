@@ -29,6 +29,17 @@ NETWORK_SETTLES = 1.0
 NETWORK_REST = 10.0
 """Seconds at least between two rounds of attempts that the network's changes bring about."""
 
+BEGINNINGS = frozenset(
+    {
+        TimerPurpose.RETRY_DISCOVERY,
+        TimerPurpose.RETRY_LOGIN,
+        TimerPurpose.RETRY_PORTAL,
+        TimerPurpose.SCAN,
+        TimerPurpose.NETWORK,
+    }
+)
+"""Timers whose end begins an attempt or a scan."""
+
 
 class Initiator:
     """All decisions of the daemon.
@@ -45,12 +56,16 @@ class Initiator:
         self._on_files = OnFiles(
             self.reconciler, login_timeout=login_timeout, bindings_file=bindings_file
         )
+        self._checked: list[Session] = []
+        """The sessions whose disks were last checked together, while the daemon is ending."""
         self._network_settles = False
         self._network_tried_at = -NETWORK_REST
 
     def handle(self, fact: Fact, now: float) -> list[Order]:
         """Take note of ``fact`` at ``now`` (monotonic, seconds); return what shall be done."""
         self._outbox.begin(now)
+        if self._outbox.is_ending and self._is_too_late(fact):
+            return self._outbox.take()
         if isinstance(fact, SignalFact):
             self._handle_signal(fact)
         elif isinstance(fact, WorkerFact):
@@ -91,29 +106,59 @@ class Initiator:
                 assert_never(fact)
 
     def _hangup_received(self) -> None:
-        if self._outbox.is_ending:
-            self._outbox.info("", "SIGHUP: too late, all sessions are being logged out")
-            return
         self._outbox.info("", "SIGHUP: reading the configuration, discovering and scanning again")
         self._outbox.order(ReadConfiguration())
 
+    # --- the end --------------------------------------------------------------------------------
+
+    def _is_too_late(self, fact: Fact) -> bool:
+        """Whether ``fact`` would begin something, now that the daemon is ending.
+
+        The files that SIGHUP has read may arrive here after a SIGINT that came with it. What an
+        ending session would begin by itself, a scan for instance, it asks the outbox before.
+        """
+        match fact:
+            case facts.HangupReceived():
+                self._outbox.info("", "SIGHUP: too late, all sessions are being logged out")
+                return True
+            case facts.ConfigurationRead() | facts.NetworkChanged():
+                return True
+            case facts.TimerExpired(timer):
+                return timer.purpose in BEGINNINGS
+        return False
+
     def _interrupt_received(self) -> None:
         if self._outbox.is_ending:
-            self._outbox.info("", "SIGINT again: the sessions are being logged out already")
+            self._leave_at_once()
             return
         self._outbox.info("", "SIGINT: logging out all sessions, then leaving")
         self._outbox.is_ending = True
         for discovery in self.reconciler.targets.discoveries.values():
             discovery.stop()
+        self._check_sessions()
+
+    def _check_sessions(self) -> None:
+        """Let each session log out whose disks are not in use (any more)."""
         for session in self.reconciler.sessions:
             session.unwanted()
+        self._checked = [each for each in self.reconciler.sessions if each.is_being_checked]
 
     def _leave_when_done(self) -> None:
-        sessions = self.reconciler.sessions
-        if all(session.is_settled for session in sessions):
-            self._outbox.is_ending = False
-            left = len(sessions) > 0
-            self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS))
+        left = list(self.reconciler.sessions)
+        if not all(session.is_settled for session in left):
+            return
+        if left and left != self._checked:
+            # Others have been logged out since these were checked, which takes its time.
+            self._check_sessions()
+            return
+        self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS))
+
+    def _leave_at_once(self) -> None:
+        """Wait for no logout any more; the next start finishes those that have begun."""
+        left = len(self.reconciler.sessions)
+        sessions = "1 session stays" if left == 1 else f"{left} sessions stay"
+        self._outbox.warn("", f"SIGINT again: leaving at once, {sessions} in the kernel")
+        self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT))
 
     # --- timers ---------------------------------------------------------------------------------
 

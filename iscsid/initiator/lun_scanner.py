@@ -12,7 +12,7 @@ from typing import Protocol
 
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Failure, Retry
-from iscsid.facts import Timer, TimerPurpose
+from iscsid.facts import Timer, TimerPurpose, UnitChange
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
@@ -77,6 +77,16 @@ class LunScanner:
         """An earlier daemon has looked for the LUNs of this session."""
         self.has_finished = True
 
+    def stop(self) -> None:
+        """Scan no more: the kernel gives up the LUNs, and a later session is scanned anew."""
+        self._outbox.cancel_timer(self.timer)
+        if self.job is not None:
+            self._outbox.stop(self.job)
+        self.job, self._again, self._failures = None, False, 0
+        self.has_finished = False
+        self.kept.clear()
+        self._let_stay()
+
     def ask(self, sid: int, host_no: int, settings: SessionSettings, drop: frozenset[int]) -> None:
         """Scan now, or once more after the scan under way; ``drop`` LUNs that nobody uses."""
         if self.job is not None:
@@ -128,6 +138,12 @@ class LunScanner:
     def job_ended(self) -> None:
         self.job_failed(Failure(Retry.SOON, "the scan process ended without a result"))
 
+    def unit_attention(self, lun: int, change: UnitChange) -> None:
+        """A logical unit reported that something changed: scan to find out what."""
+        if self.job is None:
+            self._outbox.info(self.log_prefix, f"LUN {lun}: {change.value}; scanning")
+        self._session.scan(frozenset())
+
     def units_checked(self, uses: Sequence[tuple[int, tuple[str, ...]]]) -> None:
         """Remove the LUNs that are unused; log why the others stay."""
         if self.job is not None:
@@ -150,9 +166,13 @@ class LunScanner:
         """Begin the scan that was asked for meanwhile, if any."""
         self.job = None
         self.has_finished = True
-        dropped, self._dropping = self._dropping, frozenset()
-        for lun in sorted(dropped):
-            self._outbox.order(*self._device_links.unit_left(self._sid, lun))
+        self._let_stay()
         if self._again:
             self._again = False
             self._session.scan(frozenset())
+
+    def _let_stay(self) -> None:
+        """Let those LUNs have links that should have been dropped and are there still."""
+        dropped, self._dropping = self._dropping, frozenset()
+        for lun in sorted(dropped):
+            self._outbox.order(*self._device_links.unit_left(self._sid, lun))

@@ -55,6 +55,9 @@ class OnKernel:
             case facts.CmdSnNotLearned(_, failure) | facts.RequestRefused(_, failure):
                 self._outbox.debug(session.log_prefix, str(failure))
                 session.refused(failure)
+            case facts.TimeoutsRefused(_, failure):
+                text = f"the timeouts stay as they were: {failure}"
+                self._outbox.warn(session.log_prefix, text)
             case facts.ConnectionLost(_, reason):
                 session.connection_lost(reason)
             case facts.SessionUnrecoverable(_, reason):
@@ -66,7 +69,7 @@ class OnKernel:
             case facts.LunUsersChecked():
                 session.lun_scanner.units_checked(fact.uses)
             case facts.UnitAttentionReported(_, lun, change):
-                session.unit_attention(lun, change)
+                session.lun_scanner.unit_attention(lun, change)
             case facts.SessionUnbound():
                 session.fire(Event.UNBOUND)
             case facts.SessionDestroyed(sid):

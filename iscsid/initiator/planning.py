@@ -14,6 +14,7 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, SessionSettings, StaticTarget
+from iscsid.errors import BindingsFull
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 
 Known = StaticTarget | DiscoveryRecord
@@ -79,8 +80,11 @@ class KnownTarget:
 
 def plan_sessions(
     target_name: IscsiName, source: KnownTarget, configuration: Configuration, bindings: Bindings
-) -> list[PlannedSession]:
-    """Return the paths of one target; none where it is not enabled. Assigns missing bindings."""
+) -> tuple[list[PlannedSession], list[BindingsFull]]:
+    """Return the sessions with one target, none if it is not enabled. Assigns missing bindings.
+
+    Also return an error for each path that gets no number; the other paths keep theirs.
+    """
     found_at = source.found_at
     options = [
         PortalOption(
@@ -91,17 +95,21 @@ def plan_sessions(
         for address in source.addresses
     ]
     options = [option for option in options if option.settings.enabled]
-    return [
-        PlannedSession(
-            bindings.assign_path(target_name, name) if name else bindings.assign(target_name),
-            target_name,
-            found_at,
-            tuple(sorted(group, key=lambda option: _preference(option, found_at))),
-            name,
-            source.spelling,
+    plans: list[PlannedSession] = []
+    errors: list[BindingsFull] = []
+    for path, group in _groups(options).items():
+        try:
+            binding = (
+                bindings.assign_path(target_name, path) if path else bindings.assign(target_name)
+            )
+        except BindingsFull as error:
+            errors.append(error)
+            continue
+        in_order = tuple(sorted(group, key=lambda option: _preference(option, found_at)))
+        plans.append(
+            PlannedSession(binding, target_name, found_at, in_order, path, source.spelling)
         )
-        for name, group in _groups(options).items()
-    ]
+    return plans, errors
 
 
 def _groups(options: list[PortalOption]) -> dict[str, list[PortalOption]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
 from iscsid.bindings.file_format import Entry
-from iscsid.errors import BindingsFull, InvalidName
+from iscsid.errors import InvalidName
 from iscsid.facts import KernelSession, SessionsFound, SessionStarted
 from iscsid.initiator.adoption import (
     LeftAlone,
@@ -81,6 +81,7 @@ class Reconciler:
         source = self.targets.source(name)
         plans = self._plans(name, source) if source else {}
         for session in self.sessions.of(name):
+            session.identify_as(self.identity)
             plan = plans.pop(session.plan.binding, None)
             if plan is not None:
                 session.wanted(plan)
@@ -119,11 +120,9 @@ class Reconciler:
         )
 
     def _plans(self, name: IscsiName, source: KnownTarget) -> dict[Binding, PlannedSession]:
-        try:
-            plans = plan_sessions(name, source, self.targets.configuration, self.bindings)
-        except BindingsFull as error:
-            self.outbox.error(name, str(error))
-            return {}
+        plans, errors = plan_sessions(name, source, self.targets.configuration, self.bindings)
+        for error in errors:
+            self.outbox.failed(name, str(error))
         return {plan.binding: plan for plan in plans}
 
     def _session_gone(self, session: Session) -> None:

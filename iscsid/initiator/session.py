@@ -22,7 +22,6 @@ from iscsid.facts import (
     SessionStarted,
     Timer,
     TimerPurpose,
-    UnitChange,
 )
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.isid import session_isid
@@ -35,7 +34,7 @@ from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, 
 from iscsid.initiator.retry import STABLE_AFTER, RetryState
 from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
-from iscsid.jobs import JobId
+from iscsid.jobs import JobId, LoginJob
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Isid
 from iscsid.protocol.vpd import LunIdentity
@@ -74,12 +73,18 @@ class Session:
         self.is_wanted = True
         self.kept_because: tuple[str, ...] = ()
         self.lun_scanner = LunScanner(self, outbox, device_links)
+        self._configured_identity = identity
         self._outbox = outbox
         self._device_links = device_links
         self._portal_backoff = portal_backoff
         self._when_gone = when_gone
         self._retry = RetryState(plan)
-        self._job: JobId | None = None
+        self._job: LoginJob | None = None
+        self._settings_in_force = self._login_settings
+        """The settings of the last login, as far as only a new login can change them."""
+        self._timeouts_in_kernel: orders.KernelTimeouts | None = None
+        self._was_asked_meanwhile = False
+        """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
         self._was_told_to_go = False
         self._cmd_sn = FIRST_CMD_SN
         self._lun_identities: tuple[LunIdentity, ...] = ()
@@ -121,6 +126,11 @@ class Session:
     def is_settled(self) -> bool:
         """Whether nothing more will happen to a session that is not wanted."""
         return bool(self.kept_because) and self.state in (State.UP, State.DOWN)
+
+    @property
+    def is_being_checked(self) -> bool:
+        """Whether a session that is not wanted waits for the check of its disks."""
+        return not (self.is_wanted or self.kept_because) and self.state in (State.UP, State.DOWN)
 
     # --- the state machine ----------------------------------------------------------------------
 
@@ -199,10 +209,15 @@ class Session:
     # --- facts: logins --------------------------------------------------------------------------
 
     def attempt_now(self) -> None:
-        """Try at once, however long the pause would still be; harmless if no attempt is due."""
+        """Try at once, however long the pause would still be.
+
+        An attempt that is under way does not count: what it fails of may have been mended since.
+        """
         if (self.state, Event.ATTEMPT_DUE) in TRANSITIONS:
             self._outbox.cancel_timer(self._retry_timer)
             self.fire(Event.ATTEMPT_DUE)
+        else:
+            self._was_asked_meanwhile = True
 
     def end_pause(self) -> None:
         """Try without delay, by way of the timer: a thousand sessions that begin at once would
@@ -250,7 +265,8 @@ class Session:
 
     def refused(self, failure: Failure) -> None:
         """The kernel refused a step of the session."""
-        self.last_failure = failure
+        if (self.state, Event.REFUSED) in TRANSITIONS:
+            self.last_failure = failure
         self.fire(Event.REFUSED)
 
     def cmd_sn_learned(self, fact: CmdSnLearned) -> None:
@@ -283,13 +299,21 @@ class Session:
             self._was_told_to_go = False
         self.fire(event)
 
-    def unit_attention(self, lun: int, change: UnitChange) -> None:
-        """A logical unit reported that something changed: scan to find out what."""
-        if self.lun_scanner.job is None:
-            self._outbox.info(self.log_prefix, f"LUN {lun}: {change.value}; scanning")
-        self.scan()
-
     # --- what is wanted -------------------------------------------------------------------------
+
+    def identify_as(self, identity: LoginIdentity) -> None:
+        """Take over who the initiator is from now on.
+
+        The kernel and the target know a session by its InitiatorName and its ISID: one that the
+        kernel has keeps both until it ends.
+        """
+        self._configured_identity = identity
+        if self.sid is not None or self.state is State.STARTING:
+            identity = replace(identity, initiator_name=self.identity.initiator_name)
+        else:
+            self.isid = session_isid(identity.initiator_name, self.plan.binding)
+        self.identity = identity
+        self._log_in_again_if_outdated()
 
     def wanted(self, plan: PlannedSession) -> None:
         """Keep the session, with these portals and settings.
@@ -297,24 +321,15 @@ class Session:
         A live session takes over at once what it can; the rest needs a new login, and gets it.
         """
         self.is_wanted, self.kept_because = True, ()
-        old, is_same_path = self.settings, self.plan.path_name == plan.path_name
         self.plan = plan
         self._retry.change_plan(plan)
-        new = self.settings
-        if self.sid is None:
-            return
-        if kernel_timeouts(old) != kernel_timeouts(new):
-            self._outbox.order(orders.ApplyTimeouts(self.sid, kernel_timeouts(new)))
-        needs_login = not is_same_path or login_settings(old) != login_settings(new)
-        if self.is_up and needs_login:
-            self._outbox.info(
-                self.log_prefix, "settings changed that need a new login: logging in again"
-            )
-            self.fire(Event.LOGOUT_REQUESTED)
+        self._apply_timeouts()
+        self._log_in_again_if_outdated()
 
     def unwanted(self) -> None:
         """Log out as soon as that can be done without harm."""
         self.is_wanted = self._was_told_to_go = False
+        self.kept_because = ()
         self._leave_if_possible()
 
     def adopt(self, seen: KernelSession, isid: Isid, state: State, *, is_scanned: bool) -> None:
@@ -326,7 +341,7 @@ class Session:
         self._become(state)
         self._reached = LoginEndpoint(self.portal, self.portal_group_tag)
         # What it was started with is what the file said then.
-        self._outbox.order(orders.ApplyTimeouts(seen.sid, kernel_timeouts(self.settings)))
+        self._apply_timeouts()
         if state is State.DOWN:
             self._set_retry_timer(0)
         elif state is State.UNBINDING:
@@ -347,23 +362,17 @@ class Session:
     # --- actions --------------------------------------------------------------------------------
 
     def _start_login(self) -> None:
-        self._job = self._outbox.new_job()
-        self.next_attempt_at = None
-        job = login_job(
-            self._job,
-            self.identity,
-            self.plan.name_to_send,
-            self._retry.portal,
-            self.settings,
-            isid=self.isid,
-            cmd_sn=self._cmd_sn,
-            lun_identities=self._lun_identities,
-        )
-        self._outbox.start(job, self, first=not self._retry.has_failed)
+        if self.sid is None:
+            # The kernel has lost the session, or refused to start it: it need not keep its name.
+            self.identify_as(self._configured_identity)
+        self.next_attempt_at, self._was_asked_meanwhile = None, False
+        self._settings_in_force = self._login_settings
+        self._job = self._login_job(self._outbox.new_job())
+        self._outbox.start(self._job, self, first=not self._retry.has_failed)
 
     def _stop_login(self) -> None:
         if self._job is not None:
-            self._outbox.stop(self._job)
+            self._outbox.stop(self._job.id)
             self._job = None
 
     def _retry_later(self) -> None:
@@ -372,6 +381,8 @@ class Session:
         is_kept = self.sid is not None
         waiting = self._portal_backoff.disks_waiting if is_kept else 0
         delay = self._retry.delay_after_failure(failure, disks_waiting=waiting)
+        if delay is None and self._was_asked_meanwhile:
+            delay = 0.0
         if delay is None:
             self._outbox.error(self.log_prefix, "giving up until SIGHUP")
             return
@@ -398,6 +409,9 @@ class Session:
         self._outbox.info(
             self.log_prefix, f"session is up ({self.plan.binding}, host{self.host_no})"
         )
+        self._apply_timeouts()
+        if self.is_wanted:
+            self._log_in_again_if_outdated()
 
     def _mark_down(self) -> None:
         reason = self.last_failure.what if self.last_failure else "logged out to log in again"
@@ -421,7 +435,7 @@ class Session:
         self._outbox.warn(self.log_prefix, f"no longer wanted, but its disks are in use: {uses}")
 
     def _unbind(self) -> None:
-        self._withdraw_links()
+        self._give_up_disks()
         self._outbox.order(orders.UnbindSession(self._kernel_sid))
         self._arm_timeout()
 
@@ -432,7 +446,7 @@ class Session:
 
     def _destroy(self) -> None:
         self._outbox.cancel_timer(self._retry_timer)
-        self._withdraw_links()
+        self._give_up_disks()
         self._outbox.order(orders.DestroySession(self._kernel_sid))
         self._arm_timeout()
 
@@ -441,7 +455,7 @@ class Session:
 
     def _restart_login(self) -> None:
         """The kernel has lost the session: log in as if for the first time."""
-        self._withdraw_links()
+        self._give_up_disks()
         self.last_failure = Failure(Retry.SOON, "the kernel has lost the session")
         self.sid = self.host_no = self.login = None
         self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
@@ -450,9 +464,8 @@ class Session:
     def _clean_up(self) -> None:
         self._outbox.cancel_timer(self._retry_timer)
         self._outbox.cancel_timer(self._logout_timer)
-        self._outbox.cancel_timer(self.lun_scanner.timer)
         if self.sid is not None:
-            self._withdraw_links()
+            self._give_up_disks()
             self._outbox.info(self.log_prefix, f"session is gone ({self.plan.binding})")
 
     # --- what the actions need ------------------------------------------------------------------
@@ -476,7 +489,44 @@ class Session:
         plan = self.plan
         return SessionTag(plan.binding, self.isid, plan.found_at, plan.path_name)
 
+    @property
+    def _login_settings(self) -> tuple[object, ...]:
+        """What only a new login can change of a session that is up."""
+        return self.plan.path_name, *login_settings(self.settings)
+
+    def _login_job(self, job: JobId) -> LoginJob:
+        return login_job(
+            job,
+            self.identity,
+            self.plan.name_to_send,
+            self._retry.portal,
+            self.settings,
+            isid=self.isid,
+            cmd_sn=self._cmd_sn,
+            lun_identities=self._lun_identities,
+        )
+
+    def _log_in_again_if_outdated(self) -> None:
+        """Begin a new login if the last one was made with other settings."""
+        if self._job is not None:
+            if self._login_job(self._job.id) != self._job:
+                self._outbox.info(self.log_prefix, "settings changed: beginning the login again")
+                self.fire(Event.SETTINGS_CHANGED)
+        elif self.is_up and self._login_settings != self._settings_in_force:
+            self._outbox.info(
+                self.log_prefix, "settings changed that need a new login: logging in again"
+            )
+            self.fire(Event.SETTINGS_CHANGED)
+
+    def _apply_timeouts(self) -> None:
+        """Let the kernel have the timeouts of the file, if it has others."""
+        timeouts = kernel_timeouts(self.settings)
+        if self.sid is not None and timeouts != self._timeouts_in_kernel:
+            self._timeouts_in_kernel = timeouts
+            self._outbox.order(orders.ApplyTimeouts(self.sid, timeouts))
+
     def _description(self, login: LoginSucceeded) -> orders.SessionDescription:
+        self._timeouts_in_kernel = kernel_timeouts(self.settings)
         return orders.SessionDescription(
             target_name=self.plan.name_to_send,
             initiator_name=self.identity.initiator_name,
@@ -486,11 +536,12 @@ class Session:
             cmd_sn=login.result.cmd_sn,
             exp_stat_sn=login.result.exp_stat_sn,
             parameters=login.result.parameters,
-            timeouts=kernel_timeouts(self.settings),
+            timeouts=self._timeouts_in_kernel,
         )
 
-    def _withdraw_links(self) -> None:
-        """Remove the links before the kernel frees the device names for other disks."""
+    def _give_up_disks(self) -> None:
+        """Scan no more, and remove the links before the kernel frees the device names."""
+        self.lun_scanner.stop()
         self._outbox.order(*self._device_links.session_ended(self._kernel_sid))
 
     def _set_retry_timer(self, delay: float) -> None:

@@ -53,7 +53,9 @@ class Event(Enum):
     UNRECOVERABLE = auto()
     """The kernel will never carry it on: it can only be destroyed, and made anew."""
     LOGOUT_REQUESTED = auto()
-    """By the target, or because settings changed that only a new login can change."""
+    """By the target."""
+    SETTINGS_CHANGED = auto()
+    """Only a new login can bring the session the settings that it should have."""
     UNWANTED = auto()
     """The configuration or the targets' lists lost it, or the daemon ends for good."""
     DISKS_UNUSED = auto()
@@ -96,6 +98,10 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.WAITING, Event.UNWANTED): (State.GONE, (Action.CLEAN_UP,)),
     (State.LOGGING_IN, Event.LOGIN_SUCCEEDED): (State.STARTING, (Action.START_IN_KERNEL,)),
     (State.LOGGING_IN, Event.LOGIN_FAILED): (State.WAITING, (Action.RETRY_LATER,)),
+    (State.LOGGING_IN, Event.SETTINGS_CHANGED): (
+        State.LOGGING_IN,
+        (Action.STOP_LOGIN, Action.START_LOGIN),
+    ),
     (State.LOGGING_IN, Event.UNWANTED): (State.GONE, (Action.STOP_LOGIN, Action.CLEAN_UP)),
     (State.STARTING, Event.STARTED): (State.UP, (Action.MARK_UP, Action.SCAN)),
     (State.STARTING, Event.REFUSED): (State.WAITING, (Action.RETRY_LATER,)),
@@ -103,6 +109,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.UP, Event.CONNECTION_LOST): (State.DOWN, (Action.MARK_DOWN,)),
     (State.UP, Event.UNRECOVERABLE): (State.DESTROYING, (Action.DESTROY,)),
     (State.UP, Event.LOGOUT_REQUESTED): (State.LOGOUT_FOR_RELOGIN, (Action.SEND_LOGOUT,)),
+    (State.UP, Event.SETTINGS_CHANGED): (State.LOGOUT_FOR_RELOGIN, (Action.SEND_LOGOUT,)),
     (State.UP, Event.UNWANTED): (State.UP, (Action.CHECK_DISKS,)),
     (State.UP, Event.DISKS_UNUSED): (State.UNBINDING, (Action.UNBIND,)),
     (State.UP, Event.DISKS_IN_USE): (State.UP, (Action.KEEP_IN_USE,)),
@@ -130,6 +137,10 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.READING_CMD_SN, Event.DESTROYED): (State.WAITING, (Action.RESTART_LOGIN,)),
     (State.RELOGIN, Event.LOGIN_SUCCEEDED): (State.RESUMING, (Action.RESUME_IN_KERNEL,)),
     (State.RELOGIN, Event.LOGIN_FAILED): (State.DOWN, (Action.RETRY_LATER,)),
+    (State.RELOGIN, Event.SETTINGS_CHANGED): (
+        State.READING_CMD_SN,
+        (Action.STOP_LOGIN, Action.LEARN_CMD_SN),
+    ),
     (State.RELOGIN, Event.UNWANTED): (
         State.DOWN,
         (Action.STOP_LOGIN, Action.RETRY_LATER, Action.CHECK_DISKS),
@@ -196,6 +207,10 @@ MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
     Event.LOGOUT_REQUESTED: (
         {s for s in State if s is not State.UP},
         "it is on the way out already, or has no connection",
+    ),
+    Event.SETTINGS_CHANGED: (
+        {s for s in State if s not in (State.UP, State.LOGGING_IN, State.RELOGIN)},
+        "the next login takes the new settings",
     ),
     Event.UNWANTED: (
         _IN_TRANSIT | _LEAVING,

@@ -32,6 +32,7 @@ from iscsid.facts import (
     SessionStarted,
     SessionUnbound,
     SessionUnrecoverable,
+    TimeoutsRefused,
 )
 from iscsid.kernel import cmd_sn, iscsi_if
 from iscsid.kernel.connection import Connections, Ended, Stopped
@@ -182,7 +183,12 @@ class Kernel:
         try:
             connection.set(timeout_settings(timeouts))
         except KernelError as error:
-            return None if error.code == errno.ENOTCONN else self._refused(sid, error)
+            if error.code == errno.ENOTCONN:
+                return None
+            fact = self._refused(sid, error)
+            # Not RequestRefused: no step of the session depends on it.
+            is_refused = isinstance(fact, RequestRefused)
+            return TimeoutsRefused(sid, error.failure()) if is_refused else fact
         return None
 
     def check_disks(self, sid: int, *, may_open: bool) -> DiskUsersChecked:

@@ -104,7 +104,9 @@ class Planner:
         )
 
     def _logins(self, target_name: IscsiName, source: KnownTarget) -> Iterator[PlannedLogin]:
-        for path in plan_sessions(target_name, source, self._configuration, self._bindings):
+        # Numbers are never used up here: there are more than a check can have targets.
+        plans, _ = plan_sessions(target_name, source, self._configuration, self._bindings)
+        for path in plans:
             # Without failover a session stays with its first portal.
             used = path.options if path.options[0].settings.portal_failover else path.options[:1]
             for option in used:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-LONGEST_FILE = 500
+LONGEST_FILE = 600
 LONGEST_FUNCTION = 80
 
 

@@ -30,7 +30,11 @@ def plan(settings: SessionSettings, bindings: Bindings | None = None) -> list[Pl
         return settings
 
     configuration = Configuration(resolver=resolve)
-    return plan_sessions(DISK, KnownTarget(B, ADDRESSES), configuration, bindings or Bindings())
+    plans, errors = plan_sessions(
+        DISK, KnownTarget(B, ADDRESSES), configuration, bindings or Bindings()
+    )
+    assert errors == []
+    return plans
 
 
 def portals(path: PlannedSession) -> list[Portal]:

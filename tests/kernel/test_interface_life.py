@@ -19,6 +19,7 @@ from iscsid.facts import (
     RequestRefused,
     SessionDestroyed,
     SessionUnbound,
+    TimeoutsRefused,
 )
 from iscsid.kernel.interface import Kernel
 from iscsid.kernel.iscsi_if import Command
@@ -60,7 +61,7 @@ def test_refused_timeouts_are_reported(bench: Bench) -> None:
     bench.start()
     bench.kernel.refusals[Command.SET_PARAM] = errno.EPERM
     fact = bench.hand.apply_timeouts(1, TIMEOUTS)
-    assert isinstance(fact, RequestRefused) and "EPERM" in fact.failure.what
+    assert isinstance(fact, TimeoutsRefused) and "EPERM" in fact.failure.what
 
 
 def test_logout_is_a_request_to_close_the_session(bench: Bench) -> None:

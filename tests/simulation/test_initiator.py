@@ -145,7 +145,6 @@ def test_sigint_logs_everything_out_and_leaves(seed: int) -> None:
     world = World(seed, clumsiness=0.1)
     mischief(world, seed % 6)
     world.handle(facts.InterruptReceived())
-    world.handle(facts.InterruptReceived())
     world.run(300)
     assert world.left == 0, "\n".join(world.log[-60:])
     assert not world.kernel.sessions

@@ -1,4 +1,4 @@
-"""A stage for stories about the owner: tell it a fact, see its orders, without the small talk."""
+"""Runs an initiator for tests: facts go in, and the orders that matter come back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = IscsiName("iqn.2024-01.org.example:other")
 PORTAL = Portal("192.0.2.1")
 SECOND = Portal("192.0.2.2")
 ZERO = Binding(0, 0)
-SMALL_TALK = (Log, orders.SetTimer, orders.CancelTimer, orders.SaveBindings)
+KEPT = (Log, orders.SetTimer, orders.CancelTimer, orders.SaveBindings)
 
 
 def record(name: IscsiName = DISK, *portals: Portal) -> DiscoveryRecord:
@@ -72,7 +72,7 @@ def kernel_session(
 
 @dataclass
 class Harness:
-    """The owner, its clock, and the last of everything it ordered."""
+    """An initiator, its clock, and what it has ordered so far."""
 
     max_processes: int = 0
     now: float = 1000.0
@@ -85,15 +85,18 @@ class Harness:
             login_timeout=60, max_processes=self.max_processes, bindings_file="bindings"
         )
         self.jobs: list[DiscoveryJob | LoginJob | ScanJob] = []
+        self.given: list[Order] = []
+        """All orders so far."""
 
-    def handle(self, *told: Fact) -> list[Order]:
-        """Return the orders that matter: no log, no timers, no bindings (all noted)."""
+    def handle(self, *new: Fact) -> list[Order]:
+        """Return the orders that matter: log, timers and bindings are kept in attributes."""
         given: list[Order] = []
-        for fact in told:
+        for fact in new:
             for order in self.initiator.handle(fact, self.now):
                 self._note(order)
                 given.append(order)
-        return [order for order in given if not isinstance(order, SMALL_TALK)]
+        self.given += given
+        return [order for order in given if not isinstance(order, KEPT)]
 
     def _note(self, order: Order) -> None:
         match order:

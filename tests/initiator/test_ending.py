@@ -1,0 +1,165 @@
+"""After SIGINT sessions end, nothing begins, and the daemon leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from iscsid import facts, orders
+from iscsid.errors import Failure, Retry
+from iscsid.facts import Fact, Timer, TimerPurpose, UnitAttentionReported, UnitChange
+from iscsid.orders import CheckDiskUsers, Leave
+from tests.support.harness import (
+    DISK,
+    HOST,
+    OTHER,
+    PORTAL,
+    SECOND,
+    ZERO,
+    Harness,
+    configuration,
+    kernel_session,
+    kinds,
+    record,
+)
+
+REFUSED = Failure(Retry.SOON, "connection refused")
+LUNS_CHANGED = bytes([0x32, 0x80, *bytes(46)])
+IN_USE = ("/dev/sda is mounted on /data",)
+LEAVE = Leave(0)
+LEFT = Leave(3)
+
+
+def reading() -> tuple[Fact, ...]:
+    """What reading the files after SIGHUP brings."""
+    return facts.BindingsRead(""), facts.ConfigurationRead(configuration(PORTAL, SECOND), HOST)
+
+
+def two_up() -> Harness:
+    """Two sessions that an earlier daemon has left, 1 with DISK and 2 with OTHER."""
+    harness = Harness()
+    harness.begin(
+        configuration(PORTAL),
+        kernel_session(1),
+        kernel_session(2, name=OTHER, session_tag=f"iscsid:0:1:80aabbcc0001@{PORTAL}"),
+    )
+    harness.discovered(record(), record(OTHER))
+    return harness
+
+
+def log_out(harness: Harness, sid: int) -> list[orders.Order]:
+    """The disks of a session are unused, and it goes all the way; return the last orders."""
+    harness.handle(facts.DiskUsersChecked(sid, ()), facts.SessionUnbound(sid))
+    harness.handle(facts.PduReceived(sid, bytes([0x26, 0x80, *bytes(46)]), b""))
+    return harness.handle(facts.SessionDestroyed(sid))
+
+
+def test_sighup_and_sigint_that_come_together_end_the_daemon() -> None:
+    """The handlers run in the order of the signals' numbers, and the files are read after both."""
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.HangupReceived())
+    assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"]
+    assert harness.handle(*reading()) == [], "something begins while the daemon is ending"
+    assert log_out(harness, 1) == [LEAVE]
+
+
+def test_the_network_that_changes_while_the_daemon_ends_brings_no_attempt() -> None:
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9), facts.LoginFailed(harness.job, REFUSED))
+    harness.handle(facts.NetworkChanged(), facts.InterruptReceived(), facts.NetworkChanged())
+    assert harness.wait(TimerPurpose.NETWORK) == []
+    assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == [LEFT]
+
+
+def test_the_network_brings_no_discovery_while_the_daemon_ends() -> None:
+    harness = two_up()
+    harness.reload(configuration(PORTAL, SECOND))
+    failed = next(job for job in reversed(harness.jobs) if job.title.endswith(f"{SECOND}"))
+    harness.handle(facts.DiscoveryFailed(failed.id, REFUSED), facts.WorkerEnded(failed.id))
+    harness.handle(facts.InterruptReceived(), facts.NetworkChanged())
+    assert not [timer for timer in harness.timers if timer.purpose is TimerPurpose.NETWORK]
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        facts.HangupReceived(),
+        facts.NetworkChanged(),
+        UnitAttentionReported(2, 3, UnitChange.LUNS),
+        facts.TimerExpired(Timer(TimerPurpose.NETWORK)),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_LOGIN, ZERO)),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_DISCOVERY, PORTAL)),
+        facts.TimerExpired(Timer(TimerPurpose.RETRY_PORTAL, PORTAL)),
+        facts.TimerExpired(Timer(TimerPurpose.SCAN, ZERO)),
+        facts.LunUsersChecked(1, ((3, ()),)),
+        *reading(),
+    ],
+    ids=lambda fact: str(getattr(getattr(fact, "timer", None), "purpose", type(fact).__name__)),
+)
+def test_nothing_begins_while_the_daemon_is_ending(fact: Fact) -> None:
+    harness = two_up()
+    harness.handle(facts.ConnectionLost(1, "reset"), facts.InterruptReceived())
+    given = harness.handle(fact)
+    assert not {"LoginJob", "DiscoveryJob", "ScanJob", "LearnCmdSn", "AskAgain"} & set(kinds(given))
+    assert not any(isinstance(order, orders.ReadConfiguration) for order in given)
+
+
+def test_a_scan_that_ends_after_sigint_is_not_followed_by_the_one_that_was_asked_for() -> None:
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration(PORTAL))
+    scan = harness.job
+    harness.handle(UnitAttentionReported(1, 3, UnitChange.LUNS), facts.InterruptReceived())
+    given = harness.handle(facts.ScanFinished(scan), facts.WorkerEnded(scan))
+    assert "ScanJob" not in kinds(given)
+
+
+def test_a_second_sigint_leaves_at_once_and_the_sessions_stay() -> None:
+    """The target does not answer, and a person does not want to wait for it."""
+    harness = two_up()
+    harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, ()))
+    assert harness.handle(facts.InterruptReceived()) == [LEFT]
+    assert harness.has_logged("SIGINT again", "2 sessions stay")
+
+
+def test_disks_that_came_out_of_use_since_they_were_checked_are_looked_at_again() -> None:
+    """The target left the file while its disk was mounted; the init script unmounts, then stops."""
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration())
+    assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == []
+    assert harness.handle(facts.InterruptReceived()) == [CheckDiskUsers(1, may_open=True)]
+    assert log_out(harness, 1) == [LEAVE]
+
+
+def test_what_is_in_use_is_checked_again_when_the_others_have_been_logged_out() -> None:
+    harness = two_up()
+    assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"] * 2
+    assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == []
+    assert log_out(harness, 2) == [CheckDiskUsers(1, may_open=True)], "left on an old answer"
+    assert log_out(harness, 1) == [LEAVE]
+
+
+def test_what_is_still_in_use_is_left_and_the_status_shows_it() -> None:
+    harness = two_up()
+    harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
+    assert log_out(harness, 2) == [CheckDiskUsers(1, may_open=True)]
+    assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == [LEFT]
+
+
+def test_sessions_that_are_all_in_use_are_checked_once() -> None:
+    harness = two_up()
+    harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
+    assert harness.handle(facts.DiskUsersChecked(2, IN_USE)) == [LEFT]
+
+
+def test_a_session_whose_login_succeeds_after_sigint_is_not_started() -> None:
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
+    login = harness.job
+    assert harness.handle(facts.InterruptReceived()) == [orders.StopWorker(login), LEAVE]
+    assert not harness.has_logged(DISK, "session is up")
