@@ -126,8 +126,6 @@ class Discovery:
         """Forget the half of an answer that came, and try again as the retry table says."""
         self.last_failure = failure
         self._outbox.failed(self.log_prefix, str(failure))
-        if failure.retry is Retry.SOON:
-            self._outbox.portal_failed(self.settings.portal)
         self._rest()
         self.failures += 1
         final = failure.retry is Retry.NEVER and self.has_answered
@@ -189,7 +187,7 @@ class Discovery:
             keep=self.settings.continuous and self.keeps_sessions,
         )
         self._become(DiscoveryState.ASKING)
-        self._outbox.start(job, self, first=self.last_failure is None)
+        self._outbox.start(job, self)
 
     def _poll_later(self) -> None:
         if self.settings.poll_interval:

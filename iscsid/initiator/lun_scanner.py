@@ -1,6 +1,7 @@
 """Scans of one session for LUNs: one at a time, and one more if asked for meanwhile.
 
-One that fails is tried again after a pause, like any job. A scan also finds out which LUNs the
+One that fails is tried again after a pause, like any job. A scan ends with its session in the
+kernel, whose host number may soon be that of another session. It also finds out which LUNs the
 target has no more. Their disks are removed with the next scan, if they are unused; their links go
 before that, since a device name that is free may be another disk's a moment later. Pure.
 """
@@ -20,7 +21,7 @@ from iscsid.initiator.retry import delay_before_retry
 from iscsid.jobs import JobId, ScanJob
 from iscsid.orders import CheckLunUsers
 
-SCAN_PATIENCE = 120.0
+SCAN_LIMIT = 120.0
 """Seconds: a scan blocks in the kernel for as long as commands to a bad path take to fail."""
 
 
@@ -70,7 +71,7 @@ class LunScanner:
         return Timer(TimerPurpose.SCAN, self._session.plan.binding)
 
     def later(self, delay: float) -> None:
-        """Scan in ``delay`` seconds, unless something else brings a scan about before."""
+        """Scan in ``delay`` seconds, unless another scan begins before."""
         self._outbox.set_timer(self.timer, delay)
 
     def note_earlier_scan(self) -> None:
@@ -82,13 +83,13 @@ class LunScanner:
         self._outbox.cancel_timer(self.timer)
         if self.job is not None:
             self._outbox.stop(self.job)
-        self.job, self._again, self._failures = None, False, 0
+        self._again, self._failures = False, 0
         self.has_finished = False
         self.kept.clear()
-        self._let_stay()
+        self._give_up_job()
 
     def ask(self, sid: int, host_no: int, settings: SessionSettings, drop: frozenset[int]) -> None:
-        """Scan now, or once more after the scan under way; ``drop`` LUNs that nobody uses."""
+        """Scan now, or once more after the scan under way; ``drop`` LUNs that are unused."""
         if self.job is not None:
             self._again = True
             return
@@ -106,12 +107,27 @@ class LunScanner:
             luns=settings.luns,
             disk_command_timeout=settings.disk_command_timeout,
             drop=drop,
-            deadline=SCAN_PATIENCE,
+            deadline=SCAN_LIMIT,
         )
-        outbox.start(job, self, first=True)
+        outbox.start(job, self)
+
+    def connection_lost(self) -> None:
+        """The session is not up any more. It scans anew when it is up again.
+
+        A scan that waits is withdrawn. One that runs may sleep in the kernel until the session is
+        logged in again, so that it must not keep its place from others.
+        """
+        self._outbox.cancel_timer(self.timer)
+        if self.job is None:
+            return
+        if self._outbox.withdraw(self.job):
+            self._again = False
+            self._give_up_job()
+        else:
+            self._outbox.release(self.job)
 
     def finished(self, missing: Iterable[int]) -> None:
-        """Note the end of a scan, and find out who uses the LUNs that are gone."""
+        """Note the end of a scan, and ask which of the LUNs that are gone are in use."""
         self._failures = 0
         # What this scan could not drop would not go with the next one, either.
         gone = set(missing) - self._dropping
@@ -124,7 +140,7 @@ class LunScanner:
         """Note the end of a scan that found out nothing, and try again later."""
         outbox = self._outbox
         if not self._session.is_up:
-            # It has lost what it looked through; the session scans anew when it comes back.
+            # The session scans anew when it is up again.
             outbox.debug(self.log_prefix, f"scanning for LUNs was in vain: {failure}")
             self._end()
             return
@@ -164,15 +180,14 @@ class LunScanner:
 
     def _end(self) -> None:
         """Begin the scan that was asked for meanwhile, if any."""
-        self.job = None
+        self._give_up_job()
         self.has_finished = True
-        self._let_stay()
         if self._again:
             self._again = False
             self._session.scan(frozenset())
 
-    def _let_stay(self) -> None:
-        """Let those LUNs have links that should have been dropped and are there still."""
+    def _give_up_job(self) -> None:
+        self.job = None
         dropped, self._dropping = self._dropping, frozenset()
         for lun in sorted(dropped):
             self._outbox.order(*self._device_links.unit_left(self._sid, lun))

@@ -58,7 +58,7 @@ class Outbox:
 
     def take(self) -> list[Order]:
         """End the turn: start the jobs that there is room for, and return all orders."""
-        self._orders += [StartWorker(job) for job in self._queue.admit()]
+        self._orders += [StartWorker(job) for job in self._queue.admit(self.now)]
         orders, self._orders = self._orders, []
         return orders
 
@@ -113,20 +113,33 @@ class Outbox:
         self._jobs += 1
         return JobId(self._jobs)
 
-    def start(self, job: Job, job_owner: JobOwner, *, first: bool) -> None:
-        """Submit a job; it starts when a worker is free. ``first``: nothing failed before."""
+    def start(self, job: Job, job_owner: JobOwner) -> None:
+        """Submit a job; it starts when a worker is free."""
         self._job_owners[job.id] = job_owner
-        self._queue.request(job, first=first)
+        self._queue.request(job)
 
-    def portal_failed(self, portal: Portal) -> None:
-        """``portal`` could not be reached: first attempts there wait as if they had failed."""
-        self._queue.demote(portal)
+    def portal_answered(self, portal: Portal) -> None:
+        """A login or a discovery got an answer at ``portal``."""
+        self._queue.portal_answered(portal)
+
+    def portal_failed(self, portal: Portal, failure: Failure) -> None:
+        """``portal`` gave no answer: jobs that waited to try it have failed, too."""
+        for job in self._queue.portal_failed(portal):
+            if job_owner := self._job_owners.pop(job, None):
+                job_owner.job_failed(failure)
 
     def stop(self, job: JobId) -> None:
         """Withdraw a job, whether it waits or runs; what it still reports is ignored."""
         self.forget_job(job)
         if not self._queue.withdraw(job):
             self._orders.append(StopWorker(job))
+
+    def withdraw(self, job: JobId) -> bool:
+        """Withdraw a job that has not started; ``False`` if it has."""
+        if not self._queue.withdraw(job):
+            return False
+        self.forget_job(job)
+        return True
 
     def job_owner(self, job: JobId) -> JobOwner | None:
         """Return what submitted ``job``; ``None`` once it has ended or been withdrawn."""

@@ -1,9 +1,9 @@
-"""Who waits while portals do not answer: disks for their session, sessions for their portal.
+"""Sessions that pause before the next attempt, by the portal that they wait for.
 
-Whoever gets through to a portal that was dead has found out for all others who wait for it: they
-try at once instead of sitting out their pauses. So they need not all knock, and take turns. Every
-question costs the same however many wait, so that the loss of all sessions at once stays linear.
-Pure.
+The first login or discovery that gets through to a portal has found out for all others: they try at
+once, however long their pauses would still be. So attempts at a dead portal can be few, and the
+sessions take turns. Every question costs the same however many sessions wait, so that the loss of
+all sessions at once stays linear. Pure.
 """
 
 from __future__ import annotations
@@ -13,44 +13,33 @@ from iscsid.facts import Timer, TimerPurpose
 from iscsid.initiator.outbox import Outbox
 from iscsid.protocol.names import Portal
 
-REST = 5.0
-"""Seconds at least between two calls at one portal: whoever failed all the same is not hurried by
-each of a thousand others who succeed."""
+HOLDOFF = 5.0
+"""Seconds between two releases of the sessions that wait for one portal: one that fails although
+the portal answers is not tried again because each of a thousand others succeeds."""
 
 
 class PortalBackoff:
-    """Sessions are known here by their bindings."""
+    """The sessions that pause; they are known here by their bindings."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._disks: set[Binding] = set()
         self._portals: dict[Binding, Portal] = {}
         self._waiting: dict[Portal, dict[Binding, None]] = {}
-        self._called: dict[Portal, bool] = {}
-        """Portals whose rest lasts, and whether they have answered again meanwhile."""
+        self._holdoffs: dict[Portal, bool] = {}
+        """Portals in their holdoff, and whether they have answered again meanwhile."""
 
-    @property
-    def disks_waiting(self) -> int:
-        """The number of sessions that the kernel keeps without a connection: I/O waits for them."""
-        return len(self._disks)
+    def waiting_at(self, portal: Portal) -> int:
+        """Return the number of sessions that wait for ``portal``."""
+        return len(self._waiting.get(portal, ()))
 
-    def note_disks(self, binding: Binding, *, wait: bool) -> None:
-        """A session has lost its connection, or has one again, or is no more."""
-        if wait:
-            self._disks.add(binding)
-        else:
-            self._disks.discard(binding)
-
-    def begin_waiting(self, binding: Binding, portal: Portal) -> int:
-        """A session pauses before it knocks at ``portal`` again; return how many do so already."""
+    def begin_waiting(self, binding: Binding, portal: Portal) -> None:
+        """A session pauses before its next attempt at ``portal``."""
         self.stop_waiting(binding)
         self._portals[binding] = portal
-        waiting = self._waiting.setdefault(portal, {})
-        waiting[binding] = None
-        return len(waiting) - 1
+        self._waiting.setdefault(portal, {})[binding] = None
 
     def stop_waiting(self, binding: Binding) -> None:
-        """A session's pause is over; harmless where it had none."""
+        """A session's pause is over; harmless if it had none."""
         portal = self._portals.pop(binding, None)
         if portal is None:
             return
@@ -64,16 +53,16 @@ class PortalBackoff:
         return list(self._portals)
 
     def answered(self, portal: Portal) -> list[Binding]:
-        """Somebody got through to ``portal``: return who shall try at once."""
-        if portal in self._called:
-            self._called[portal] = True
+        """``portal`` has answered: return the sessions that try at once."""
+        if portal in self._holdoffs:
+            self._holdoffs[portal] = True
             return []
         waiting = list(self._waiting.get(portal, ()))
         if waiting:
-            self._called[portal] = False
-            self._outbox.set_timer(Timer(TimerPurpose.RETRY_PORTAL, portal), REST)
+            self._holdoffs[portal] = False
+            self._outbox.set_timer(Timer(TimerPurpose.RETRY_PORTAL, portal), HOLDOFF)
         return waiting
 
     def holdoff_over(self, portal: Portal) -> list[Binding]:
-        """The rest after a call is over: return who shall try, if the portal answered again."""
-        return self.answered(portal) if self._called.pop(portal, False) else []
+        """Return the sessions that try at once, if the portal has answered during its holdoff."""
+        return self.answered(portal) if self._holdoffs.pop(portal, False) else []

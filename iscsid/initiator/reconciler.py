@@ -142,6 +142,7 @@ class Reconciler:
 
     def portal_answered(self, portal: Portal) -> None:
         """A login or a discovery got through to a portal: end the pauses of those that wait."""
+        self.outbox.portal_answered(portal)
         self._end_pauses(self.portal_backoff.answered(portal))
 
     def portal_holdoff_over(self, portal: Portal) -> None:
@@ -149,7 +150,7 @@ class Reconciler:
 
     def _end_pauses(self, bindings: Iterable[Binding]) -> None:
         for session in self._known(bindings):
-            session.portal_answered()
+            session.end_pause()
 
     def network_has_changed(self) -> None:
         """End the pauses of all sessions that pause because an attempt has failed."""

@@ -8,6 +8,7 @@ number of failures, so that the same course of events always gives the same dela
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from zlib import crc32
 
@@ -29,9 +30,9 @@ JITTER = 0.25
 """The part of a delay that is left to chance: a delay of 8 s becomes one of 6 to 8 s."""
 
 ATTEMPTS_PER_SECOND = 4.0
-"""Attempts in a second: at one portal, and for all disks that wait."""
+"""Attempts in a second at one portal."""
 LEAST_PATIENCE = 2.0
-"""Seconds: the longest pause between attempts for the same disk while few disks wait."""
+"""Seconds: the longest pause between attempts for the same disk while few wait with it."""
 
 STABLE_AFTER = 30.0
 """Seconds a session must have been up for its next loss to count as a first failure."""
@@ -57,7 +58,7 @@ def delay_before_retry(
 
 
 def longest_pause(disks_waiting: int) -> float:
-    """Return the longest pause, in seconds, of one of ``disks_waiting`` sessions whose disks wait.
+    """Return the longest pause, in seconds, of one of ``disks_waiting`` sessions at one portal.
 
     Applications wait with them, so a few are tried often. Many share the attempts among them, and
     the first to get through brings the others (``portal_backoff``).
@@ -87,11 +88,6 @@ class RetryState:
         """Rounds through all portals since the session was last up."""
         self.losses = 0
         """Losses in a row, each soon after a login, since the session was last stable."""
-        self.has_failed = False
-        """Whether the last login failed, and nothing has got through to the portal since.
-
-        Losing an established session does not count: its portal was reachable a moment ago, and
-        its next login must not queue behind those at dead portals."""
 
     @property
     def option(self) -> PortalOption:
@@ -119,19 +115,15 @@ class RetryState:
         """Remember a permanent redirection until an attempt there fails."""
         self._moved_to = portal or self._moved_to
 
-    def portal_answered(self) -> None:
-        """Another session or a discovery got through to the portal."""
-        self.has_failed = False
-
-    def delay_after_failure(self, failure: Failure, *, disks_waiting: int = 0) -> float | None:
+    def delay_after_failure(
+        self, failure: Failure, waiting_at: Callable[[Portal], int], *, is_kept: bool = False
+    ) -> float | None:
         """Return the seconds before the next attempt, ``None`` if only SIGHUP helps.
 
-        ``disks_waiting``: how many sessions the kernel keeps for the sake of their disks, this one
-        among them, 0 if this one is not kept. For one that is kept nothing is final: targets
-        that boot answer "not found" for a while.
+        ``waiting_at`` returns how many other sessions wait for a portal: they take turns.
+        ``is_kept``: the kernel keeps the session for the sake of its disks. For such a one nothing
+        is final: targets that boot answer "not found" for a while.
         """
-        is_kept = disks_waiting > 0
-        self.has_failed = True
         if self._moved_to is not None:
             self._moved_to = None
             return 0.0
@@ -146,12 +138,12 @@ class RetryState:
         # A portal that answers at last, if only to refuse, is news: the pauses grow from the first.
         self._alike = self._alike + 1 if failure.retry is self._last_retry else 1
         self._last_retry = failure.retry
-        if not is_kept:
-            return self._pause(failure.retry, self._alike)
-        # The short pauses are for a target that cannot be reached, not for one that refuses.
         is_unreachable = failure.retry is Retry.SOON
-        longest = longest_pause(disks_waiting) if is_unreachable else inf
-        return self._pause(Retry.SOON, self._alike, longest)
+        ahead = waiting_at(self.portal) if is_unreachable else 0
+        # The short pauses are for a target that cannot be reached, not for one that refuses.
+        longest = longest_pause(ahead + 1) if is_kept and is_unreachable else inf
+        pause = self._pause(Retry.SOON if is_kept else failure.retry, self._alike, longest)
+        return None if pause is None else max(pause, min(stagger(ahead), self._longest))
 
     def delay_after_loss(self, seconds_up: float, time2wait: float) -> float:
         """Return the seconds before the first attempt after a session was lost.
@@ -159,18 +151,11 @@ class RetryState:
         The target's own value, ``time2wait``, is the least; a session that does not stay up for
         long, again and again, waits as if the logins had failed.
         """
-        self.has_failed, self.failures, self._last_retry = False, 0, None
+        self.failures, self._last_retry = 0, None
         self.losses = 0 if seconds_up >= STABLE_AFTER else self.losses + 1
         if self.losses <= 1:
             return time2wait
         return max(time2wait, self._pause(Retry.SOON, self.losses - 1) or 0.0)
-
-    def delay_in_turn(self, delay: float, ahead: int) -> float:
-        """Return ``delay``, or more if ``ahead`` others wait for the same portal already.
-
-        The next of several portals is tried at once all the same.
-        """
-        return max(delay, min(stagger(ahead), self._longest)) if delay else delay
 
     @property
     def _longest(self) -> float:

@@ -32,7 +32,7 @@ from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
 from iscsid.initiator.retry import STABLE_AFTER, RetryState
-from iscsid.initiator.session_fsm import DISKS_WAIT, MEANINGLESS, TRANSITIONS, Action, Event, State
+from iscsid.initiator.session_fsm import MEANINGLESS, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
 from iscsid.protocol.names import IscsiName, Portal
@@ -153,10 +153,11 @@ class Session:
             self._leave_if_possible()
 
     def _become(self, state: State) -> None:
+        if self.is_up and state is not State.UP:
+            self.lun_scanner.connection_lost()
         self.state = state
         self.since, self.changed_at_turn = self._outbox.now, self._outbox.turn
         self._portal_backoff.stop_waiting(self.plan.binding)
-        self._portal_backoff.note_disks(self.plan.binding, wait=state in DISKS_WAIT)
 
     def _leave_if_possible(self) -> None:
         """Let a session that is not wanted leave as soon as its state allows it, once."""
@@ -225,14 +226,6 @@ class Session:
         self._portal_backoff.stop_waiting(self.plan.binding)
         self._set_retry_timer(0)
 
-    def portal_answered(self) -> None:
-        """A login or a discovery got through to the portal that this session waits for.
-
-        Its next attempt need not queue behind those at dead portals any more.
-        """
-        self._retry.portal_answered()
-        self.end_pause()
-
     def login_succeeded(self, fact: LoginSucceeded) -> None:
         mismatch = compare_portal_group(self._retry.option, fact, self._reached)
         if mismatch is not None and self.sid is not None:
@@ -243,14 +236,18 @@ class Session:
         if mismatch is not None:
             self._outbox.warn(self.log_prefix, str(mismatch))
         self._job, self.login = None, fact
+        self._outbox.portal_answered(self._retry.portal)
         self._retry.moved(fact.moved_to)
         self.fire(Event.LOGIN_SUCCEEDED)
 
     def job_failed(self, failure: Failure) -> None:
         self._job, self.last_failure = None, failure
-        if failure.retry is Retry.SOON:
-            self._outbox.portal_failed(self._retry.portal)
+        portal = self._retry.portal
         self.fire(Event.LOGIN_FAILED)
+        if failure.retry is Retry.SOON:
+            self._outbox.portal_failed(portal, failure)
+        else:
+            self._outbox.portal_answered(portal)
 
     def job_ended(self) -> None:
         self.job_failed(Failure(Retry.SOON, "the login process ended without a result"))
@@ -368,7 +365,7 @@ class Session:
         self.next_attempt_at, self._was_asked_meanwhile = None, False
         self._settings_in_force = self._login_settings
         self._job = self._login_job(self._outbox.new_job())
-        self._outbox.start(self._job, self, first=not self._retry.has_failed)
+        self._outbox.start(self._job, self)
 
     def _stop_login(self) -> None:
         if self._job is not None:
@@ -379,16 +376,16 @@ class Session:
         failure = self.last_failure or Failure(Retry.SOON, "the attempt was given up")
         self._outbox.failed(self.log_prefix, str(failure))
         is_kept = self.sid is not None
-        waiting = self._portal_backoff.disks_waiting if is_kept else 0
-        delay = self._retry.delay_after_failure(failure, disks_waiting=waiting)
+        delay = self._retry.delay_after_failure(
+            failure, self._portal_backoff.waiting_at, is_kept=is_kept
+        )
         if delay is None and self._was_asked_meanwhile:
             delay = 0.0
         if delay is None:
             self._outbox.error(self.log_prefix, "giving up until SIGHUP")
             return
         if is_kept or failure.retry is Retry.SOON:
-            ahead = self._portal_backoff.begin_waiting(self.plan.binding, self._retry.portal)
-            delay = self._retry.delay_in_turn(delay, ahead)
+            self._portal_backoff.begin_waiting(self.plan.binding, self._retry.portal)
         self._set_retry_timer(delay)
 
     def _start_in_kernel(self) -> None:

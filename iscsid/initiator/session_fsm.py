@@ -177,9 +177,6 @@ _IN_TRANSIT = {State.STARTING, State.RESUMING, State.READING_CMD_SN, State.LOGOU
 _NO_CONNECTION = {State.DOWN, State.READING_CMD_SN, State.RELOGIN, State.RESUMING, State.DESTROYING}
 _LEAVING = {State.UNBINDING, State.LOGGING_OUT, State.DESTROYING, State.GONE}
 
-DISKS_WAIT = _NO_CONNECTION - {State.DESTROYING}
-"""The kernel keeps the session without a connection."""
-
 MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
     Event.ATTEMPT_DUE: (
         {s for s in State if s not in (State.WAITING, State.DOWN)},

@@ -41,6 +41,9 @@ def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) ->
     for lun in sorted(job.luns) if job.luns is not None else (None,):
         what = "all logical units" if lun is None else f"LUN {lun}"
         reporter.progress(f"looking for {what} on host{job.host_no}")
+        if sysfs.host_no(job.sid) != job.host_no:
+            # The host number of a session that has ended may be another session's by now.
+            raise IscsidError(f"session {job.sid} on host{job.host_no} has ended")
         try:
             sysfs.scan(job.host_no, lun)
         except OSError as error:

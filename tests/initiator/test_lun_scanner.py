@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from iscsid import facts, orders
+from iscsid.bindings.binding import Binding
 from iscsid.errors import Failure, Retry
 from iscsid.facts import (
     Device,
@@ -11,9 +14,17 @@ from iscsid.facts import (
     UnitAttentionReported,
     UnitChange,
 )
-from iscsid.jobs import ScanJob
-from iscsid.orders import Order, StartWorker
-from tests.support.harness import PORTAL, Harness, configuration, kinds
+from iscsid.initiator import job_queue
+from iscsid.jobs import JobId, ScanJob
+from iscsid.orders import Order, StartWorker, StopWorker
+from tests.support.harness import (
+    OTHER,
+    PORTAL,
+    Harness,
+    configuration,
+    kernel_session,
+    kinds,
+)
 
 PATH = "/sys/devices/platform/host2/session1/target2:0:0/2:0:0:3/block/sda"
 DISK = Device(path=PATH, sid=1, lun=3, link="disk", node="/dev/sda", identity="naa.3")
@@ -148,3 +159,74 @@ def test_reported_luns_changed_is_answered_with_a_scan() -> None:
     data = len(sense).to_bytes(2, "big") + sense
     header[5:8] = len(data).to_bytes(3, "big")
     assert kinds(harness.handle(facts.PduReceived(1, bytes(header), data))) == ["ScanJob"]
+
+
+# --- places -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_sessions(monkeypatch: pytest.MonkeyPatch) -> Harness:
+    """Two adopted sessions, of which only one can be scanned at a time: the second one waits."""
+    monkeypatch.setattr(job_queue, "SCANS_AT_ONCE", 1)
+    harness = Harness()
+    second = f"iscsid:0:1:80aabbcc0001@{PORTAL}"
+    harness.begin(
+        configuration(PORTAL),
+        kernel_session(1, target_state="ALLOCATED"),
+        kernel_session(2, name=OTHER, session_tag=second, target_state="ALLOCATED"),
+    )
+    assert [job.sid for job in harness.jobs if isinstance(job, ScanJob)] == [1]
+    return harness
+
+
+def scans(harness: Harness, *told: facts.Fact) -> list[int]:
+    """Return the sids of the scans that begin."""
+    given = [order for order in harness.handle(*told) if isinstance(order, StartWorker)]
+    return [order.job.sid for order in given if isinstance(order.job, ScanJob)]
+
+
+def scan_job(harness: Harness) -> JobId:
+    return next(job.id for job in harness.jobs if isinstance(job, ScanJob))
+
+
+def test_a_scan_that_hangs_with_its_session_does_not_keep_its_place(two_sessions: Harness) -> None:
+    """It ends when the session is logged in again, which may need a scan's place first."""
+    assert scans(two_sessions, facts.ConnectionLost(1, "reset")) == [2]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        [facts.ConnectionLost(2, "reset")],
+        [facts.SessionDestroyed(2)],
+        [facts.SessionUnrecoverable(2, "its SCSI host is being removed")],
+        [facts.SessionUnrecoverable(2, "its host"), facts.SessionDestroyed(2)],
+    ],
+)
+def test_a_scan_that_waits_is_withdrawn_when_its_session_goes(
+    end: list[facts.Fact], two_sessions: Harness
+) -> None:
+    """The host number may be that of another session when its turn comes."""
+    assert scans(two_sessions, *end) == []
+    job = scan_job(two_sessions)
+    assert scans(two_sessions, facts.ScanFinished(job), facts.WorkerEnded(job)) == []
+
+
+def test_a_session_that_is_logged_in_again_is_scanned_after_all(two_sessions: Harness) -> None:
+    two_sessions.handle(facts.ConnectionLost(2, "reset"))
+    job = scan_job(two_sessions)
+    two_sessions.handle(facts.ScanFinished(job), facts.WorkerEnded(job))
+    two_sessions.wait(TimerPurpose.RETRY_LOGIN)
+    two_sessions.handle(facts.CmdSnLearned(2, 9))
+    two_sessions.logged_in()
+    two_sessions.handle(facts.SessionStarted(Binding(0, 1), 2, 3))
+    (order,) = two_sessions.wait(TimerPurpose.SCAN)
+    assert isinstance(order, StartWorker) and isinstance(order.job, ScanJob)
+
+
+def test_a_session_begun_anew_is_not_told_of_the_scan_of_the_one_before() -> None:
+    harness = Harness()
+    harness.begin(configuration(PORTAL), kernel_session(1, target_state="ALLOCATED"))
+    job = scan_job(harness)
+    assert StopWorker(job) in harness.handle(facts.SessionDestroyed(1))
+    assert harness.handle(facts.ScanFinished(job, missing=(3,))) == []

@@ -135,7 +135,10 @@ def test_waiting_sessions_take_the_numbers_that_the_file_exchanges() -> None:
     for job in [job for job in harness.jobs if isinstance(job, LoginJob)]:
         harness.handle(facts.LoginFailed(job.id, REFUSED), facts.WorkerEnded(job.id))
     harness.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
-    begun = logins(harness.reload(configuration(PORTAL)))
+    (first,) = logins(harness.reload(configuration(PORTAL)))
+    refused = Failure(Retry.LATER, "no such target")
+    ended = (facts.LoginFailed(first.id, refused), facts.WorkerEnded(first.id))
+    begun = [first, *logins(harness.handle(*ended))]
     numbers = {job.login.target_name: job.login.isid[-2:] for job in begun}
     assert numbers == {DISK: bytes([0, 1]), OTHER: bytes([0, 0])}
     assert lines(harness) == {("0", "0", OTHER), ("0", "1", DISK)}

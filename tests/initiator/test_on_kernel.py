@@ -149,7 +149,7 @@ def test_a_session_whose_daemon_died_before_it_looked_for_disks_gets_its_disks()
     has asked it to scan."""
     harness = Harness()
     given = harness.begin(configuration(PORTAL), kernel_session(target_state="ALLOCATED"))
-    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "ScanJob", "DiscoveryJob"]
+    assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob", "ScanJob"]
 
 
 @pytest.mark.parametrize("target_state", ["SCANNED", ""])

@@ -48,7 +48,8 @@ def test_a_child_that_dies_is_one_failed_attempt_of_one_target() -> None:
     assert isinstance(first, StartWorker)
     assert harness.handle(facts.WorkerEnded(first.job.id, killed)) == []
     assert harness.has_logged(DISK, "SIGSEGV") and not harness.has_logged(OTHER, "SIGSEGV")
-    assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
+    assert harness.wait(TimerPurpose.RETRY_LOGIN) == [], "one attempt at a time at this portal"
+    assert sorted(kinds(harness.logged_in())) == ["LoginJob", "StartSession"]
 
 
 def test_a_scan_whose_child_dies_is_tried_again() -> None:

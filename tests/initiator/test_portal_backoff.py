@@ -9,7 +9,7 @@ from iscsid.bindings.binding import Binding
 from iscsid.errors import Failure, Retry
 from iscsid.facts import KernelSession, Timer, TimerPurpose
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.portal_backoff import REST, PortalBackoff
+from iscsid.initiator.portal_backoff import HOLDOFF, PortalBackoff
 from iscsid.initiator.retry import ATTEMPTS_PER_SECOND, JITTER, LEAST_PATIENCE, longest_pause
 from iscsid.orders import Order, SetTimer
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
@@ -46,12 +46,12 @@ def test_who_gets_through_to_a_portal_calls_those_who_wait_for_it_and_nobody_els
 def test_a_portal_that_answers_a_thousand_times_calls_once_and_again_after_a_rest() -> None:
     portal_backoff, outbox = waiting_for_portal()
     portal_backoff.answered(PORTAL)
-    assert outbox.take() == [SetTimer(RETRY_PORTAL, REST)]
+    assert outbox.take() == [SetTimer(RETRY_PORTAL, HOLDOFF)]
     for _ in range(1000):
         assert portal_backoff.answered(PORTAL) == []
     assert outbox.take() == []
     assert portal_backoff.holdoff_over(PORTAL) == [ONE, TWO], "it answered during the rest"
-    assert outbox.take() == [SetTimer(RETRY_PORTAL, REST)]
+    assert outbox.take() == [SetTimer(RETRY_PORTAL, HOLDOFF)]
     assert portal_backoff.holdoff_over(PORTAL) == [], "it did not answer again"
     assert portal_backoff.answered(PORTAL) == [ONE, TWO], "its rest is over"
 
@@ -179,9 +179,10 @@ def test_a_portal_that_all_sessions_have_lost_is_knocked_at_a_few_times_a_second
 
 def test_those_who_wait_for_different_portals_do_not_wait_for_one_another() -> None:
     portal_backoff, _ = waiting_for_portal()
-    assert portal_backoff.begin_waiting(Binding(0, 4), PORTAL) == 2
-    assert portal_backoff.begin_waiting(Binding(0, 4), PORTAL) == 2, "it waits behind itself"
-    assert portal_backoff.begin_waiting(Binding(0, 5), Portal("192.0.2.9")) == 0
+    portal_backoff.begin_waiting(Binding(0, 4), PORTAL)
+    portal_backoff.begin_waiting(Binding(0, 4), PORTAL)
+    assert portal_backoff.waiting_at(PORTAL) == 3
+    assert portal_backoff.waiting_at(Portal("192.0.2.9")) == 0
 
 
 def test_a_target_that_refuses_is_not_pestered_for_the_sake_of_disks() -> None:

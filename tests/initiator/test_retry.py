@@ -47,6 +47,11 @@ def test_the_rows_grow_and_end(retry: Retry) -> None:
     assert row is not None and list(row) == sorted(set(row))
 
 
+def alone(_: Portal) -> int:
+    """No other session waits for a portal."""
+    return 0
+
+
 def test_giving_up_waits_for_a_person() -> None:
     assert delay_before_retry(Retry.NEVER, 1, "x") is None
 
@@ -84,28 +89,33 @@ def plan(*portals: Portal, settings: SessionSettings | None = None) -> PlannedSe
 def test_all_portals_are_tried_in_turn_before_the_first_pause() -> None:
     retry = RetryState(plan(A, B, C))
     assert retry.portal == A
-    assert retry.delay_after_failure(REFUSED) == 0
+    assert retry.delay_after_failure(REFUSED, alone) == 0
     assert retry.portal == B
-    assert retry.delay_after_failure(REFUSED) == 0
+    assert retry.delay_after_failure(REFUSED, alone) == 0
     assert retry.portal == C
-    pause = retry.delay_after_failure(REFUSED)
+    pause = retry.delay_after_failure(REFUSED, alone)
     assert pause and retry.portal == A
 
 
 def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
     retry = RetryState(plan(A, B, settings=SessionSettings(portal_failover=False)))
-    assert retry.delay_after_failure(REFUSED)
+    assert retry.delay_after_failure(REFUSED, alone)
     assert retry.portal == A
 
 
-def test_who_waits_behind_others_waits_longer_but_never_for_the_next_of_several_portals() -> None:
-    retry = RetryState(plan(A, B))
-    assert retry.delay_in_turn(1, ahead=0) == 1
-    assert retry.delay_in_turn(1, ahead=80) == 80 / ATTEMPTS_PER_SECOND
-    assert retry.delay_in_turn(1, ahead=10_000) == 60
-    assert retry.delay_in_turn(0, ahead=80) == 0
+@pytest.mark.parametrize(("ahead", "pause"), [(0, 1), (80, 80 / ATTEMPTS_PER_SECOND), (10_000, 60)])
+def test_who_waits_behind_others_waits_longer(ahead: int, pause: float) -> None:
+    delay = RetryState(plan(A)).delay_after_failure(REFUSED, lambda portal: ahead)
+    assert delay is not None and pause * 0.75 <= delay <= pause
+
+
+def test_the_next_of_several_portals_is_tried_at_once_however_many_wait() -> None:
+    assert RetryState(plan(A, B)).delay_after_failure(REFUSED, lambda portal: 80) == 0
+
+
+def test_the_retry_interval_goes_before_the_turn() -> None:
     short = RetryState(plan(A, settings=SessionSettings(login_retry_interval=3)))
-    assert short.delay_in_turn(1, ahead=80) == 3
+    assert short.delay_after_failure(REFUSED, lambda portal: 80) == 3
 
 
 def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
@@ -114,18 +124,18 @@ def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
     retry.moved(None)
     assert retry.portal == C
     assert retry.option.portal == A, "what the kernel is told stays the address of the file"
-    assert retry.delay_after_failure(REFUSED, disks_waiting=1) == 0
+    assert retry.delay_after_failure(REFUSED, alone, is_kept=True) == 0
     assert retry.portal == A
 
 
 def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() -> None:
-    assert RetryState(plan(A)).delay_after_failure(FINAL) is None
-    assert RetryState(plan(A)).delay_after_failure(FINAL, disks_waiting=1)
+    assert RetryState(plan(A)).delay_after_failure(FINAL, alone) is None
+    assert RetryState(plan(A)).delay_after_failure(FINAL, alone, is_kept=True)
 
 
 def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_wait() -> None:
     retry = RetryState(plan(A))
-    delays = [retry.delay_after_failure(FINAL, disks_waiting=1) for _ in range(9)]
+    delays = [retry.delay_after_failure(FINAL, alone, is_kept=True) for _ in range(9)]
     assert delays[0] is not None and delays[0] <= 1
     assert all(delay is not None and delay <= 60 for delay in delays)
 
@@ -133,22 +143,22 @@ def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_
 def test_a_target_long_unreachable_that_then_says_not_found_is_asked_again_soon() -> None:
     retry = RetryState(plan(A))
     for _ in range(9):
-        retry.delay_after_failure(REFUSED, disks_waiting=500)
-    delay = retry.delay_after_failure(FINAL, disks_waiting=500)
+        retry.delay_after_failure(REFUSED, lambda _: 499, is_kept=True)
+    delay = retry.delay_after_failure(FINAL, lambda _: 499, is_kept=True)
     assert delay is not None and delay <= 1
 
 
 def test_login_retries_end_the_attempts_of_a_session_no_disk_waits_for() -> None:
     retry = RetryState(plan(A, settings=SessionSettings(login_retries=2)))
-    assert retry.delay_after_failure(REFUSED)
-    assert retry.delay_after_failure(REFUSED) is None
+    assert retry.delay_after_failure(REFUSED, alone)
+    assert retry.delay_after_failure(REFUSED, alone) is None
     kept = RetryState(plan(A, settings=SessionSettings(login_retries=1)))
-    assert kept.delay_after_failure(REFUSED, disks_waiting=1)
+    assert kept.delay_after_failure(REFUSED, alone, is_kept=True)
 
 
 def test_the_retry_interval_shortens_pauses_and_never_lengthens_them() -> None:
     retry = RetryState(plan(A, settings=SessionSettings(login_retry_interval=3)))
-    delays = [retry.delay_after_failure(REFUSED) for _ in range(9)]
+    delays = [retry.delay_after_failure(REFUSED, alone) for _ in range(9)]
     assert all(delay is not None and 0 < delay <= 3 for delay in delays)
 
 
@@ -180,26 +190,17 @@ def test_what_failed_while_the_target_was_away_is_not_held_against_the_session_a
     retry = RetryState(plan(A))
     retry.delay_after_loss(STABLE_AFTER, 0)
     for _ in range(6):
-        retry.delay_after_failure(REFUSED, disks_waiting=1)
+        retry.delay_after_failure(REFUSED, alone, is_kept=True)
     assert retry.delay_after_loss(1, 0) == 0
     assert not retry.suspects_duplicate_name
-    pause = retry.delay_after_failure(REFUSED, disks_waiting=1)
+    pause = retry.delay_after_failure(REFUSED, alone, is_kept=True)
     assert pause is not None and pause <= 1, "the pauses grow from the first one again"
 
 
 def test_other_portals_keep_the_one_in_use_where_it_is_still_among_them() -> None:
     retry = RetryState(plan(A, B))
-    retry.delay_after_failure(REFUSED)
+    retry.delay_after_failure(REFUSED, alone)
     retry.change_plan(plan(C, B, A))
     assert retry.portal == B
     retry.change_plan(plan(C))
     assert retry.portal == C
-
-
-def test_to_lose_a_session_is_no_failed_attempt_to_log_in() -> None:
-    """Its next login goes before the retries of portals that are dead."""
-    retry = RetryState(plan(A))
-    retry.delay_after_failure(REFUSED)
-    assert retry.has_failed
-    retry.delay_after_loss(1.0, 0)
-    assert not retry.has_failed

@@ -164,7 +164,8 @@ class World:
             case orders.StartWorker(job):
                 return self._start(job)
             case orders.StopWorker(job_id):
-                self._end(job_id, delay=0.1)
+                if not self._sleeps_in_kernel(job_id):
+                    self._end(job_id, delay=0.1)
             case orders.CloseSocket(job_id):
                 self.sockets.discard(job_id)
             case orders.StartSession():
@@ -236,7 +237,9 @@ class World:
     def _happen(self, fact: Fact) -> None:
         if isinstance(fact, _Done):
             job = self.running.get(fact.job)
-            if job is not None:
+            if self._sleeps_in_kernel(fact.job):
+                self.later(1, fact)
+            elif job is not None:
                 for reported in self._outcome(job):
                     self.handle(reported)
                 if not (isinstance(job, DiscoveryJob) and self._stays(job)):
@@ -245,6 +248,12 @@ class World:
         if isinstance(fact, facts.WorkerEnded) and self.running.pop(fact.job_id, None) is None:
             return
         self.handle(fact)
+
+    def _sleeps_in_kernel(self, job_id: JobId) -> bool:
+        """Whether a scan waits for its session to be logged in again; no signal ends it."""
+        job = self.running.get(job_id)
+        running = self.kernel.sessions.get(job.sid) if isinstance(job, ScanJob) else None
+        return running is not None and not running.is_up and not running.is_terminated
 
     def _stays(self, job: DiscoveryJob) -> bool:
         array = self._array(job.portal)

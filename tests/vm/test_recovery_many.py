@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.initiator.portal_backoff import REST
+from iscsid.initiator.portal_backoff import HOLDOFF
 from iscsid.initiator.retry import JITTER, longest_pause
 from tests.support.patience import wait_until
 from tests.vm import faults
@@ -32,7 +32,7 @@ LINES_FOR_EACH = 5
 """Down, why an attempt failed, two other reasons of a target that is starting, and up."""
 FIRST_PAUSE = 0.75
 """Seconds between the first attempt and the second, at least; each later pause doubles it, and
-whoever gets through to the portal ends all of them, but not more often than every ``REST``."""
+whoever gets through to the portal ends all of them, but not more often than every ``HOLDOFF``."""
 LONGEST_PAUSE = (1 - JITTER) * longest_pause(COUNT)
 CONNECTIONS_OF_AN_ATTEMPT = 2
 """That to the target, and the one within the daemon by which it learns the kernel's CmdSN."""
@@ -82,7 +82,7 @@ class Watch:
         connections = _connections_made() - self._connections
         seconds = time.monotonic() - self._start
         grow = math.log2(1 + seconds / FIRST_PAUSE)
-        rounds = 3 + grow + seconds / LONGEST_PAUSE + seconds / REST
+        rounds = 3 + grow + seconds / LONGEST_PAUSE + seconds / HOLDOFF
         print(f"{lines} lines in the log, {connections} connections made, {self.children} children")
         assert self.children <= CHILDREN + KEPT, "--max-processes says fewer"
         assert lines <= LINES_FOR_EACH * COUNT, self._daemon.log()

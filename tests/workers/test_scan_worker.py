@@ -20,6 +20,7 @@ from iscsid.workers.sandbox import Confine
 from iscsid.workers.scan_worker import scan
 from tests.support.jobs import TARGET
 from tests.support.supervisor_harness import WorkersHarness
+from tests.support.sysfs_tree import SysfsTree
 
 HOST = "class/scsi_host/host4"
 SESSION = "class/iscsi_session/session1/device/target4:0:0"
@@ -39,9 +40,10 @@ def job(luns: frozenset[int] | None = None, timeout: int = 0, deadline: float = 
 
 @pytest.fixture
 def sysfs(tmp_path: Path) -> Sysfs:
-    (tmp_path / HOST).mkdir(parents=True)
+    tree = SysfsTree(tmp_path)
+    tree.add_session(1, 4)
     (tmp_path / HOST / "scan").touch()
-    return Sysfs(tmp_path)
+    return tree.sysfs
 
 
 def add_device(sysfs: Sysfs, lun: int, kind: str = "0") -> Path:
@@ -172,9 +174,15 @@ def test_udev_is_told_of_an_identity_that_has_changed(
     assert (path / "scsi_generic/sg1/uevent").read_text() == event
 
 
+def test_a_host_that_is_another_sessions_by_now_is_not_scanned(sysfs: Sysfs) -> None:
+    """The worker starts after its session has ended; the kernel gives the number away at once."""
+    with pytest.raises(IscsidError, match="session 7 on host4 has ended"):
+        run(sysfs, dataclasses.replace(job(), sid=7))
+    assert (sysfs.root / HOST / "scan").read_text() == ""
+
+
 def test_a_host_that_is_gone_is_a_failure_with_words(sysfs: Sysfs) -> None:
     os.remove(sysfs.root / HOST / "scan")
-    os.rmdir(sysfs.root / HOST)
     with pytest.raises(IscsidError, match="host4 cannot be scanned: No such file or directory"):
         run(sysfs, job())
 
