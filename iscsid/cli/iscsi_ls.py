@@ -6,23 +6,34 @@ nothing, and changes nothing.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import IntEnum
 from functools import partial
+from shutil import get_terminal_size
 
 from iscsid import __version__
 from iscsid.cli.command import CommandParser, flush, run_command, write_lines
 from iscsid.cli.daemon_status import read_status
+from iscsid.devices.block_tree import block_device
 from iscsid.devices.lun_details import luns, parameters
+from iscsid.devices.mounts import Mounts
 from iscsid.devices.sysfs import Sysfs
-from iscsid.exit_status import ExitStatus
 from iscsid.initiator.session_tag import parse_session_tag
 from iscsid.process.pidfile import PidFile
 from iscsid.protocol.printable import printable
-from iscsid.status.listing import Wanted, format_listing
+from iscsid.status.details import format_details
+from iscsid.status.listing import (
+    Display,
+    format_disks,
+    format_sessions,
+    format_tree,
+    troubles,
+)
 from iscsid.status.model import UP, SessionStatus, Status, to_json
 
 NOT_RUNNING = "iscsi-ls: iscsid is not running: this is what the kernel shows"
@@ -32,6 +43,20 @@ PAUSE = 2.0
 CLEAR = "\x1b[H\x1b[2J"
 
 
+class LsStatus(IntEnum):
+    """The exit statuses of iscsi-ls; the manual page's chapter EXIT STATUS has the same."""
+
+    ALL_WELL = 0
+    FAILURE = 1
+    """The output could not be written."""
+    USAGE = 2
+    NO_DAEMON = 3
+    TROUBLES = 4
+    """At least one line of trouble is shown."""
+    NOTHING = 5
+    """No session is up, wanted or attempted, and nothing is wrong."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``iscsi-ls``; return its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -39,11 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> CommandParser:
-    parser = CommandParser("iscsi-ls", "List iSCSI sessions and their disks.")
+    parser = CommandParser("iscsi-ls", "List iSCSI disks, sessions, and what is wrong.")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("-s", "--sessions", action="store_true", help="show a line for each session")
+    only.add_argument("-t", "--tree", action="store_true", help="show sessions, disks, partitions")
+    only.add_argument("--json", action="store_true", help="print all that is known, for programs")
     add = parser.add_argument
     add("-l", "--luns", action="store_true", help="show the logical units of each session")
     add("-c", "--parameters", action="store_true", help="show what was negotiated")
-    add("--json", action="store_true", help="print all that is known, for programs")
     add("--watch", action="store_true", help="go on printing until interrupted")
     add("-P", "--pidfile", default="/var/run/iscsid.pid", help="of the daemon that is meant")
     add("-v", "--version", action="version", version=f"%(prog)s {__version__}")
@@ -53,27 +81,65 @@ def make_parser() -> CommandParser:
 def _run(arguments: Sequence[str]) -> int:
     options = make_parser().parse(arguments)
     try:
-        _print(options)
+        status = _print(options)
         while options.watch:
             time.sleep(PAUSE)
-            _print(options)
+            status = _print(options)
     except KeyboardInterrupt:
         pass
-    return ExitStatus.SUCCESS
+    return status
 
 
-def _print(options: Namespace) -> None:
-    now = time.time()
-    status, diagnostic = look(options.pidfile, Sysfs(), now)
-    is_terminal = sys.stdout.isatty()
-    wanted = Wanted(luns=options.luns, parameters=options.parameters, colour=is_terminal)
-    text = to_json(status) if options.json else format_listing(status, wanted, now)
-    if options.watch and is_terminal and not options.json:
-        text = CLEAR + text
+def _print(options: Namespace) -> LsStatus:
+    sysfs, now = Sysfs(), time.time()
+    status, diagnostic = look(options.pidfile, sysfs, now)
+    display = _display(status, sysfs)
+    wrong = list(troubles(status, display, now))
     if diagnostic:
         write_lines(sys.stderr, [diagnostic])
-    write_lines(sys.stdout, text.splitlines())
+    if options.watch and sys.stdout.isatty() and not options.json and _is_capable():
+        sys.stdout.write(CLEAR)
+    if options.json:
+        write_lines(sys.stdout, to_json(status).splitlines())
+    elif options.luns or options.parameters:
+        details = format_details(status, luns=options.luns, parameters=options.parameters)
+        write_lines(sys.stdout, details)
+    else:
+        if options.tree:
+            lines = format_tree(status, display)
+        elif options.sessions:
+            lines = format_sessions(status, display, now)
+        else:
+            lines = format_disks(status, display)
+        write_lines(sys.stdout, [*lines, *(["", *wrong] if wrong else [])])
     flush(sys.stdout)
+    if status.pid is None:
+        return LsStatus.NO_DAEMON
+    if wrong:
+        return LsStatus.TROUBLES
+    return LsStatus.ALL_WELL if status.sessions else LsStatus.NOTHING
+
+
+def _display(status: Status, sysfs: Sysfs) -> Display:
+    """Return what standard output can show, and the disks as they are now."""
+    mounts: Mounts | None = None
+    with suppress(OSError):
+        mounts = Mounts()
+    nodes = [lun.node for session in status.sessions for lun in session.luns if lun.node]
+    disks = {node: block_device(node, mounts, sysfs) for node in nodes}
+    is_terminal = sys.stdout.isatty()
+    return Display(
+        width=get_terminal_size().columns if is_terminal or "COLUMNS" in os.environ else None,
+        # https://no-color.org: set and not empty.
+        colour=is_terminal and _is_capable() and not os.environ.get("NO_COLOR"),
+        unicode=(sys.stdout.encoding or "").lower() in ("utf-8", "utf8"),
+        disks={node: disk for node, disk in disks.items() if disk is not None},
+    )
+
+
+def _is_capable() -> bool:
+    """Whether the terminal knows escape sequences."""
+    return os.environ.get("TERM", "dumb") != "dumb"
 
 
 def look(pidfile: str, sysfs: Sysfs, now: float) -> tuple[Status, str]:

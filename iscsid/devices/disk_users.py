@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from iscsid.devices.mounts import Mounts
 from iscsid.devices.sysfs import ScsiDevice, entries
-
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +37,9 @@ def disk_users(
     ``may_open`` allows the surest test, which waits for the SCSI error handler where that is at
     work. It also finds what other mount namespaces have mounted.
     """
-    nodes = list(_nodes(device))
+    nodes, mounts = list(_nodes(device)), Mounts(proc)
     uses = tuple(
-        f"{node.path} {use}"
-        for node in nodes
-        for use in (*_holders(node), *_mounts(node, proc), *_swaps(node, proc))
+        f"{node.path} {use}" for node in nodes for use in (*_holders(node), *_mounts(node, mounts))
     )
     if uses or not may_open:
         return uses
@@ -67,34 +63,10 @@ def _holders(node: _Node) -> Iterator[str]:
         yield f"is held by {name}"
 
 
-def _mounts(node: _Node, proc: Path) -> Iterator[str]:
-    """Some file systems (btrfs) show a number of their own, so the source is looked at too."""
-    for line in (proc / "self/mountinfo").read_text(errors="replace").splitlines():
-        place, _, kind = line.partition(" - ")
-        number, mount_point = place.split(" ")[2], place.split(" ")[4]
-        if number == node.number or _has_number(kind.split(" ")[1], node.number):
-            yield f"is mounted on {_unescape(mount_point)}"
-
-
-def _swaps(node: _Node, proc: Path) -> Iterator[str]:
-    for line in (proc / "swaps").read_text(errors="replace").splitlines()[1:]:
-        if _has_number(line.split()[0], node.number):
-            yield "is swap"
-
-
-def _has_number(path: str, number: str) -> bool:
-    """Whether ``path``, as /proc writes it, is the block device of that number."""
-    if not path.startswith("/dev/"):
-        return False
-    try:
-        rdev = os.stat(_unescape(path)).st_rdev
-    except OSError:
-        return False
-    return f"{os.major(rdev)}:{os.minor(rdev)}" == number
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+def _mounts(node: _Node, mounts: Mounts) -> Iterator[str]:
+    yield from (f"is mounted on {point}" for point in mounts.points(node.number))
+    if mounts.is_swap(node.number):
+        yield "is swap"
 
 
 def _is_taken(node: _Node) -> bool:

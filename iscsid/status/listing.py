@@ -1,65 +1,128 @@
-"""What iscsi-ls prints: a table of sessions, or with -l and -c all that is known, in blocks. Pure.
-
-The blocks have the keys of the Linux-iSCSI driver's iscsi-ls, ``KEY : value``, one to a line.
-"""
+"""What iscsi-ls prints: a table of disks or sessions, or a tree; and what is wrong. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from iscsid.status.humanize import Colour, paint, size, span
-from iscsid.status.model import UP, DiscoveryStatus, LunStatus, SessionStatus, Status, format_time
+from iscsid.status.model import UP, BlockDevice, LunStatus, SessionStatus, Status
+from iscsid.status.table import Column, format_table
 
-RULE = "*" * 79
-THIN_RULE = "-" * 79
-_WIDTH = 17
-_COLUMNS = ("BUS", "TGT", "STATE", "FOR", "LUNS", "PORTAL", "TARGET")
-_STATE = _COLUMNS.index("STATE")
-_RIGHT = frozenset({"BUS", "TGT", "FOR", "LUNS"})
+STATE = "STATE"
+DISKS = (
+    Column(title="DISK"),
+    Column(title="SIZE", right=True),
+    Column(title="NAME"),
+    Column(title=STATE, least=7),
+    Column(title="MOUNTED ON", least=10, omit=1),
+    Column(title="MODEL", least=8, omit=2),
+    Column(title="TARGET", least=20, cut_left=True, omit=3),
+    Column(title="WWID", omit=4),
+)
+SESSIONS = (
+    Column(title="BUS", right=True),
+    Column(title="TGT", right=True),
+    Column(title=STATE, least=7),
+    Column(title="FOR", right=True, omit=2),
+    Column(title="LUNS", right=True, omit=3),
+    Column(title="PORTAL", omit=1),
+    Column(title="TARGET", least=12, cut_left=True),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """How much to print."""
+class Display:
+    """What the output can show."""
 
-    luns: bool = False
-    parameters: bool = False
+    width: int | None = None
+    """Columns of the terminal; ``None``: no limit."""
     colour: bool = False
+    unicode: bool = False
+    """Whether the tree may have lines of Unicode."""
+    disks: Mapping[str, BlockDevice] = field(default_factory=dict)
+    """By the node: ``/dev/sda``."""
 
 
-def format_listing(status: Status, wanted: Wanted, now: float) -> str:
-    """Return the whole text; ``now`` is in seconds since 1970."""
-    in_blocks = wanted.luns or wanted.parameters
-    lines = list(_blocks(status, wanted) if in_blocks else _table(status, wanted, now))
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+def format_disks(status: Status, display: Display) -> Iterator[str]:
+    """Yield a line for each logical unit, and for each session that has none."""
+    rows: list[tuple[str, ...]] = []
+    sessions: list[SessionStatus] = []
+    for session in status.sessions:
+        found = [_disk_row(session, lun, display) for lun in session.luns]
+        rows += found or [("-", "", session.label, session.state, "", "", session.target_name, "")]
+        sessions += [session] * max(len(found), 1)
+    yield from _table(DISKS, rows, sessions, display)
 
 
-# --- the table ----------------------------------------------------------------------------------
+def format_sessions(status: Status, display: Display, now: float) -> Iterator[str]:
+    """Yield a line for each session; ``now`` is in seconds since 1970."""
+    rows = [_session_row(session, now) for session in status.sessions]
+    yield from _table(SESSIONS, rows, status.sessions, display)
 
 
-def _table(status: Status, wanted: Wanted, now: float) -> Iterator[str]:
+def format_tree(status: Status, display: Display) -> Iterator[str]:
+    """Yield each session with its disks, their partitions, and what is built on them."""
     if not status.sessions:
         yield "no sessions"
-    else:
-        yield from _columns(status.sessions, wanted, now)
-    troubles = list(_troubles(status, wanted, now))
-    if troubles:
-        yield ""
-        yield from troubles
+    for session in status.sessions:
+        state = paint(session.state, _colour_of(session), display.colour)
+        yield f"{session.label}  {state}  {session.portal}  {session.target_name}"
+        for number, lun in enumerate(session.luns, 1):
+            disk = display.disks.get(lun.node)
+            shown = [f"lun{lun.lun}", lun.node or "-", size(lun.size), _model(lun)]
+            line = "  ".join(filter(None, [*shown, *_mounts(disk.mounted_on if disk else ())]))
+            yield from _branch(line, disk, "", number == len(session.luns), display)
 
 
-def _columns(sessions: list[SessionStatus], wanted: Wanted, now: float) -> Iterator[str]:
-    rows = [_row(session, now) for session in sessions]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    yield paint("  ".join(_aligned(_COLUMNS, widths)).rstrip(), Colour.BOLD, wanted.colour)
-    for session, row in zip(sessions, rows, strict=True):
-        cells = _aligned(row, widths)
-        cells[_STATE] = paint(cells[_STATE], _colour_of(session), wanted.colour)
-        yield "  ".join(cells)
+def troubles(status: Status, display: Display, now: float) -> Iterator[str]:
+    """Yield what is wrong, a line to each: what fails, what is kept, what was replaced."""
+    for discovery in status.discoveries:
+        if discovery.last_error:
+            prefix = f"discovery at {discovery.address}"
+            yield _trouble(prefix, discovery.last_error, discovery.next_attempt, display, now)
+    for session in status.sessions:
+        prefix = f"{session.label} via {session.portal}"
+        if session.last_error and session.state != UP:
+            yield _trouble(prefix, session.last_error, session.next_attempt, display, now)
+        if session.kept_because:
+            yield f"{prefix}: no longer wanted, but in use: {', '.join(session.kept_because)}"
+        for lun in session.luns:
+            if lun.replaced:
+                yield f"{prefix}: LUN {lun.lun} has been exchanged and has no links"
+            if lun.gone:
+                yield f"{prefix}: LUN {lun.lun} is gone at the target, but in use and kept"
 
 
-def _row(session: SessionStatus, now: float) -> tuple[str, ...]:
+def _table(
+    columns: tuple[Column, ...],
+    rows: list[tuple[str, ...]],
+    sessions: list[SessionStatus],
+    display: Display,
+) -> Iterator[str]:
+    if not rows:
+        yield "no sessions"
+        return
+    colours = {number: _colour_of(session) for number, session in enumerate(sessions)}
+    painted = colours if display.colour else None
+    yield from format_table(columns, rows, display.width, painted, STATE)
+
+
+def _disk_row(session: SessionStatus, lun: LunStatus, display: Display) -> tuple[str, ...]:
+    disk = display.disks.get(lun.node)
+    return (
+        lun.node.removeprefix("/dev/") or "-",
+        size(lun.size),
+        f"{session.label}/lun{lun.lun}",
+        session.state,
+        ",".join(disk.all_mounts()) if disk else "",
+        _model(lun),
+        session.target_name,
+        lun.identity,
+    )
+
+
+def _session_row(session: SessionStatus, now: float) -> tuple[str, ...]:
     return (
         "-" if session.bus is None else str(session.bus),
         "-" if session.target is None else str(session.target),
@@ -71,9 +134,25 @@ def _row(session: SessionStatus, now: float) -> tuple[str, ...]:
     )
 
 
-def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    cells = zip(_COLUMNS, row, widths, strict=True)
-    return [f"{cell:{'>' if name in _RIGHT else '<'}{width}}" for name, cell, width in cells]
+def _branch(
+    line: str, device: BlockDevice | None, before: str, is_last: bool, display: Display
+) -> Iterator[str]:
+    """Yield a line of the tree, and those of what is built on the device."""
+    fork, corner, rail = ("├─", "└─", "│ ") if display.unicode else ("|-", "`-", "| ")
+    yield f"{before}{corner if is_last else fork}{line}"
+    children = device.children if device else ()
+    for number, child in enumerate(children, 1):
+        words = filter(None, [child.name, size(child.size), *_mounts(child.mounted_on)])
+        indent = before + ("  " if is_last else rail)
+        yield from _branch("  ".join(words), child, indent, number == len(children), display)
+
+
+def _mounts(points: tuple[str, ...]) -> list[str]:
+    return [f"on {','.join(points)}"] if points else []
+
+
+def _model(lun: LunStatus) -> str:
+    return f"{lun.vendor} {lun.model}".strip()
 
 
 def _colour_of(session: SessionStatus) -> Colour:
@@ -82,144 +161,6 @@ def _colour_of(session: SessionStatus) -> Colour:
     return Colour.RED if session.last_error else Colour.YELLOW
 
 
-def _troubles(status: Status, wanted: Wanted, now: float) -> Iterator[str]:
-    """Say what is wrong, a line to each: what fails, what is kept, what was replaced."""
-    for discovery in status.discoveries:
-        if discovery.last_error:
-            prefix = f"discovery at {discovery.address}"
-            yield _trouble(prefix, discovery.last_error, discovery.next_attempt, wanted, now)
-    for session in status.sessions:
-        prefix = f"{_numbers(session)} via {session.portal}"
-        if session.last_error and session.state != UP:
-            yield _trouble(prefix, session.last_error, session.next_attempt, wanted, now)
-        if session.kept_because:
-            yield f"{prefix}: no longer wanted, but in use: {', '.join(session.kept_because)}"
-        for lun in session.luns:
-            if lun.replaced:
-                yield (
-                    f"{prefix}: LUN {lun.lun} is another logical unit than before and has no links"
-                )
-            if lun.gone:
-                yield (
-                    f"{prefix}: LUN {lun.lun} is gone at the target, but in use and therefore kept"
-                )
-
-
-def _trouble(prefix: str, error: str, again: float | None, wanted: Wanted, now: float) -> str:
+def _trouble(prefix: str, error: str, again: float | None, display: Display, now: float) -> str:
     when = "" if again is None else f" (next attempt in {span(again - now)})"
-    return f"{prefix}: {paint(error, Colour.RED, wanted.colour)}{when}"
-
-
-def _numbers(session: SessionStatus) -> str:
-    return (
-        session.target_name if session.bus is None else f"bus{session.bus}/target{session.target}"
-    )
-
-
-# --- the blocks ---------------------------------------------------------------------------------
-
-
-def _blocks(status: Status, wanted: Wanted) -> Iterator[str]:
-    yield RULE
-    yield f"iscsid version {status.version}"
-    yield RULE
-    for discovery in status.discoveries:
-        yield from _discovery_block(discovery)
-    for session in status.sessions:
-        yield from _session_block(session)
-        if wanted.parameters:
-            yield from _parameters(session)
-        if wanted.luns:
-            yield from _devices(session, status.basedir)
-        yield RULE
-
-
-def _discovery_block(discovery: DiscoveryStatus) -> Iterator[str]:
-    yield _pair("DISCOVERY ADDRESS", discovery.address)
-    yield _pair("DISCOVERY STATUS", f"{discovery.state} since {format_time(discovery.since)}")
-    if discovery.targets is not None:
-        yield _pair("TARGETS", str(discovery.targets))
-    if discovery.last_error:
-        yield _pair("LAST ERROR", discovery.last_error)
-    if discovery.next_attempt is not None:
-        yield _pair("NEXT ATTEMPT", format_time(discovery.next_attempt))
-    yield RULE
-
-
-def _session_block(session: SessionStatus) -> Iterator[str]:
-    tag = "" if session.portal_group_tag is None else f",{session.portal_group_tag}"
-    yield _pair("TARGET NAME", session.target_name)
-    yield _pair("TARGET ALIAS", session.target_alias)
-    yield _pair("HOST NO", "" if session.host_no is None else str(session.host_no))
-    yield _pair("BUS ID", "" if session.bus is None else str(session.bus))
-    yield _pair("TARGET ID", "" if session.target is None else str(session.target))
-    yield _pair("TARGET ADDRESS", f"{session.portal}{tag}")
-    if session.connected_to not in ("", session.portal):
-        yield _pair("CONNECTED TO", session.connected_to)
-    yield _pair("SESSION STATUS", _session_status(session))
-    yield _pair("SESSION ID", _session_id(session))
-    if session.last_error:
-        yield _pair("LAST ERROR", session.last_error)
-    if session.next_attempt is not None:
-        yield _pair("NEXT ATTEMPT", format_time(session.next_attempt))
-    if session.kept_because:
-        yield _pair("KEPT FOR", ", ".join(session.kept_because))
-
-
-def _session_status(session: SessionStatus) -> str:
-    when = "" if session.since is None else format_time(session.since)
-    if session.state == UP:
-        return f"ESTABLISHED AT {when}" if when else "ESTABLISHED"
-    return f"{session.state.upper()} SINCE {when}" if when else session.state.upper()
-
-
-def _session_id(session: SessionStatus) -> str:
-    if not session.isid:
-        return ""
-    return f"ISID {session.isid}" + ("" if session.tsih is None else f" TSIH {session.tsih}")
-
-
-def _parameters(session: SessionStatus) -> Iterator[str]:
-    yield ""
-    yield "PARAMETERS:"
-    yield THIN_RULE
-    for key, value in session.negotiated.items():
-        yield f"{key:<36}: {value}"
-    if not session.negotiated:
-        yield "not known: the session is not up"
-
-
-def _devices(session: SessionStatus, basedir: str) -> Iterator[str]:
-    yield ""
-    yield "DEVICE DETAILS:"
-    yield THIN_RULE
-    for lun in session.luns:
-        yield from _device(lun)
-        if basedir and lun.links:
-            yield f"  Links in {basedir}/{_numbers(session)}/lun{lun.lun}:"
-        for link, node in lun.links.items():
-            yield f"  {link:<7} -> {node}"
-    if not session.luns:
-        yield "no logical units"
-
-
-def _device(lun: LunStatus) -> Iterator[str]:
-    yield _pair("LUN ID", str(lun.lun))
-    if lun.replaced:
-        yield "  Another logical unit than before answers here: it has no links (see the log)."
-    if lun.gone:
-        yield "  The target has it no more; it is kept because its disk is in use."
-    if lun.vendor or lun.model:
-        yield f"  Vendor: {lun.vendor} Model: {lun.model} Rev: {lun.revision}"
-    if lun.kind:
-        yield f"  Type: {lun.kind}"
-    if lun.identity:
-        yield f"  Identity: {lun.identity}"
-    if lun.size is not None:
-        yield f"  Size: {size(lun.size)} ({lun.size} bytes)"
-    if (disk := lun.links.get("disk")) is not None:
-        yield f"  Device: {disk}"
-
-
-def _pair(key: str, value: str) -> str:
-    return f"{key:<{_WIDTH}}: {value}"
+    return f"{prefix}: {paint(error, Colour.RED, display.colour)}{when}"

@@ -18,6 +18,7 @@ UP = "up"
 """The state of a session that works."""
 
 _TIMES = frozenset({"since", "next_attempt", "written"})
+_LINKS = ("disk", "cd", "mt", "generic")
 _Kind = TypeVar("_Kind", "DiscoveryStatus", "LunStatus")
 
 KEYS = {
@@ -78,8 +79,31 @@ class LunStatus:
     """Its WWID."""
 
     @property
+    def node(self) -> str:
+        """Its most useful device node: the disk, the drive, or the generic device."""
+        return next((self.links[link] for link in _LINKS if link in self.links), "")
+
+    @property
     def may_have_links(self) -> bool:
         return self.permitted and not self.replaced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDevice:
+    """A disk, a partition, or what is built on them; read when it is shown, not by the daemon."""
+
+    name: str
+    """Without /dev/; of device-mapper the name that people gave it."""
+    size: int | None = None
+    mounted_on: tuple[str, ...] = ()
+    children: tuple[BlockDevice, ...] = ()
+
+    def all_mounts(self) -> list[str]:
+        """Return where it and what is built on it is mounted."""
+        found = dict.fromkeys(self.mounted_on)
+        for child in self.children:
+            found |= dict.fromkeys(child.all_mounts())
+        return list(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +138,11 @@ class SessionStatus:
     negotiated: dict[str, str | int] = field(default_factory=dict)
     """The parameters of the connection, by the standard's names of the keys."""
     luns: list[LunStatus] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """Its directory below /dev/iscsi, or another program's target name."""
+        return self.target_name if self.bus is None else f"bus{self.bus}/target{self.target}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,11 @@ def test_the_sections_stand_in_the_order_of_the_classic_page() -> None:
 # --- iscsi-ls(1) ----------------------------------------------------------------------------------
 
 
+def test_the_page_names_the_exit_statuses_and_the_variables_of_iscsi_ls() -> None:
+    assert LS.terms("EXIT STATUS") == [str(int(status)) for status in iscsi_ls.LsStatus]
+    assert LS.terms("ENVIRONMENT") == ["NO_COLOR", "TERM", "COLUMNS"]
+
+
 def test_the_page_names_every_field_of_the_status_file() -> None:
     def fields(value: Any) -> set[str]:
         if isinstance(value, list):

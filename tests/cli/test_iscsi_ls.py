@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from iscsid.cli import iscsi_ls
+from iscsid.cli.iscsi_ls import LsStatus
 from iscsid.devices.sysfs import Sysfs
 from iscsid.process.pidfile import PidFile
-from iscsid.status.model import to_json
+from iscsid.status.model import DiscoveryStatus, SessionStatus, to_json
 from tests.support.kill_at_step import run_in_child
 from tests.support.programs import on_a_terminal, started
-from tests.support.statuses import NOW, STATUS
+from tests.support.statuses import NOW, STATUS, UP
 from tests.support.sysfs_tree import SysfsTree
 
 COMMAND = [sys.executable, "-m", "iscsid.cli.iscsi_ls"]
@@ -48,10 +49,60 @@ def running(pidfile: Path) -> Iterator[Path]:
 def test_status_of_a_running_daemon_is_shown(
     running: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert iscsi_ls.main(["-P", str(running)]) == 0
+    assert iscsi_ls.main(["-P", str(running)]) == LsStatus.TROUBLES
     said = capsys.readouterr()
-    assert said.err == "" and said.out.startswith("BUS  TGT  STATE")
+    assert said.err == "" and said.out.startswith("DISK      SIZE  NAME")
+    assert "\n\ndiscovery at 192.0.2.9" in said.out
     assert "\x1b" not in said.out, "colours are for terminals"
+    iscsi_ls.main(["-P", str(running), "--sessions"])
+    assert capsys.readouterr().out.startswith("BUS  TGT  STATE")
+    iscsi_ls.main(["-P", str(running), "--tree"])
+    assert capsys.readouterr().out.startswith("bus0/target0  up")
+
+
+@pytest.mark.parametrize(
+    ("sessions", "discoveries", "expected"),
+    [
+        ([replace(UP, luns=[])], [], LsStatus.ALL_WELL),
+        ([], [], LsStatus.NOTHING),
+        ([], STATUS.discoveries, LsStatus.TROUBLES),
+        (STATUS.sessions, [], LsStatus.TROUBLES),
+    ],
+)
+@pytest.mark.parametrize("option", ["--sessions", "--json", "--luns"])
+def test_exit_status_says_how_it_is(
+    running: Path,
+    sessions: list[SessionStatus],
+    discoveries: list[DiscoveryStatus],
+    expected: LsStatus,
+    option: str,
+) -> None:
+    status = replace(RUNNING, sessions=sessions, discoveries=discoveries)
+    (running.with_suffix("") / "status.json").write_text(to_json(status))
+    assert iscsi_ls.main(["-P", str(running), option]) == expected
+
+
+@pytest.mark.parametrize("variable", ["NO_COLOR=1", "TERM=dumb", "TERM="])
+def test_a_terminal_without_colours_gets_none(
+    running: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    name, _, value = variable.partition("=")
+    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    _, said = on_a_terminal([*COMMAND, "-P", str(running)])
+    assert "DISK" in said and "\x1b" not in said
+
+
+def test_the_table_is_as_wide_as_the_terminal(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    for width in (60, 100):
+        monkeypatch.setenv("COLUMNS", str(width))
+        _, said = on_a_terminal([*COMMAND, "-P", str(running), "--sessions"])
+        table = said.partition("\r\n\r\n")[0].splitlines()
+        assert max(map(len, table)) <= width
+    assert "  LUNS  " in said
 
 
 def test_json_is_what_the_daemon_wrote(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +137,7 @@ def test_status_that_cannot_be_read_is_said(
 ) -> None:
     status = running.with_suffix("") / "status.json"
     status.unlink() if text is None else status.write_text(text)
-    assert iscsi_ls.main(["-P", str(running)]) == 0
+    assert iscsi_ls.main(["-P", str(running)]) == LsStatus.NO_DAEMON
     assert capsys.readouterr().err == f"{iscsi_ls.NOT_READABLE}\n"
 
 
@@ -119,30 +170,33 @@ def test_anybody_may_look(running: Path) -> None:
     assert run_in_child(child) == 0
 
 
-def test_terminal_gets_colours_and_json_none(running: Path) -> None:
+def test_terminal_gets_colours_and_json_none(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     status, said = on_a_terminal([*COMMAND, "-P", str(running)])
-    assert status == 0 and "\x1b[32mup" in said and "\x1b[31mwaiting" in said
+    assert status == LsStatus.TROUBLES and "\x1b[32mup" in said and "\x1b[31mwaiting" in said
     status, said = on_a_terminal([*COMMAND, "-P", str(running), "--json"])
-    assert status == 0 and "\x1b" not in said
+    assert status == LsStatus.TROUBLES and "\x1b" not in said
 
 
-def _hear_interrupts() -> None:
-    """Whoever runs the tests in the background of a shell has the signal ignored."""
+def _restore_interrupts() -> None:
+    """A shell ignores the signal in what it runs in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_watching_goes_on_until_it_is_interrupted(running: Path) -> None:
     command = [*COMMAND, "-P", str(running), "--watch"]
-    with started(command, stdout=subprocess.PIPE, preexec_fn=_hear_interrupts) as watch:
+    with started(command, stdout=subprocess.PIPE, preexec_fn=_restore_interrupts) as watch:
         assert watch.stdout is not None
         heads = 0
         for line in watch.stdout:
-            heads += line.startswith("BUS")
+            heads += line.startswith("DISK")
             if heads == 2:
                 break
         watch.send_signal(signal.SIGINT)
         watch.stdout.read()
-        assert watch.wait() == 0
+        assert watch.wait() == LsStatus.TROUBLES
 
 
 def test_watching_ends_when_the_reader_has_gone(running: Path) -> None:

@@ -1,107 +1,142 @@
-"""iscsi-ls prints a table that a person likes to read, and the driver's blocks with -l and -c."""
+"""iscsi-ls prints tables and a tree that a person likes to read, and what is wrong."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 
-from iscsid.status.listing import Wanted, format_listing
+import pytest
+
+from iscsid.status.listing import (
+    Display,
+    format_disks,
+    format_sessions,
+    format_tree,
+    troubles,
+)
+from iscsid.status.model import BlockDevice, LunStatus, SessionStatus
 from tests.support.statuses import NOW, STATUS, UP
 
-PLAIN, LUNS, PARAMETERS = Wanted(), Wanted(luns=True), Wanted(parameters=True)
 ESCAPE = re.compile("\x1b\\[[0-9]+m")
+ROOT = BlockDevice(name="vg-root", size=30 << 20, mounted_on=("/srv",))
+SDA = BlockDevice(
+    name="sda",
+    size=64 << 20,
+    children=(
+        BlockDevice(name="sda1", size=32 << 20, mounted_on=("/data",)),
+        BlockDevice(name="sda2", size=31 << 20, children=(ROOT,)),
+    ),
+)
+DISPLAY = Display(disks={"/dev/sda": SDA})
 
 
-def test_table_has_a_line_per_session_and_then_the_troubles() -> None:
-    assert format_listing(STATUS, PLAIN, NOW) == (
-        "BUS  TGT  STATE       FOR  LUNS  PORTAL              TARGET\n"
-        "  0    0  up       10 min     2  192.0.2.1:3260      iqn.2003-02.org.example:red\n"
-        "  0   12  waiting     1 d     0  [2001:db8::1]:3261  iqn.2003-02.org.example:green\n"
-        "\n"
-        "discovery at 192.0.2.9:3260: no route to host (next attempt in 1 min)\n"
-        "bus0/target0 via 192.0.2.1:3260: LUN 5 is another logical unit than before and has no"
-        " links\n"
-        "bus0/target12 via [2001:db8::1]:3261: connecting: connection refused (next attempt in"
-        " 30 s)\n"
+def wrong(*sessions: SessionStatus) -> list[str]:
+    return list(troubles(replace(STATUS, sessions=list(sessions), discoveries=[]), DISPLAY, NOW))
+
+
+def test_each_disk_and_each_session_without_one_has_a_line() -> None:
+    assert list(format_disks(STATUS, DISPLAY)) == [
+        "DISK      SIZE  NAME               STATE    MOUNTED ON  MODEL             TARGET"
+        "                         WWID",
+        "sda   64.0 MiB  bus0/target0/lun1  up       /data,/srv  IET VIRTUAL-DISK"
+        "  iqn.2003-02.org.example:red    naa.60000000000000000e00000000010001",
+        "-               bus0/target0/lun5  up                                   "
+        "  iqn.2003-02.org.example:red",
+        "-               bus0/target12      waiting                              "
+        "  iqn.2003-02.org.example:green",
+    ]
+
+
+def test_a_tape_is_shown_with_its_drive() -> None:
+    tape = LunStatus(lun=1, links={"generic": "/dev/sg3", "mtn": "/dev/nst0", "mt": "/dev/st0"})
+    status = replace(STATUS, sessions=[replace(UP, luns=[tape])])
+    assert list(format_disks(status, DISPLAY))[1].startswith("st0")
+
+
+def test_sessions_are_shown_with_their_age_and_portal() -> None:
+    assert list(format_sessions(STATUS, DISPLAY, NOW)) == [
+        "BUS  TGT  STATE       FOR  LUNS  PORTAL              TARGET",
+        "  0    0  up       10 min     2  192.0.2.1:3260      iqn.2003-02.org.example:red",
+        "  0   12  waiting     1 d     0  [2001:db8::1]:3261  iqn.2003-02.org.example:green",
+    ]
+
+
+@pytest.mark.parametrize("width", range(60, 140, 7))
+def test_tables_fit_the_terminal_and_keep_the_names(width: int) -> None:
+    for lines in (
+        list(format_disks(STATUS, replace(DISPLAY, width=width))),
+        list(format_sessions(STATUS, replace(DISPLAY, width=width), NOW)),
+    ):
+        assert max(map(len, lines)) <= width
+    assert "bus0/target0/lun1" in "".join(format_disks(STATUS, replace(DISPLAY, width=width)))
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_the_tree_shows_what_is_built_on_each_disk(unicode: bool) -> None:
+    lines = [
+        "bus0/target0  up  192.0.2.1:3260  iqn.2003-02.org.example:red",
+        "├─lun1  /dev/sda  64.0 MiB  IET VIRTUAL-DISK",
+        "│ ├─sda1  32.0 MiB  on /data",
+        "│ └─sda2  31.0 MiB",
+        "│   └─vg-root  30.0 MiB  on /srv",
+        "└─lun5  -",
+        "bus0/target12  waiting  [2001:db8::1]:3261  iqn.2003-02.org.example:green",
+    ]
+    if not unicode:
+        ascii = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-"})
+        lines = [line.translate(ascii) for line in lines]
+    assert list(format_tree(STATUS, replace(DISPLAY, unicode=unicode))) == lines
+
+
+def test_each_trouble_has_a_line() -> None:
+    assert list(troubles(STATUS, DISPLAY, NOW)) == [
+        "discovery at 192.0.2.9:3260: no route to host (next attempt in 1 min)",
+        "bus0/target0 via 192.0.2.1:3260: LUN 5 has been exchanged and has no links",
+        "bus0/target12 via [2001:db8::1]:3261: connecting: connection refused"
+        " (next attempt in 30 s)",
+    ]
+
+
+def test_an_error_of_the_past_is_no_trouble_of_a_session_that_is_up() -> None:
+    assert wrong(replace(UP, last_error="connection lost", luns=[])) == []
+
+
+def test_a_session_that_is_kept_and_a_unit_that_is_gone_are_troubles() -> None:
+    kept = replace(
+        UP,
+        kept_because=["/dev/sda1 is mounted on /data"],
+        luns=[replace(UP.luns[0], gone=True)],
     )
+    first, second = wrong(kept)
+    assert first.endswith("no longer wanted, but in use: /dev/sda1 is mounted on /data")
+    assert second.endswith("LUN 1 is gone at the target, but in use and kept")
 
 
-def test_error_of_the_past_is_no_trouble_of_a_session_that_is_up() -> None:
-    healthy = replace(UP, last_error="connection lost", luns=[])
-    text = format_listing(replace(STATUS, sessions=[healthy], discoveries=[]), PLAIN, NOW)
-    assert "connection lost" not in text and len(text.splitlines()) == 2
+def test_without_sessions_there_is_one_line() -> None:
+    empty = replace(STATUS, sessions=[], discoveries=[])
+    for lines in (
+        format_disks(empty, DISPLAY),
+        format_sessions(empty, DISPLAY, NOW),
+        format_tree(empty, DISPLAY),
+    ):
+        assert list(lines) == ["no sessions"]
 
 
-def test_session_that_is_kept_says_what_for() -> None:
-    kept = replace(UP, kept_because=["/dev/sda1 is mounted on /data"], luns=[])
-    text = format_listing(replace(STATUS, sessions=[kept], discoveries=[]), PLAIN, NOW)
-    assert "no longer wanted, but in use: /dev/sda1 is mounted on /data" in text
-
-
-def test_unit_that_is_gone_and_kept_is_a_trouble() -> None:
-    gone = replace(UP, luns=[replace(UP.luns[0], gone=True)])
-    status = replace(STATUS, sessions=[gone], discoveries=[])
-    trouble = format_listing(status, PLAIN, NOW).splitlines()[-1]
-    assert trouble.endswith("LUN 1 is gone at the target, but in use and therefore kept")
-    assert "The target has it no more" in format_listing(status, LUNS, NOW)
-
-
-def test_nodes_are_no_links_where_no_daemon_runs() -> None:
-    text = format_listing(replace(STATUS, basedir=""), LUNS, NOW)
-    assert "Links in" not in text and "  part1   -> /dev/sda1\n" in text
-
-
-def test_nothing_to_show_is_said() -> None:
-    assert format_listing(replace(STATUS, sessions=[], discoveries=[]), PLAIN, NOW) == (
-        "no sessions\n"
-    )
-
-
-def test_session_of_another_program_has_dashes_for_numbers() -> None:
+def test_a_session_of_another_program_has_dashes_for_numbers() -> None:
     foreign = replace(UP, bus=None, target=None, since=None, luns=[])
-    text = format_listing(replace(STATUS, sessions=[foreign], discoveries=[]), PLAIN, NOW)
-    assert text.splitlines()[1].split()[:3] == ["-", "-", "up"]
+    lines = list(format_sessions(replace(STATUS, sessions=[foreign]), DISPLAY, NOW))
+    assert lines[1].split()[:3] == ["-", "-", "up"]
 
 
 def test_colours_change_nothing_but_the_colour() -> None:
-    for wanted in (PLAIN, LUNS, PARAMETERS):
-        coloured = format_listing(STATUS, replace(wanted, colour=True), NOW)
-        assert ESCAPE.sub("", coloured) == format_listing(STATUS, wanted, NOW)
-    assert "\x1b[32mup     \x1b[0m" in format_listing(STATUS, replace(PLAIN, colour=True), NOW)
-
-
-def test_blocks_have_the_drivers_keys() -> None:
-    text = format_listing(STATUS, LUNS, NOW)
-    pairs = dict(re.findall(r"^([A-Z ]+?) *: (.+)$", text.split("red")[0] + text, re.MULTILINE))
-    assert {"TARGET NAME", "HOST NO", "BUS ID", "TARGET ID", "TARGET ADDRESS"} <= pairs.keys()
-    block = text[text.index("TARGET NAME") : text.index("green")]
-    assert "TARGET NAME      : iqn.2003-02.org.example:red\n" in block
-    assert "TARGET ALIAS     : the red one\n" in block
-    assert "TARGET ADDRESS   : 192.0.2.1:3260,1\n" in block
-    assert "SESSION STATUS   : ESTABLISHED AT 2023-11-14T22:13:20Z\n" in block
-    assert "SESSION ID       : ISID 800000000000 TSIH 7\n" in block
-    assert "DEVICE DETAILS:\n" in block and "LUN ID           : 1\n" in block
-    assert "  Vendor: IET Model: VIRTUAL-DISK Rev: 0001\n" in block
-    assert "  Size: 64.0 MiB (67108864 bytes)\n  Device: /dev/sda\n" in block
-    assert "  Links in /dev/iscsi/bus0/target0/lun1:\n  disk    -> /dev/sda\n" in block
-    assert "  part1   -> /dev/sda1\n" in block
-    assert "it has no links" in block
-    assert "PARAMETERS" not in text
-
-
-def test_session_that_is_down_says_since_when_and_why() -> None:
-    block = format_listing(STATUS, LUNS, NOW).split("green")[1]
-    assert "SESSION STATUS   : WAITING SINCE 2023-11-13T21:23:20Z\n" in block
-    assert "LAST ERROR       : connecting: connection refused\n" in block
-    assert "NEXT ATTEMPT     : 2023-11-14T22:23:50Z\n" in block
-    assert "no logical units\n" in block
-
-
-def test_parameters_are_shown_when_asked_for() -> None:
-    text = format_listing(STATUS, PARAMETERS, NOW)
-    assert "HeaderDigest                        : CRC32C\n" in text
-    assert "MaxBurstLength                      : 262144\n" in text
-    assert "not known: the session is not up\n" in text
-    assert "DEVICE DETAILS" not in text
-    both = format_listing(STATUS, replace(LUNS, parameters=True), NOW)
-    assert "PARAMETERS:" in both and "DEVICE DETAILS:" in both
+    coloured = replace(DISPLAY, colour=True)
+    for plain, painted in (
+        (format_disks(STATUS, DISPLAY), format_disks(STATUS, coloured)),
+        (format_sessions(STATUS, DISPLAY, NOW), format_sessions(STATUS, coloured, NOW)),
+        (format_tree(STATUS, DISPLAY), format_tree(STATUS, coloured)),
+        (troubles(STATUS, DISPLAY, NOW), troubles(STATUS, coloured, NOW)),
+    ):
+        text = "\n".join(painted)
+        assert "\x1b" in text
+        assert ESCAPE.sub("", text) == "\n".join(plain)
+    assert "\x1b[32mup     \x1b[0m" in list(format_disks(STATUS, coloured))[1]
