@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import coverage_summary
+from tests.support import coverage_summary, durations
 from tests.support.limits import Limits
 from tests.vm.boot import what_is_missing
 from tests.vm.guest import is_inside
@@ -99,5 +99,6 @@ def _time_no_example() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Limits(), "iscsid-limits")
     if not is_inside():
+        durations.register(config)
         _time_no_example()
         config.pluginmanager.register(MachineTests(), "iscsid-machine-tests")

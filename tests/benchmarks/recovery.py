@@ -26,7 +26,7 @@ from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
 from tests.vm.boot import Machine, what_is_missing
 from tests.vm.paths import CHECKOUT
-from tests.vm.recovery import Stage, staged, states
+from tests.vm.recovery import Scenario, running, states
 from tests.vm.workload import Workload, writing
 
 COUNT = 32
@@ -89,9 +89,9 @@ def processor_time(pid: int) -> float:
 
 
 def measure_iscsid(directory: Path, rounds: int) -> None:
-    with staged(Stage("tgtd", directory, settings=(), count=COUNT)) as stage:
-        with stage.writing(depth=1) as workload:
-            Measurement("iscsid", stage.daemon.pid, stage.storage, workload).run(rounds)
+    with running(Scenario("tgtd", directory, settings=(), count=COUNT)) as scenario:
+        with scenario.writing(depth=1) as workload:
+            Measurement("iscsid", scenario.daemon.pid, scenario.storage, workload).run(rounds)
 
 
 def measure_open_iscsi(directory: Path, rounds: int) -> None:

@@ -1,6 +1,6 @@
 """The hand makes sessions and brings them back, with a stand-in for the kernel.
 
-What a real kernel does with its orders is seen in ``tests/vm/test_kernel_hand.py``.
+What a real kernel does with its orders is seen in ``tests/vm/test_kernel_interface.py``.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Daemon:
             status = self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             where = "".join(_look_into(self.pid, name) for name in ("status", "wchan", "stack"))
-            raise AssertionError(self._story(f"it does not end\n{where}")) from None
+            raise AssertionError(self._describe(f"it does not end\n{where}")) from None
         self._process = None
         return status
 
@@ -199,13 +199,13 @@ class Daemon:
             answer = question()
             if not answer and self._process is not None and self._process.poll() is not None:
                 raise AssertionError(
-                    self._story(f"it ended with status {self._process.returncode}")
+                    self._describe(f"it ended with status {self._process.returncode}")
                 )
             return answer
 
-        wait_until(answered, lambda: self._story(failure()))
+        wait_until(answered, lambda: self._describe(failure()))
 
-    def _story(self, what: str) -> str:
+    def _describe(self, what: str) -> str:
         tree = "\n".join(show_tree(self.tree))
         return f"{what}\n--- the tree\n{tree}\n--- the log\n{self.log()}"
 

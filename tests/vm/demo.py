@@ -105,7 +105,7 @@ class Here(Daemon):
         return [self.python, "-m", "iscsid", *options]
 
 
-def story() -> None:
+def scenario() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         target = export_disks(directory)
@@ -219,7 +219,7 @@ def main() -> int:
     if INSIDE not in sys.argv[1:]:
         return tell()
     try:
-        story()
+        scenario()
     except (AssertionError, subprocess.SubprocessError) as error:
         print(f"demo: {error}", flush=True)
         return 1

@@ -68,10 +68,10 @@ class LinkWatch:
     def stop(self) -> int:
         """End it; return how many disks it has read. Any wrong one fails the test."""
         self._process.send_signal(signal.SIGTERM)
-        read, wrong, *stories = self._output.read().splitlines()
+        read, wrong, *descriptions = self._output.read().splitlines()
         assert self._process.wait(timeout=PATIENCE) == 0
         self._output.close()
-        assert wrong == "0", stories
+        assert wrong == "0", descriptions
         return int(read)
 
     def kill(self) -> None:

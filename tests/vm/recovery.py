@@ -31,7 +31,7 @@ def target_name(number: int) -> str:
     return f"iqn.2003-02.org.example:target{number}"
 
 
-class Stage:
+class Scenario:
     """``count`` targets of one disk each, and a daemon that has a session with each of them."""
 
     def __init__(
@@ -131,10 +131,10 @@ def states() -> set[str]:
 
 
 @contextmanager
-def staged(stage: Stage) -> Iterator[Stage]:
+def running(scenario: Scenario) -> Iterator[Scenario]:
     """Begin, and sweep the stage when the block ends."""
     try:
-        stage.begin()
-        yield stage
+        scenario.begin()
+        yield scenario
     finally:
-        stage.close()
+        scenario.close()

@@ -20,7 +20,7 @@ from random import Random
 from tests.support.patience import scaled
 from tests.vm import faults
 from tests.vm.boot import Machine, find_oops, what_is_missing
-from tests.vm.recovery import Stage, staged
+from tests.vm.recovery import Scenario, running
 from tests.vm.workload import Workload
 
 DISKS = 3
@@ -34,8 +34,8 @@ SILENCE_LIMIT = scaled(900.0)
 class Soak:
     """One stage, tormented."""
 
-    def __init__(self, stage: Stage, random: Random) -> None:
-        self._stage = stage
+    def __init__(self, scenario: Scenario, random: Random) -> None:
+        self._stage = scenario
         self._random = random
         self.deeds: tuple[Callable[[], None], ...] = (
             self.one_connection_is_reset,
@@ -134,8 +134,8 @@ class Soak:
 
 def soak(kind: str, seconds: float, seed: int, directory: Path) -> int:
     """Torment a stage inside the virtual machine; return how many faults it has borne."""
-    with staged(Stage(kind, directory, count=DISKS)) as stage:
-        return Soak(stage, Random(f"{seed} {kind}")).run(seconds)
+    with running(Scenario(kind, directory, count=DISKS)) as scenario:
+        return Soak(scenario, Random(f"{seed} {kind}")).run(seconds)
 
 
 def _inside(seconds: float, seed: int) -> None:

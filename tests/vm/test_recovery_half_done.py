@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
-from tests.vm.recovery import Stage, staged
+from tests.vm.recovery import Scenario, running
 
 REQUESTS_OF_A_HAND_OVER = 4
 """CREATE_SESSION, CREATE_CONN, BIND_CONN with the parameters, START_CONN."""
@@ -24,102 +24,104 @@ REQUESTS_OF_A_RECOVERY = 7
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(Stage("tgtd", tmp_path_factory.mktemp("half-done"))) as stage:
-        yield stage
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
+    with running(Scenario("tgtd", tmp_path_factory.mktemp("half-done"))) as scenario:
+        yield scenario
 
 
 def dies_at(
-    stage: Stage, number: int, deed: Callable[[], None], is_done: Callable[[], bool]
+    scenario: Scenario, number: int, deed: Callable[[], None], is_done: Callable[[], bool]
 ) -> bool:
     """Let the daemon be killed at its ``number``-th request after ``deed``; start it again.
 
     Return ``False`` where the deed was done with fewer requests, and the daemon lives.
     """
-    with faults.killed_at_send(stage.daemon, number):
+    with faults.killed_at_send(scenario.daemon, number):
         deed()
         wait_until(
-            lambda: faults.is_dead(stage.daemon) or is_done(),
-            lambda: f"neither done nor dead\n{stage.daemon.log()}",
+            lambda: faults.is_dead(scenario.daemon) or is_done(),
+            lambda: f"neither done nor dead\n{scenario.daemon.log()}",
         )
-        is_killed = faults.is_dead(stage.daemon)
+        is_killed = faults.is_dead(scenario.daemon)
     if is_killed:
-        stage.daemon.end()
-        stage.daemon.start()
+        scenario.daemon.end()
+        scenario.daemon.start()
     return is_killed
 
 
-def ask_for_targets(stage: Stage, wanted: bool) -> None:
-    stage.configure(wants_targets=wanted)
-    stage.daemon.send(signal.SIGHUP)
+def ask_for_targets(scenario: Scenario, wanted: bool) -> None:
+    scenario.configure(wants_targets=wanted)
+    scenario.daemon.send(signal.SIGHUP)
 
 
-def is_up(stage: Stage) -> bool:
+def is_up(scenario: Scenario) -> bool:
     """Tell whether all is as it should be; a half-made session vanishes while it is looked at."""
     try:
         states = [sessions.attribute(sid, "state") for sid in sessions.session_ids()]
     except OSError:
         return False
-    return stage.links[0].exists() and set(states) == {"LOGGED_IN"}
+    return scenario.links[0].exists() and set(states) == {"LOGGED_IN"}
 
 
-def is_cut_short_in_leaving(stage: Stage, number: int) -> bool:
+def is_cut_short_in_leaving(scenario: Scenario, number: int) -> bool:
     """Take the target out of the configuration; whoever is left has no session in the end."""
     watch = faults.Stopwatch()
     is_killed = dies_at(
-        stage,
+        scenario,
         number,
-        lambda: ask_for_targets(stage, False),
+        lambda: ask_for_targets(scenario, False),
         lambda: not sessions.session_ids(),
     )
-    stage.daemon.wait_for_sessions()
-    stage.daemon.wait_for_no_links(*stage.links)
+    scenario.daemon.wait_for_sessions()
+    scenario.daemon.wait_for_no_links(*scenario.links)
     watch.lap(f"logout, killed at request {number}: {is_killed}")
     return is_killed
 
 
-def is_cut_short_in_coming(stage: Stage, number: int) -> bool:
+def is_cut_short_in_coming(scenario: Scenario, number: int) -> bool:
     """Put the target into the configuration again; its disk can be read in the end."""
     watch = faults.Stopwatch()
-    is_killed = dies_at(stage, number, lambda: ask_for_targets(stage, True), lambda: is_up(stage))
-    stage.daemon.wait_for_sessions(*stage.names)
-    stage.daemon.wait_for_links(*stage.links)
-    disks.forget_cache(stage.links[0])
-    disks.read_start(stage.links[0], disks.MEGABYTE)
+    is_killed = dies_at(
+        scenario, number, lambda: ask_for_targets(scenario, True), lambda: is_up(scenario)
+    )
+    scenario.daemon.wait_for_sessions(*scenario.names)
+    scenario.daemon.wait_for_links(*scenario.links)
+    disks.forget_cache(scenario.links[0])
+    disks.read_start(scenario.links[0], disks.MEGABYTE)
     watch.lap(f"hand-over, killed at request {number}: {is_killed}")
     return is_killed
 
 
 @pytest.mark.limit(300)
-def test_a_logout_or_a_hand_over_that_was_cut_short_is_finished(stage: Stage) -> None:
+def test_a_logout_or_a_hand_over_that_was_cut_short_is_finished(scenario: Scenario) -> None:
     logouts = hand_overs = number = 0
     is_left = True
     while is_left:
         number += 1
         is_left = False
-        if is_cut_short_in_leaving(stage, number):
+        if is_cut_short_in_leaving(scenario, number):
             is_left, logouts = True, number
-        if is_cut_short_in_coming(stage, number):
+        if is_cut_short_in_coming(scenario, number):
             is_left, hand_overs = True, number
     assert logouts == REQUESTS_OF_A_LOGOUT
     assert hand_overs == REQUESTS_OF_A_HAND_OVER
 
 
 @pytest.mark.limit(300)
-def test_a_recovery_that_was_cut_short_is_made_good(stage: Stage) -> None:
+def test_a_recovery_that_was_cut_short_is_made_good(scenario: Scenario) -> None:
     deaths = 0
-    stage.daemon.wait_for_sessions(*stage.names)
-    sid = stage.sid
+    scenario.daemon.wait_for_sessions(*scenario.names)
+    sid = scenario.sid
 
     def has_recovered() -> bool:
         is_logged_in = sessions.attribute(sid, "state") == "LOGGED_IN"
         return is_logged_in and faults.local_port(sid) not in ("", port)
 
-    with stage.writing() as workload:
+    with scenario.writing() as workload:
         while True:
             watch = faults.Stopwatch()
             port = faults.local_port(sid)
-            if not dies_at(stage, deaths + 1, lambda: faults.reset(sid), has_recovered):
+            if not dies_at(scenario, deaths + 1, lambda: faults.reset(sid), has_recovered):
                 break
             deaths += 1
             workload.wait_for_progress()

@@ -20,7 +20,7 @@ from iscsid.initiator.retry import JITTER, longest_pause
 from tests.support.patience import wait_until
 from tests.vm import faults
 from tests.vm.daemon import Daemon
-from tests.vm.recovery import Stage, staged, states
+from tests.vm.recovery import Scenario, running, states
 
 COUNT = int(os.environ.get("ISCSID_TEST_SESSIONS", "32"))
 SECONDS = max(200, 7 * COUNT)
@@ -96,69 +96,69 @@ def _connections_made() -> int:
     return int(values[names.index("ActiveOpens")])
 
 
-def times_up(stage: Stage) -> int:
-    return len(stage.daemon.lines_about("session is up"))
+def times_up(scenario: Scenario) -> int:
+    return len(scenario.daemon.lines_about("session is up"))
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     directory = tmp_path_factory.mktemp("many")
     daemon = HardOfHearing(directory)
     # The pauses between attempts are to be the daemon's own.
-    with staged(Stage("tgtd", directory, settings=(), count=COUNT, daemon=daemon)) as stage:
-        yield stage
+    with running(Scenario("tgtd", directory, settings=(), count=COUNT, daemon=daemon)) as scenario:
+        yield scenario
 
 
 @pytest.mark.limit(SECONDS)
-def test_sessions_whose_events_were_lost_come_back_by_what_sysfs_says(stage: Stage) -> None:
+def test_sessions_whose_events_were_lost_come_back_by_what_sysfs_says(scenario: Scenario) -> None:
     words = "events from the kernel were lost"
-    before = len(stage.daemon.lines_about(words))
-    with stage.writing(depth=1) as workload:
-        stage.daemon.send(signal.SIGSTOP)
+    before = len(scenario.daemon.lines_about(words))
+    with scenario.writing(depth=1) as workload:
+        scenario.daemon.send(signal.SIGSTOP)
         faults.reset_all()
         wait_until(lambda: states() == {"FAILED"}, lambda: f"states: {states()}")
-        stage.daemon.send(signal.SIGCONT)
+        scenario.daemon.send(signal.SIGCONT)
         watch = faults.Stopwatch()
         workload.wait_for_progress(writes=1)
         watch.lap(f"{COUNT} disks work again after their events were lost")
-    assert len(stage.daemon.lines_about(words)) > before
-    stage.assert_nothing_has_moved()
+    assert len(scenario.daemon.lines_about(words)) > before
+    scenario.assert_nothing_has_moved()
 
 
 @pytest.mark.limit(SECONDS)
-def test_all_sessions_come_back_after_their_target_restarts(stage: Stage) -> None:
-    stage.daemon.end()
-    assert isinstance(stage.daemon, HardOfHearing)
-    stage.daemon.is_cured = True
-    stage.daemon.start()
+def test_all_sessions_come_back_after_their_target_restarts(scenario: Scenario) -> None:
+    scenario.daemon.end()
+    assert isinstance(scenario.daemon, HardOfHearing)
+    scenario.daemon.is_cured = True
+    scenario.daemon.start()
     wait_until(lambda: states() == {"LOGGED_IN"}, lambda: f"states: {states()}")
-    with stage.writing(depth=1) as workload:
-        watch = Watch(stage.daemon)
-        with stage.storage.down():
+    with scenario.writing(depth=1) as workload:
+        watch = Watch(scenario.daemon)
+        with scenario.storage.down():
             wait_until(lambda: watch.has_seen({"FAILED"}), lambda: f"states: {states()}")
         stopwatch = faults.Stopwatch()
         wait_until(
             lambda: watch.has_seen({"LOGGED_IN"}),
-            lambda: f"states: {states()}\n{stage.daemon.log()}",
+            lambda: f"states: {states()}\n{scenario.daemon.log()}",
         )
         workload.wait_for_progress(writes=1)
         stopwatch.lap(f"{COUNT} disks work again after the target's return")
         watch.assert_nothing_was_flooded()
-    stage.assert_nothing_has_moved()
+    scenario.assert_nothing_has_moved()
 
 
 @pytest.mark.limit(SECONDS)
-def test_all_connections_that_are_reset_at_once_come_back(stage: Stage) -> None:
-    with stage.writing(depth=1) as workload:
-        watch = Watch(stage.daemon)
+def test_all_connections_that_are_reset_at_once_come_back(scenario: Scenario) -> None:
+    with scenario.writing(depth=1) as workload:
+        watch = Watch(scenario.daemon)
         stopwatch = faults.Stopwatch()
-        before = times_up(stage)
+        before = times_up(scenario)
         faults.reset_all()
         wait_until(
-            lambda: watch.has_seen({"LOGGED_IN"}) and times_up(stage) >= before + COUNT,
+            lambda: watch.has_seen({"LOGGED_IN"}) and times_up(scenario) >= before + COUNT,
             lambda: f"states: {states()}",
         )
         workload.wait_for_progress(writes=1)
         stopwatch.lap(f"{COUNT} disks work again after a reset")
         watch.assert_nothing_was_flooded()
-    stage.assert_nothing_has_moved()
+    scenario.assert_nothing_has_moved()

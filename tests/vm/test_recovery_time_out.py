@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm import faults
-from tests.vm.recovery import SETTINGS, Stage, staged
+from tests.vm.recovery import SETTINGS, Scenario, running
 
 COMMAND_TIMEOUT = 5
 """Seconds; by default it would be 30."""
@@ -27,29 +27,29 @@ FAILED = (errno.EIO, errno.ENOLINK, errno.ENODEV)
 def test_writes_fail_after_the_time_and_work_again_once_the_target_is_back(
     kind: str, tmp_path: Path
 ) -> None:
-    with staged(Stage(kind, tmp_path, settings=(*SETTINGS, "ConnFailTimeout=5"))) as stage:
-        with stage.writing(bears_errors=True) as workload:
-            with stage.storage.down():
+    with running(Scenario(kind, tmp_path, settings=(*SETTINGS, "ConnFailTimeout=5"))) as scenario:
+        with scenario.writing(bears_errors=True) as workload:
+            with scenario.storage.down():
                 watch = faults.Stopwatch()
                 note = workload.wait_for_error(after=watch.start)
                 assert note.code in FAILED, errno.errorcode[note.code]
                 watch.lap("the first write failed")
-                stage.wait_for_state("FREE")
+                scenario.wait_for_state("FREE")
             watch = faults.Stopwatch()
             workload.wait_for_progress()
             watch.lap("writes go on after the target's return")
-        stage.assert_nothing_has_moved()
+        scenario.assert_nothing_has_moved()
 
 
 def test_no_write_fails_however_long_it_has_waited(tmp_path: Path) -> None:
     """The kernel fails a command that has waited so long and then gets a unit attention, which is
     the first thing tgtd says to one who comes back."""
     settings = (*SETTINGS, f"DiskCommandTimeout={COMMAND_TIMEOUT}")
-    with staged(Stage("tgtd", tmp_path, settings=settings)) as stage:
-        with stage.writing() as workload:
-            with stage.storage.down():
-                stage.wait_for_state("FAILED")
+    with running(Scenario("tgtd", tmp_path, settings=settings)) as scenario:
+        with scenario.writing() as workload:
+            with scenario.storage.down():
+                scenario.wait_for_state("FAILED")
                 time.sleep(TRIES * COMMAND_TIMEOUT + 1)
             workload.wait_for_progress()
             assert not workload.errors()
-        stage.assert_nothing_has_moved()
+        scenario.assert_nothing_has_moved()

@@ -27,7 +27,7 @@ LUNS = int(os.environ.get("ISCSID_TEST_LUNS", "32"))
 SERIALS = [f"{number}2345678-9abc-def0-1234-56789abcdef{number}" for number in range(5)]
 
 
-class Story:
+class Scenario:
     """One target, the daemon, and the link to each disk."""
 
     def __init__(self, target: Target, daemon: Daemon, directory: Path) -> None:
@@ -75,82 +75,84 @@ def node(link: Path) -> Path:
 
 
 @pytest.fixture
-def story(target: Target, daemon: Daemon, tmp_path: Path) -> Story:
-    return Story(target, daemon, tmp_path)
+def scenario(target: Target, daemon: Daemon, tmp_path: Path) -> Scenario:
+    return Scenario(target, daemon, tmp_path)
 
 
-def test_units_come_grow_change_and_go(story: Story, tmp_path: Path) -> None:
+def test_units_come_grow_change_and_go(scenario: Scenario, tmp_path: Path) -> None:
     """Nobody has a disk at LUN 0: tgtd answers there as a controller, LIO not at all."""
-    target, daemon = story.target, story.daemon
+    target, daemon = scenario.target, scenario.daemon
     target.add_target(RED, {})
     target.add_target(ZEBRA, {1: disks.make_file(tmp_path / "zebra", 8)})
     for lun in (1, 2, 3):
-        story.export(lun, SERIALS[lun])
+        scenario.export(lun, SERIALS[lun])
     daemon.configure(f"DiscoveryAddress={target.address}")
     daemon.start()
-    daemon.wait_for_links(*(story.link(lun) for lun in (1, 2, 3)))
-    with story.mounted(3):
-        check_that_new_one_is_found_at_the_targets_word(story)
-        check_that_grown_one_keeps_its_name(story)
-        check_that_exchanged_one_has_no_name(story)
-        check_that_one_that_is_gone_goes_if_nobody_uses_it(story)
-    story.hang_up()
-    daemon.wait_for_no_links(story.link(3), story.link(3, "generic"))
-    check_that_nothing_is_left_of_a_target_that_is_gone(story)
+    daemon.wait_for_links(*(scenario.link(lun) for lun in (1, 2, 3)))
+    with scenario.mounted(3):
+        check_that_new_one_is_found_at_the_targets_word(scenario)
+        check_that_grown_one_keeps_its_name(scenario)
+        check_that_exchanged_one_has_no_name(scenario)
+        check_that_one_that_is_gone_goes_if_nobody_uses_it(scenario)
+    scenario.hang_up()
+    daemon.wait_for_no_links(scenario.link(3), scenario.link(3, "generic"))
+    check_that_nothing_is_left_of_a_target_that_is_gone(scenario)
 
 
-def check_that_new_one_is_found_at_the_targets_word(story: Story) -> None:
+def check_that_new_one_is_found_at_the_targets_word(scenario: Scenario) -> None:
     """Both targets report changed LUNs with a unit attention: the next command brings it."""
-    story.export(4, SERIALS[4])
-    disks.forget_cache(story.link(1))
-    disks.read_start(story.link(1), 512)
-    story.daemon.wait_for_line("the LUNs of the target have changed")
-    story.daemon.wait_for_links(story.link(4), story.link(4, "generic"))
+    scenario.export(4, SERIALS[4])
+    disks.forget_cache(scenario.link(1))
+    disks.read_start(scenario.link(1), 512)
+    scenario.daemon.wait_for_line("the LUNs of the target have changed")
+    scenario.daemon.wait_for_links(scenario.link(4), scenario.link(4, "generic"))
 
 
-def check_that_grown_one_keeps_its_name(story: Story) -> None:
-    before = node(story.link(1))
-    story.target.remove_lun(RED, 1)
-    story.export(1, SERIALS[1], megabytes=24)
-    story.hang_up()
-    story.until(lambda: sectors(story.link(1)) == 24 * 2048, "the disk has not grown")
-    assert node(story.link(1)) == before
+def check_that_grown_one_keeps_its_name(scenario: Scenario) -> None:
+    before = node(scenario.link(1))
+    scenario.target.remove_lun(RED, 1)
+    scenario.export(1, SERIALS[1], megabytes=24)
+    scenario.hang_up()
+    scenario.until(lambda: sectors(scenario.link(1)) == 24 * 2048, "the disk has not grown")
+    assert node(scenario.link(1)) == before
 
 
-def check_that_exchanged_one_has_no_name(story: Story) -> None:
+def check_that_exchanged_one_has_no_name(scenario: Scenario) -> None:
     """ "no name is silently moved to another disk. If the exchange was meant, SIGHUP accepts
     it." """
-    disk = node(story.link(2))
-    story.target.remove_lun(RED, 2)
-    story.export(2, SERIALS[0])
-    story.hang_up()
-    story.daemon.wait_for_no_links(story.link(2), story.link(2, "generic"))
-    assert "send SIGHUP to accept it" in story.daemon.wait_for_line("bus0/target0/lun2", "another")
+    disk = node(scenario.link(2))
+    scenario.target.remove_lun(RED, 2)
+    scenario.export(2, SERIALS[0])
+    scenario.hang_up()
+    scenario.daemon.wait_for_no_links(scenario.link(2), scenario.link(2, "generic"))
+    assert "send SIGHUP to accept it" in scenario.daemon.wait_for_line(
+        "bus0/target0/lun2", "another"
+    )
     assert disk.is_block_device(), "the disk itself is the administrator's affair"
-    story.hang_up()
-    story.daemon.wait_for_links(story.link(2), story.link(2, "generic"))
-    assert node(story.link(2)) == disk
+    scenario.hang_up()
+    scenario.daemon.wait_for_links(scenario.link(2), scenario.link(2, "generic"))
+    assert node(scenario.link(2)) == disk
 
 
-def check_that_one_that_is_gone_goes_if_nobody_uses_it(story: Story) -> None:
-    idle, busy = node(story.link(4)), node(story.link(3))
+def check_that_one_that_is_gone_goes_if_nobody_uses_it(scenario: Scenario) -> None:
+    idle, busy = node(scenario.link(4)), node(scenario.link(3))
     for lun in (3, 4):
-        story.target.remove_lun(RED, lun)
-    story.hang_up()
-    story.daemon.wait_for_no_links(story.link(4), story.link(4, "generic"))
-    story.until(lambda: not idle.exists(), f"{idle} is still there")
-    line = story.daemon.wait_for_line("LUN 3 is gone at the target", "in use")
+        scenario.target.remove_lun(RED, lun)
+    scenario.hang_up()
+    scenario.daemon.wait_for_no_links(scenario.link(4), scenario.link(4, "generic"))
+    scenario.until(lambda: not idle.exists(), f"{idle} is still there")
+    line = scenario.daemon.wait_for_line("LUN 3 is gone at the target", "in use")
     assert f"{busy} is mounted on" in line
-    assert story.link(3).exists() and node(story.link(3)) == busy
-    assert len(story.daemon.lines_about("LUN 3 is gone at the target")) == 1
+    assert scenario.link(3).exists() and node(scenario.link(3)) == busy
+    assert len(scenario.daemon.lines_about("LUN 3 is gone at the target")) == 1
 
 
-def check_that_nothing_is_left_of_a_target_that_is_gone(story: Story) -> None:
-    story.target.remove_target(RED)
-    story.hang_up()
-    directory = story.daemon.tree / "bus0/target0"
-    story.until(lambda: not directory.exists(), "links of a target that is gone")
-    assert story.daemon.link(0, 1, 1).exists()
+def check_that_nothing_is_left_of_a_target_that_is_gone(scenario: Scenario) -> None:
+    scenario.target.remove_target(RED)
+    scenario.hang_up()
+    directory = scenario.daemon.tree / "bus0/target0"
+    scenario.until(lambda: not directory.exists(), "links of a target that is gone")
+    assert scenario.daemon.link(0, 1, 1).exists()
 
 
 @pytest.mark.limit(300)
