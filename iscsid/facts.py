@@ -11,7 +11,7 @@ from iscsid.errors import Failure
 from iscsid.jobs import JobId
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.protocol.parameters import LoginResult
-from iscsid.protocol.vpd import LunIdentity
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun
 
 # --- from files and links -----------------------------------------------------------------------
 
@@ -188,6 +188,8 @@ class LoginSucceeded:
 class LoginFailed:
     job_id: JobId
     failure: Failure
+    replaced: tuple[ReplacedLun, ...] = ()
+    """LUNs that are not what they were, and for that reason the session was not resumed."""
 
 
 @dataclass(frozen=True, slots=True)

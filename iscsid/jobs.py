@@ -11,7 +11,7 @@ from typing import NewType
 from iscsid.config.settings import Timeouts
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan
-from iscsid.protocol.vpd import LunIdentity
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun
 
 JobId = NewType("JobId", int)
 """Unique for the life of the daemon."""
@@ -51,6 +51,8 @@ class LoginJob:
     """Seconds for resolving, connecting and login; 0 is no limit."""
     identities: tuple[LunIdentity, ...] = ()
     """What the kernel knows of the LUNs it has: verified before the socket is passed on."""
+    accepted: tuple[ReplacedLun, ...] = ()
+    """Other identities that a person has accepted since."""
     only_try: bool = False
     """Log out again instead of passing on the socket."""
 

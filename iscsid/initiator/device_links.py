@@ -48,6 +48,8 @@ class _Unit:
     seen: str = ""
     """What it said last: anything else than ``identity`` and it is another one."""
     is_told: bool = False
+    accepts_next: bool = False
+    """A person has accepted the identity that it turns out to have, unseen so far."""
     is_logging_out: bool = False
     """Its devices are about to be removed: their names may be another's at any moment."""
 
@@ -152,6 +154,16 @@ class DeviceLinks:
             (sid, lun) for sid, units in self._units.items() for lun in units
         )
 
+    def accept_next(self, sid: int, luns: Iterable[int]) -> None:
+        """Accept the next identity of these logical units of a session that is coming back.
+
+        SIGHUP has accepted what the login found; the devices show it only after the next scan.
+        """
+        units = self._units.get(sid, {})
+        for lun in luns:
+            if lun in units:
+                units[lun].accepts_next = True
+
     # --- what the owner asks --------------------------------------------------------------------
 
     def links_of(self, binding: Binding) -> dict[int, dict[str, str]]:
@@ -182,6 +194,8 @@ class DeviceLinks:
         self._devices[device.path] = self._node_holders[device.node] = device
         unit.devices[device.link] = device
         if device.identity:
+            if unit.accepts_next and device.identity != unit.identity:
+                unit.identity, unit.accepts_next = device.identity, False
             unit.identity = unit.identity or device.identity
             unit.seen = device.identity
         return self._relink({**touched, (device.sid, device.lun): None})

@@ -12,7 +12,7 @@ from iscsid.jobs import JobId, LoginJob
 from iscsid.orders import KernelTimeouts
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Digest, Isid, LoginPlan, Offer
-from iscsid.protocol.vpd import LunIdentity
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun
 
 DIGESTS: dict[DigestPolicy, tuple[Digest, ...]] = {
     DigestPolicy.ALWAYS: (Digest.CRC32C,),
@@ -92,6 +92,7 @@ def login_job(
     isid: Isid,
     cmd_sn: int,
     lun_identities: tuple[LunIdentity, ...],
+    accepted: tuple[ReplacedLun, ...],
 ) -> LoginJob:
     """Return the job of logging in to a normal session."""
     return LoginJob(
@@ -110,4 +111,5 @@ def login_job(
         tcp_window_size=settings.tcp_window_size,
         deadline=identity.login_timeout,
         identities=lun_identities,
+        accepted=accepted,
     )

@@ -79,8 +79,7 @@ class OnFiles:
         self._reconciler.reconcile(affected)
         self._outbox.order(*self._reconciler.device_links.accept())
         for session in self._reconciler.sessions:
-            session.attempt_now()
-            session.scan()
+            session.hangup()
 
     def _configuration_refused(self, fact: facts.ConfigurationRefused) -> None:
         for diagnostic in fact.diagnostics:

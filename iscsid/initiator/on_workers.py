@@ -39,7 +39,12 @@ class OnWorkers:
                 self._outbox.forget_job(job)
                 if scanner is not None:
                     scanner.finished(missing)
-            case facts.DiscoveryFailed() | facts.LoginFailed() | facts.ScanFailed():
+            case facts.LoginFailed(job):
+                session = self._outbox.job_owner_of(job, Session)
+                if session is not None:
+                    session.luns_replaced(fact.replaced)
+                self._job_failed(job, fact.failure)
+            case facts.DiscoveryFailed() | facts.ScanFailed():
                 self._job_failed(fact.job_id, fact.failure)
             case facts.WorkerEnded():
                 self._worker_ended(fact)

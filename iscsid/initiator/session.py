@@ -37,7 +37,7 @@ from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Isid
-from iscsid.protocol.vpd import LunIdentity
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun
 
 LOGOUT_STEP_LIMIT = 15.0
 """Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
@@ -89,6 +89,10 @@ class Session:
         self._cmd_sn = FIRST_CMD_SN
         self._lun_identities: tuple[LunIdentity, ...] = ()
         """What the kernel's LUNs must still be before I/O goes on."""
+        self._replaced_luns: tuple[ReplacedLun, ...] = ()
+        """LUNs that are not that any more, as the last login found them."""
+        self._accepted_luns: tuple[ReplacedLun, ...] = ()
+        """Those of them that SIGHUP has accepted."""
         self._reached: LoginEndpoint | None = None
         self._time2wait: float | None = None
         self._up_since = outbox.now
@@ -220,6 +224,23 @@ class Session:
         else:
             self._was_asked_meanwhile = True
 
+    def hangup(self) -> None:
+        """SIGHUP: accept LUNs that are not what they were, try at once, scan if up.
+
+        What is accepted is only what a login has found before: a person has read of it.
+        """
+        if self._replaced_luns:
+            luns = [each.lun for each in self._replaced_luns]
+            named = ", ".join(map(str, luns))
+            self._outbox.warn(
+                self.log_prefix, f"SIGHUP accepts the identity that LUN {named} has now"
+            )
+            self._accepted_luns, self._replaced_luns = self._replaced_luns, ()
+            self._device_links.accept_next(self._kernel_sid, luns)
+            self._log_in_again_if_outdated()
+        self.attempt_now()
+        self.scan()
+
     def end_pause(self) -> None:
         """Try without delay, by way of the timer: a thousand sessions that begin at once would
         make one turn too long."""
@@ -239,6 +260,10 @@ class Session:
         self._outbox.portal_answered(self._retry.portal)
         self._retry.moved(fact.moved_to)
         self.fire(Event.LOGIN_SUCCEEDED)
+
+    def luns_replaced(self, replaced: tuple[ReplacedLun, ...]) -> None:
+        """A login found other logical units behind these LUNs than the kernel had."""
+        self._replaced_luns = replaced
 
     def job_failed(self, failure: Failure) -> None:
         self._job, self.last_failure = None, failure
@@ -402,6 +427,7 @@ class Session:
 
     def _mark_up(self) -> None:
         self.last_failure = self._time2wait = None
+        self._replaced_luns = ()
         self._up_since = self._outbox.now
         self._outbox.info(
             self.log_prefix, f"session is up ({self.plan.binding}, host{self.host_no})"
@@ -456,6 +482,7 @@ class Session:
         self.last_failure = Failure(Retry.SOON, "the kernel has lost the session")
         self.sid = self.host_no = self.login = None
         self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
+        self._replaced_luns = self._accepted_luns = ()
         self._retry_later()
 
     def _clean_up(self) -> None:
@@ -501,6 +528,7 @@ class Session:
             isid=self.isid,
             cmd_sn=self._cmd_sn,
             lun_identities=self._lun_identities,
+            accepted=self._accepted_luns,
         )
 
     def _log_in_again_if_outdated(self) -> None:

@@ -19,7 +19,7 @@ of ``login_exchange``; pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,9 +47,11 @@ from iscsid.protocol.trace import Trace
 from iscsid.protocol.vpd import (
     DEVICE_IDENTIFICATION,
     LunIdentity,
+    ReplacedLun,
     best,
     changed_identity,
     designators,
+    fingerprint,
     is_disk,
     is_identification_page,
     page_length,
@@ -70,6 +72,7 @@ _NOT_NOW_SENSE = {SenseKey.UNIT_ATTENTION, SenseKey.NOT_READY, SenseKey.ABORTED_
 _NO_SUCH_LUN = (SenseKey.ILLEGAL_REQUEST, 0x25)
 
 _ADVICE = "its disks stay blocked until the target is put right"
+_OR_ACCEPT = "; if it is right as it is now, accept it with SIGHUP"
 
 
 def lower_cmd_sn(plan: LoginPlan, identities: Sequence[LunIdentity]) -> LoginPlan:
@@ -82,12 +85,21 @@ class LunIdentityExchange:
     """The SCSI commands on a normal session before the kernel gets its connection.
 
     ``login`` is the result of a login by ``lower_cmd_sn``; there is at least one identity, and all
-    are ``comparable``. Errors of the target's are ``ProtocolError``; LUNs that are not what they
-    were are no error here but a ``failure``, so that a logout may follow.
+    are ``comparable``. ``accepted`` are identities that a person has accepted in their place. An
+    error of the target is a ``ProtocolError``; LUNs that are not what they were are a ``failure``,
+    so that a logout may follow.
     """
 
-    def __init__(self, login: LoginResult, identities: Sequence[LunIdentity]) -> None:
+    def __init__(
+        self,
+        login: LoginResult,
+        identities: Sequence[LunIdentity],
+        accepted: Collection[ReplacedLun] = (),
+    ) -> None:
         agreed = login.parameters
+        self._accepted = accepted
+        self.replaced: list[ReplacedLun] = []
+        """The LUNs with another identity than before that is not among the accepted ones."""
         self._login = login
         self._cmd_sn = login.cmd_sn
         self._exp_stat_sn = login.exp_stat_sn
@@ -126,7 +138,8 @@ class LunIdentityExchange:
         if len(self._mismatches) > SHOWN:
             shown.append(f"{len(self._mismatches) - SHOWN} more LUNs likewise")
         retry = Retry.SOON if self._may_recover else Retry.LATER
-        return Failure(retry, "; ".join(shown), _ADVICE)
+        advice = _ADVICE + _OR_ACCEPT if self.replaced else _ADVICE
+        return Failure(retry, "; ".join(shown), advice)
 
     @property
     def bytes_wanted(self) -> int:
@@ -275,7 +288,10 @@ class LunIdentityExchange:
         elif self._length < longest:
             self._length = longest
             self._ask_again("its page has grown")
+        elif (found := ReplacedLun(self._lun, fingerprint(page))) in self._accepted:
+            self._clear_unit_attention(page)
         else:
+            self.replaced.append(found)
             self._mismatch(changed_identity(best(was - now), best(now - was) or best(now)))
 
     def _miss(self) -> None:

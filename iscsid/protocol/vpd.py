@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from iscsid.protocol.printable import printable
 
@@ -27,6 +28,14 @@ _PREFERENCE = (8, 3, 2, 10, 7, 1)
 
 LunIdentity = tuple[int, bytes]
 """A LUN as the kernel numbers it, and the page that it answered when the kernel met it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedLun:
+    """A LUN that answered with another identity than before, and which one, as a digest."""
+
+    lun: int
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,12 @@ def _designators(page: bytes) -> Iterator[Designator]:
         if association == _LOGICAL_UNIT and kind in _NAMES and octets and len(octets) == length:
             yield Designator(kind, octets)
         at += 4 + length
+
+
+def fingerprint(page: bytes) -> bytes:
+    """Return a digest of the names in ``page``: 32 octets, however long the page is."""
+    names = sorted((name.kind, name.octets) for name in designators(page))
+    return sha256(repr(names).encode()).digest()
 
 
 def comparable(identities: Iterable[LunIdentity]) -> tuple[LunIdentity, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from iscsid.errors import ConnectionFailed, IscsidError
-from iscsid.facts import LoginSucceeded
+from iscsid.facts import LoginFailed, LoginSucceeded
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import Level
 from iscsid.protocol.codes import Stage
@@ -24,7 +24,7 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan, LoginResult, Redirection
 from iscsid.protocol.redirect import RedirectTrail
 from iscsid.protocol.security import fallback_plan
-from iscsid.protocol.vpd import LunIdentity, comparable
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun, comparable
 from iscsid.workers.connect_errors import together
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
@@ -60,7 +60,13 @@ def run_login(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
     result = logged_in.result
     with logged_in.connection:
         if identities:
-            result = verify_luns(logged_in, identities, reporter)
+            exchange = ask_luns(logged_in, identities, job.accepted, reporter)
+            assert exchange.result is not None
+            if exchange.failure is not None:
+                log_out(logged_in.connection, exchange.result, reporter)
+                reporter.report(LoginFailed(job.id, exchange.failure, tuple(exchange.replaced)))
+                return
+            result = exchange.result
         success = LoginSucceeded(job.id, result, logged_in.portal, logged_in.moved_to)
         if job.only_try:
             # Reported first: the login has succeeded, however the target answers the logout.
@@ -185,28 +191,26 @@ class LoginAttempt:
         return trails
 
 
-def verify_luns(
-    logged_in: LoggedIn, identities: Sequence[LunIdentity], reporter: Reporter
-) -> LoginResult:
+def ask_luns(
+    logged_in: LoggedIn,
+    identities: Sequence[LunIdentity],
+    accepted: Collection[ReplacedLun],
+    reporter: Reporter,
+) -> LunIdentityExchange:
     """Ask the LUNs what they are, before the session that comes back is handed over.
 
-    What is asked and what follows from the answers is decided in ``protocol.lun_identity``.
-    Return the login with its numbers moved on. Raises ``IscsidError`` if anything is not as it
-    was; the session is logged out by then.
+    What is asked and what follows from the answers is decided in ``protocol.lun_identity``. Return
+    the exchange when it is over. Raises ``IscsidError`` if the target breaks a rule.
     """
     doing = "asking the LUNs what they are"
     reporter.progress(doing)
-    exchange = LunIdentityExchange(logged_in.result, identities)
-    connection = logged_in.connection
-    driver = ExchangeDriver(connection, exchange, logged_in.limits, doing, reporter)
+    exchange = LunIdentityExchange(logged_in.result, identities, accepted)
+    driver = ExchangeDriver(logged_in.connection, exchange, logged_in.limits, doing, reporter)
     while exchange.result is None:
         driver.step()
-    failure = exchange.failure
-    if failure is not None:
-        log_out(connection, exchange.result, reporter)
-        raise IscsidError(failure.what, advice=failure.advice, retry=failure.retry)
-    reporter.log(Level.DEBUG, f"{len(identities)} LUNs are what they were")
-    return exchange.result
+    if exchange.failure is None:
+        reporter.log(Level.DEBUG, f"{len(identities)} LUNs are what they were")
+    return exchange
 
 
 def log_out(connection: socket.socket, login: LoginResult, reporter: Reporter) -> None:

@@ -30,6 +30,7 @@ from iscsid.protocol.names import (
     parse_portal,
 )
 from iscsid.protocol.parameters import AgreedParameters, Digest, LoginPlan, LoginResult
+from iscsid.protocol.vpd import ReplacedLun
 from iscsid.workers.codec import (
     Codec,
     Malformed,
@@ -54,6 +55,7 @@ ADDRESSES = 256
 NOTES = 60
 """The most notes of one discovery that are told."""
 MISSING = 4096
+REPLACED = 256
 """The most LUNs of one session whose absence is told; the next scan finds the others."""
 
 ASK_AGAIN = b"ask again"
@@ -147,6 +149,8 @@ _RESULT = record(
     parameters=_PARAMETERS,
 )
 
+_REPLACED = record(ReplacedLun, lun=number(0, 2**64 - 1), fingerprint=octets(32))
+
 _SHAPES: dict[type[Any], Codec[Any]] = {
     TargetDiscovered: fields(record=_RECORD),
     DiscoveryCompleted: fields(
@@ -154,7 +158,7 @@ _SHAPES: dict[type[Any], Codec[Any]] = {
     ),
     DiscoveryFailed: fields(failure=_FAILURE),
     LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),
-    LoginFailed: fields(failure=_FAILURE),
+    LoginFailed: fields(failure=_FAILURE, replaced=several(_REPLACED, REPLACED)),
     ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING)),
     ScanFailed: fields(failure=_FAILURE),
     LogLine: fields(level=choice(Level), text=_LINE),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from iscsid import facts, orders
 from iscsid.config.configuration import Configuration
 from iscsid.errors import Failure, Retry
-from iscsid.facts import Fact, TimerPurpose
+from iscsid.facts import Device, DeviceAppeared, Fact, TimerPurpose
 from iscsid.initiator.isid import session_isid
 from iscsid.initiator.offers import kernel_timeouts
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.orders import Order, StartWorker
 from iscsid.protocol.names import IscsiName
 from iscsid.protocol.parameters import Digest
+from iscsid.protocol.vpd import ReplacedLun
 from tests.support.harness import (
     DISK,
     HOST,
@@ -31,6 +34,7 @@ from tests.support.harness import (
 CORRECTED = IscsiName("iqn.2024-01.org.example:corrected")
 REFUSED = Failure(Retry.SOON, "connection refused")
 FINAL = Failure(Retry.NEVER, "the target was removed")
+DISK_1 = Device(path="/sys/a/sda", sid=1, lun=1, link="disk", node="/dev/sda", identity="naa.1")
 LOGOUT_RESPONSE = bytes([0x26, 0x80, *bytes(46)])
 WITH_DIGESTS = settings(header_digest=settings().header_digest.ALWAYS)
 
@@ -206,6 +210,56 @@ def test_sighup_during_a_discovery_that_then_fails_for_good_is_not_forgotten() -
     assert harness.handle(facts.WorkerEnded(first)) == []
     given = harness.handle(facts.DiscoveryFailed(harness.job, FINAL))
     assert given == [] and harness.has_logged("giving up until SIGHUP")
+
+
+# --- disks that are not what they were ----------------------------------------------------------
+
+EXCHANGED = Failure(Retry.LATER, "LUN 1: another logical unit than before answers here")
+KNOWN = ((1, b"page"),)
+NOW = (ReplacedLun(1, bytes(32)),)
+
+
+def blocked() -> Harness:
+    """A session whose disk answers with another identity since the target failed over."""
+    harness = Harness()
+    harness.up()
+    harness.handle(DeviceAppeared(DISK_1), facts.ConnectionLost(1, "reset"))
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9, KNOWN))
+    harness.handle(facts.LoginFailed(harness.job, EXCHANGED, NOW), facts.WorkerEnded(harness.job))
+    return harness
+
+
+def test_sighup_accepts_the_identity_that_was_refused_and_nothing_else() -> None:
+    harness = blocked()
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    (login,) = logins(harness.handle(facts.CmdSnLearned(1, 9, KNOWN)))
+    assert (login.identities, login.accepted) == (KNOWN, ()), "accepted without a word"
+    harness.handle(facts.LoginFailed(harness.job, EXCHANGED, NOW), facts.WorkerEnded(harness.job))
+    harness.reload(configuration(PORTAL))
+    assert harness.has_logged(DISK, "SIGHUP accepts the identity that LUN 1 has now")
+    (login,) = logins(harness.handle(facts.CmdSnLearned(1, 9, KNOWN)))
+    assert (login.identities, login.accepted) == (KNOWN, NOW)
+
+
+def test_sighup_accepts_nothing_of_a_session_that_was_only_unreachable() -> None:
+    harness = logging_in_again()
+    harness.handle(facts.LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))
+    harness.reload(configuration(PORTAL))
+    (login,) = logins(harness.handle(facts.CmdSnLearned(1, 9, KNOWN)))
+    assert (login.identities, login.accepted) == (KNOWN, ())
+
+
+def test_the_links_of_an_accepted_disk_need_no_second_sighup() -> None:
+    harness = blocked()
+    harness.reload(configuration(PORTAL))
+    harness.handle(facts.CmdSnLearned(1, 9, KNOWN))
+    harness.logged_in()
+    harness.handle(facts.SessionStarted(ZERO, 1, 2))
+    given = harness.handle(DeviceAppeared(replace(DISK_1, identity="naa.2")))
+    assert "RemoveLink" not in kinds(given)
+    given = harness.handle(DeviceAppeared(replace(DISK_1, identity="naa.3")))
+    assert "RemoveLink" in kinds(given), "whatever comes later is accepted, too"
 
 
 # --- refusals and the end -----------------------------------------------------------------------

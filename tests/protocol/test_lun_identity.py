@@ -13,6 +13,7 @@ from iscsid.protocol.scsi import (
     ScsiStatus,
     encode_lun,
 )
+from iscsid.protocol.vpd import ReplacedLun, fingerprint
 from tests.support.lun_fixtures import (
     ISTGT_NO_SUCH_LUN,
     ISTGT_PAGE,
@@ -270,3 +271,40 @@ def test_a_page_that_claims_to_grow_with_every_answer_comes_to_an_end() -> None:
     for length in range(500, 500 + 100 * (SPARE + 1), 100):
         talk.answer(b"\0\x83" + length.to_bytes(2, "big") + naa(2)[4:])
     assert talk.failure.what == "LUN 1: its identity cannot be read: its page has grown"
+
+
+# --- another identity that a person has accepted -------------------------------------------------
+
+
+def test_a_refusal_names_the_identity_that_sighup_would_accept() -> None:
+    talk = Talk((1, naa(1)))
+    talk.answer(naa(9))
+    assert talk.exchange.replaced == [ReplacedLun(1, fingerprint(naa(9)))]
+    assert talk.exchange.failure is not None and "accept it with SIGHUP" in str(
+        talk.exchange.failure
+    )
+
+
+def test_the_accepted_identity_is_taken_and_its_unit_attention_with_it() -> None:
+    talk = Talk((1, naa(1)), accepted=(ReplacedLun(1, fingerprint(naa(9))),))
+    talk.answer(naa(9))
+    assert talk.use_up() == SPARE
+    assert talk.heard_out == [encode_lun(1)]
+    assert talk.is_confirmed()
+
+
+OTHERS = [ReplacedLun(1, fingerprint(naa(8))), ReplacedLun(2, fingerprint(naa(9)))]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_was_accepted_is_no_other_identity_and_no_other_lun(other: ReplacedLun) -> None:
+    talk = Talk((1, naa(1)), accepted=(other,))
+    talk.answer(naa(9))
+    assert talk.exchange.failure is not None
+
+
+def test_a_lun_that_does_not_answer_cannot_be_accepted() -> None:
+    talk = Talk((1, naa(1)))
+    talk.answer(TGTD_NO_SUCH_LUN)
+    assert talk.exchange.replaced == []
+    assert talk.exchange.failure is not None and "SIGHUP" not in str(talk.exchange.failure)

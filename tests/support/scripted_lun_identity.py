@@ -19,7 +19,7 @@ from iscsid.protocol.scsi import (
     test_unit_ready,
 )
 from iscsid.protocol.serial import MODULUS
-from iscsid.protocol.vpd import LunIdentity
+from iscsid.protocol.vpd import LunIdentity, ReplacedLun
 from tests.target.pairing import make_plan
 
 K = 1
@@ -35,7 +35,12 @@ MEDIUM_ERROR = bytes.fromhex("0012 700003000000000a00000000 1100 00000000")
 class Talk:
     """An exchange, and a target whose every word the test says."""
 
-    def __init__(self, *identities: LunIdentity, digest: Digest = Digest.NONE) -> None:
+    def __init__(
+        self,
+        *identities: LunIdentity,
+        digest: Digest = Digest.NONE,
+        accepted: tuple[ReplacedLun, ...] = (),
+    ) -> None:
         agreed = AgreedParameters(header_digest=digest, data_digest=digest)
         self.digest = digest
         plan = lower_cmd_sn(make_plan(cmd_sn=K), identities)
@@ -44,7 +49,7 @@ class Talk:
         login = LoginResult(
             isid=ISID, tsih=1, cmd_sn=plan.cmd_sn, exp_stat_sn=EXP_STAT_SN, parameters=agreed
         )
-        self.exchange = LunIdentityExchange(login, identities)
+        self.exchange = LunIdentityExchange(login, identities, accepted)
         self.heard_out: list[bytes] = []
         """The LUNs that were asked whether they are ready."""
         self.readiness: dict[str, Any] = {

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from iscsid.errors import Retry
+from iscsid.facts import LoginFailed
 from iscsid.jobs import LoginJob
 from iscsid.orders import Level
 from iscsid.protocol.lun_identity import QUESTIONS, SPARE
@@ -60,6 +61,17 @@ def test_another_disk_is_left_alone_and_the_session_logged_out() -> None:
             "it was 't10.ISCSID  SCRIPTED0001' and is 't10.ISCSID  ANOTHER DISK'"
         )
         assert isinstance(heard_after_the_login(there.targets[0])[-1], LogoutRequest)
+
+
+def test_the_other_disk_is_reported_and_handed_over_once_it_is_accepted() -> None:
+    with scripted(OTHERS) as there:
+        harness = run(job_at(there.portal), there)
+        failed = next(fact for fact in harness.facts if isinstance(fact, LoginFailed))
+        assert [each.lun for each in failed.replaced] == [1]
+    with scripted(OTHERS) as there:
+        job = replace(job_at(there.portal), accepted=failed.replaced)
+        success_of(harness := run(job, there))
+        harness.supervisor.close_socket(ONE)
 
 
 def test_a_missing_disk_is_waited_for() -> None:

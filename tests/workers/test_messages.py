@@ -28,12 +28,14 @@ from iscsid.protocol.parameters import (
     Digest,
     LoginResult,
 )
+from iscsid.protocol.vpd import ReplacedLun
 from iscsid.secret import Secret
 from iscsid.workers.codec import Malformed
 from iscsid.workers.messages import (
     ADDRESSES,
     LONGEST,
     NOTES,
+    REPLACED,
     LogLine,
     Message,
     Progress,
@@ -63,6 +65,7 @@ SOUND: list[tuple[Job, Message]] = [
     (LOGIN, LoginSucceeded(J, RESULT, PORTAL)),
     (LOGIN, LoginSucceeded(J, RESULT, PORTAL, Portal("storage.example", 1))),
     (LOGIN, LoginFailed(J, FAILURE)),
+    (LOGIN, LoginFailed(J, FAILURE, (ReplacedLun(2**64 - 1, bytes(32)),))),
     (SCAN, ScanFinished(J)),
     (SCAN, ScanFailed(J, FAILURE)),
     (LOGIN, LogLine(J, Level.DEBUG, "> login request\n")),
@@ -102,7 +105,7 @@ def test_a_fact_of_another_kind_of_job_is_refused(job: Job, message: Message) ->
 
 def test_only_the_end_of_a_job_is_a_last_word() -> None:
     last = [is_last_word(message) for _, message in SOUND]
-    assert last == [False] * 3 + [True] * 7 + [False] * 2
+    assert last == [False] * 3 + [True] * 8 + [False] * 2
     assert not is_last_word(DiscoveryCompleted(J, kept=True))
 
 
@@ -145,7 +148,14 @@ def test_the_largest_messages_fit() -> None:
     largest: list[tuple[Job, Message]] = [
         (DISCOVERY, TargetDiscovered(J, DiscoveryRecord(TARGET, addresses))),
         (DISCOVERY, DiscoveryCompleted(J, notes=(widest,) * (NOTES + 1))),
-        (LOGIN, LoginFailed(J, Failure(Retry.SOON, widest, widest))),
+        (
+            LOGIN,
+            LoginFailed(
+                J,
+                Failure(Retry.SOON, widest, widest),
+                tuple(ReplacedLun(2**64 - 1 - lun, bytes(32)) for lun in range(REPLACED + 1)),
+            ),
+        ),
     ]
     for job, message in largest:
         octets = encode(message)
