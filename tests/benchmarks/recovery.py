@@ -10,9 +10,7 @@ iscsid is measured alone.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,22 +20,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks import open_iscsi
+from tests.benchmarks.process_tree import processor_time
 from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
 from tests.vm.boot import Machine, what_is_missing
-from tests.vm.paths import CHECKOUT
 from tests.vm.recovery import Scenario, running, states
 from tests.vm.workload import Workload, writing
 
 COUNT = 32
-OPEN_ISCSI = CHECKOUT / ".cache" / "open-iscsi"
-PACKAGES = ("open-iscsi", "libopeniscsiusr", "libisns0")
 CALM = 35.0
 """Seconds before each fault: a session that has only just come up is no common case, and iscsid
 waits before it tries one again."""
 OUTAGES = (0, 30)
 """Seconds for which the target stays away once every session is down."""
-OPEN_ISCSI_SOCKET = "@ISCSIADM_ABSTRACT_NAMESPACE"
 ADDRESS = f"127.0.0.1:{faults.PORT}"
 
 
@@ -82,12 +78,6 @@ class Measurement:
         )
 
 
-def processor_time(pid: int) -> float:
-    """Return the seconds that a process and the children it has waited for have used."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure_iscsid(directory: Path, rounds: int) -> None:
     with running(Scenario("tgtd", directory, settings=(), count=COUNT)) as scenario:
         with scenario.writing(depth=1) as workload:
@@ -99,61 +89,20 @@ def measure_open_iscsi(directory: Path, rounds: int) -> None:
     for file in files.values():
         disks.make_file(file, 4)
     storage = faults.Storage("tgtd", files)
-    with open_iscsi_daemon() as pid:
-        _iscsiadm("--mode", "discovery", "--type", "sendtargets", "--portal", ADDRESS)
-        _iscsiadm("--mode", "node", "--login")
+    with open_iscsi.running_daemon() as pid:
+        open_iscsi.iscsiadm("--mode", "discovery", "--type", "sendtargets", "--portal", ADDRESS)
+        open_iscsi.iscsiadm("--mode", "node", "--login")
         links = [Path(f"/dev/disk/by-path/ip-{ADDRESS}-iscsi-{name}-lun-1") for name in files]
         wait_until(
             lambda: all(link.exists() for link in links), lambda: "open-iscsi's disks are missing"
         )
         with writing(links, directory / "record", depth=1) as workload:
             Measurement("open-iscsi", pid, storage, workload).run(rounds)
-        _iscsiadm("--mode", "node", "--logout")
+        open_iscsi.iscsiadm("--mode", "node", "--logout")
     storage.stop()
 
 
-@contextmanager
-def open_iscsi_daemon() -> Iterator[int]:
-    """Yields its process id."""
-    shutil.copytree(OPEN_ISCSI / "etc/iscsi", "/etc/iscsi", dirs_exist_ok=True)
-    Path("/etc/iscsi/initiatorname.iscsi").write_text("InitiatorName=iqn.2003-02.org.example:o\n")
-    daemon = subprocess.Popen(
-        [OPEN_ISCSI / "sbin/iscsid", "-f"], env=_environment(), stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(
-            lambda: OPEN_ISCSI_SOCKET in Path("/proc/net/unix").read_text(),
-            lambda: "open-iscsi's daemon does not listen",
-        )
-        yield daemon.pid
-    finally:
-        daemon.kill()
-        daemon.wait()
-
-
-def _iscsiadm(*words: str) -> None:
-    environment = [f"{name}={value}" for name, value in _environment().items()]
-    disks.run("env", *environment, OPEN_ISCSI / "sbin/iscsiadm", *words)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "LD_LIBRARY_PATH": str(OPEN_ISCSI / "usr/lib/x86_64-linux-gnu")}
-
-
 # --- outside ------------------------------------------------------------------------------------
-
-
-def fetch_open_iscsi() -> None:
-    """Unpack Debian's packages into the cache, unless they are there. Raises ``OSError``."""
-    if OPEN_ISCSI.exists():
-        return
-    with tempfile.TemporaryDirectory(dir=OPEN_ISCSI.parent) as name:
-        directory = Path(name)
-        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES]
-        subprocess.run(download, cwd=directory, check=True)
-        for package in directory.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, directory / "unpacked"], check=True)
-        (directory / "unpacked").rename(OPEN_ISCSI)
 
 
 def main() -> int:
@@ -163,7 +112,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.inside:
         for measure_one in (measure_iscsid, measure_open_iscsi):
-            if measure_one is measure_iscsid or OPEN_ISCSI.exists():
+            if measure_one is measure_iscsid or open_iscsi.DIRECTORY.exists():
                 with tempfile.TemporaryDirectory() as directory:
                     measure_one(Path(directory), options.rounds)
         return 0
@@ -171,7 +120,7 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 2
     try:
-        fetch_open_iscsi()
+        open_iscsi.fetch()
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"without open-iscsi: {error}", file=sys.stderr)
     return _outside(options.rounds)
