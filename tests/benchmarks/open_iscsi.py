@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.vm import disks
 from tests.support.patience import wait_until
+from tests.vm import disks
 from tests.vm.paths import CHECKOUT
 
 DIRECTORY = CHECKOUT / ".cache" / "open-iscsi"
