@@ -110,13 +110,16 @@ def why_not() -> str:
         return "mounting is not permitted here"
     if not Path("/lib/systemd/systemd").exists():
         return "systemd is not installed"
+    if not Path("/lib/modules").is_dir():
+        return "there is no directory /lib/modules: run 'sh tests/setup'"
     return what_is_missing()
 
 
 def boot(directory: Path, *, fstab: str, configuration: str, target: str, proof: str) -> str:
     """Boot, run ``target`` before the daemon starts and ``proof`` when all is mounted.
 
-    The last two are shell text. Returns all that was said on the console.
+    The last two are shell text. Returns the output on the console, which is in the file ``console``
+    of the directory meanwhile.
     """
     _furnish(directory, fstab, configuration)
     archive = directory / "archive"
@@ -129,29 +132,31 @@ def boot(directory: Path, *, fstab: str, configuration: str, target: str, proof:
         *("--user", "root", "--cpus", CPUS, "--memory", MEMORY, "--systemd"),
         *("--run", str((KERNEL.parent.resolve() / KERNEL.name).resolve())),
         f"--rodir={directory}",
+        # A panic ends the machine, and so the wait for it.
+        *("--append", "panic=-1", "--qemu-opts=-no-reboot"),
     ]
     path = f"{Path(sys.prefix) / 'bin'}:{SYSTEM_PATH}"
-    machine = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={"PATH": path, "HOME": str(directory), "LC_ALL": "C.UTF-8", "TERM": "dumb"},
-        start_new_session=True,
-    )
-    return _listen(machine).decode(errors="replace").replace("\r", "")
-
-
-def _listen(machine: subprocess.Popen[bytes]) -> bytes:
-    """Return all that the machine says until it ends or is ended; nothing of it remains."""
+    environment = {"PATH": path, "HOME": str(directory), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    console = directory / "console"
+    with console.open("wb") as output:
+        machine = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
     try:
-        return machine.communicate(timeout=LIMIT)[0]
+        machine.wait(timeout=LIMIT)
+        end = ""
     except subprocess.TimeoutExpired:
-        os.killpg(machine.pid, signal.SIGKILL)
-        return machine.communicate()[0] + f"\nended after {LIMIT:.0f} seconds\n".encode()
+        end = f"\nended after {LIMIT:.0f} seconds\n"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(machine.pid, signal.SIGKILL)
+        machine.wait()
+    return console.read_text(errors="replace").replace("\r", "") + end
 
 
 def _furnish(directory: Path, fstab: str, configuration: str) -> None:
