@@ -20,6 +20,10 @@ def main() -> int:
 def _run() -> int:
     options = parse(sys.argv[1:], _directory())
     match options.purpose:
+        case Purpose.DISCOVER:
+            from iscsid.login_check.run import run_discovery
+
+            return run_discovery(options, sys.stdout, sys.stderr)
         case Purpose.CHECK if options.login:
             from iscsid.login_check.run import run_login_check
 

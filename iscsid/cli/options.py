@@ -16,6 +16,9 @@ from enum import Enum
 
 from iscsid import __version__
 from iscsid.cli.command import CommandParser, UsageError
+from iscsid.errors import InvalidName
+from iscsid.protocol.names import IscsiName, Portal, parse_iscsi_name, parse_portal
+from iscsid.protocol.printable import printable
 
 LARGEST = 2**31 - 1
 PATHS = ("config", "initiatorname", "bindings", "basedir", "pidfile")
@@ -28,6 +31,7 @@ class Purpose(Enum):
     CHECK = "check"
     SHOW_CONFIG = "show-config"
     WAIT = "wait"
+    DISCOVER = "discover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +56,12 @@ class Options:
     """Handle one connection without a child, then exit with its outcome."""
     login: bool = False
     """With ``Purpose.CHECK``: log in and out at every target, too."""
+    address: Portal | None = None
+    """With ``login`` and ``Purpose.DISCOVER``: the portal to ask; ``None``: those of the file."""
+    target: IscsiName | None = None
+    """With ``login``: only this target."""
     json: bool = False
-    """With ``Purpose.SHOW_CONFIG``, and with ``login``."""
+    """With ``Purpose.SHOW_CONFIG`` and ``Purpose.DISCOVER``, and with ``login``."""
     wait: int = 0
     """Seconds for ``Purpose.WAIT``; 0 is no limit."""
 
@@ -64,7 +72,7 @@ def make_parser() -> CommandParser:
     parser = CommandParser(
         "iscsid",
         "Make and keep iSCSI sessions with the targets that /etc/iscsi.conf leads to.",
-        usage="iscsid [OPTION]...",
+        usage="iscsid [OPTION]... [ADDRESS] [TARGET]",
         argument_default=SUPPRESS,
     )
     add, flag = parser.add_argument, "store_true"
@@ -115,8 +123,17 @@ def make_parser() -> CommandParser:
         metavar="SECONDS",
         help="wait until the daemon has tried all targets",
     )
+    only.add_argument(
+        "--discover",
+        action="store_const",
+        const=Purpose.DISCOVER,
+        dest="purpose",
+        help="print the targets at ADDRESS and exit",
+    )
     add("--login", action=flag, help="with --check: log in to all targets, and out")
-    add("--json", action=flag, help="with --show-config, --login: as JSON")
+    add("--json", action=flag, help="with --show-config, --discover, --login: as JSON")
+    what = "with --discover, --login: ask this address; with --login: only this target"
+    add("what", nargs="*", metavar="ADDRESS|TARGET", default=[], help=what)
     return parser
 
 
@@ -132,8 +149,10 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     purpose = values.get("purpose", Purpose.RUN)
     if values.get("login") and purpose is not Purpose.CHECK:
         raise UsageError("--login goes with --check only")
-    if values.get("json") and not (values.get("login") or purpose is Purpose.SHOW_CONFIG):
-        raise UsageError("--json goes with --show-config and with --check --login only")
+    prints_json = purpose in (Purpose.SHOW_CONFIG, Purpose.DISCOVER) or values.get("login")
+    if values.get("json") and not prints_json:
+        raise UsageError("--json goes with --show-config, --discover and --check --login only")
+    values |= _what(values.pop("what"), purpose, values.get("login", False))
     if values.get("once"):
         # What FreeBSD's -d is: in the foreground, and verbose unless a level was asked for.
         values = {"debug": 1} | values | {"foreground": True}
@@ -143,6 +162,23 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
             if not os.path.isabs(values[name]):
                 raise UsageError(f"--{name}: the current directory has been deleted")
     return Options(**values)
+
+
+def _what(words: Sequence[str], purpose: Purpose, login: bool) -> dict[str, Portal | IscsiName]:
+    """Return the address and the target that are named, as fields of ``Options``."""
+    found: dict[str, Portal | IscsiName] = {}
+    for word in words:
+        is_target = word.lower().startswith(("iqn.", "eui.", "naa."))
+        field = "target" if is_target else "address"
+        if field in found or not (login or (purpose is Purpose.DISCOVER and not is_target)):
+            raise UsageError(f"there is no option or argument '{printable(word)}'")
+        try:
+            found[field] = parse_iscsi_name(word) if is_target else parse_portal(word)
+        except InvalidName as error:
+            raise UsageError(str(error)) from None
+    if purpose is Purpose.DISCOVER and not found:
+        raise UsageError("--discover: expected an address")
+    return found
 
 
 def _mode(text: str) -> int:

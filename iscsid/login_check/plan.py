@@ -52,11 +52,29 @@ class PlannedTarget:
     """In the order in which sessions try the portals."""
 
 
-class Planner:
-    """Makes the jobs of one check, each with a number and an ISID of its own."""
+MOST_TARGETS = 1000
+"""More are not tried: a target list may have 65,536 entries, or be a lie."""
 
-    def __init__(self, configuration: Configuration, identity: LoginIdentity) -> None:
+
+class Planner:
+    """Makes the jobs of one check, each with a number and an ISID of its own.
+
+    With ``address``, only this DiscoveryAddress is asked, and targets of the file with addresses of
+    their own are left out. With ``target``, only this target is tried.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        identity: LoginIdentity,
+        address: Portal | None = None,
+        target: IscsiName | None = None,
+    ) -> None:
         self._configuration = configuration
+        self._address = address
+        self._target = target
+        self.untried = 0
+        """The number of targets beyond ``MOST_TARGETS``."""
         self._identity = identity
         self._bindings = Bindings()
         """Required by ``plan_sessions``; never saved."""
@@ -67,18 +85,31 @@ class Planner:
         return tuple(
             PlannedDiscovery(each.portal, self._discovery(each) if each.enabled else None)
             for each in self._configuration.discoveries
+            if self._address in (None, each.portal) and not self._is_static
         )
+
+    @property
+    def _is_static(self) -> bool:
+        """Whether no discovery is needed: the only target wanted has an address in the file."""
+        static = {each.target_name for each in self._configuration.static_targets}
+        return self._address is None and self._target in static
 
     def targets(self, found: Found) -> tuple[PlannedTarget, ...]:
         """Return every target: those the file names with addresses, then those discovered."""
-        static = {each.target_name: each for each in self._configuration.static_targets}
+        static = (
+            {each.target_name: each for each in self._configuration.static_targets}
+            if self._address is None
+            else {}
+        )
         reported = {
             portal: {record.target_name: record for record in records}
             for portal, records in found.items()
         }
         names = dict.fromkeys((*static, *(name for each in reported.values() for name in each)))
+        wanted = [name for name in names if self._target in (None, name)]
+        self.untried = max(len(wanted) - MOST_TARGETS, 0)
         targets = []
-        for name in names:
+        for name in wanted[:MOST_TARGETS]:
             records = ((portal, records.get(name)) for portal, records in reported.items())
             source = KnownTarget.merge(((None, static.get(name)), *records))
             if source is not None:

@@ -21,7 +21,7 @@ from iscsid.facts import (
     WorkerEnded,
 )
 from iscsid.login_check.plan import PlannedDiscovery, PlannedLogin, PlannedTarget
-from iscsid.protocol.names import DiscoveryRecord, Portal
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import AgreedParameters
 from iscsid.protocol.printable import printable
 
@@ -81,8 +81,15 @@ class Report:
     discoveries: list[DiscoveryReport] = field(default_factory=list)
     targets: list[TargetReport] = field(default_factory=list)
 
+    untried: int = 0
+    """Targets that were not tried, because there are too many."""
+    missing: IscsiName | None = None
+    """The only target that was wanted, if it was not found."""
+
     @property
     def is_well(self) -> bool:
+        if self.untried or self.missing:
+            return False
         failed = any(result.failure for result in (*self.asked(), *self.tried()))
         return not failed and not self.skipped()
 
@@ -141,6 +148,14 @@ def format_discovery(report: DiscoveryReport) -> Iterator[str]:
         yield from _indented(result.notes, 4)
 
 
+def format_records(result: Result, asked: Portal) -> Iterator[str]:
+    """Yield a line for each address of each target: ``192.0.2.1:3260,1 iqn.2001-04...``."""
+    for record in result.records:
+        for address in record.addresses or (TargetAddress(asked, None),):
+            tag = "" if address.portal_group_tag is None else f",{address.portal_group_tag}"
+            yield printable(f"{address.portal}{tag} {record.name_to_send}", LONGEST_LINE)
+
+
 def format_target(report: TargetReport) -> Iterator[str]:
     """Yield the lines about one target, an empty one first."""
     target = report.planned
@@ -166,6 +181,13 @@ def format_summary(report: Report) -> Iterator[str]:
     troubles = [f"{failed} failed"] if failed else []
     if skipped := report.skipped():
         troubles.append(f"{_count(skipped, 'target')} skipped")
+    if report.untried:
+        troubles.append(
+            f"{_count(report.untried, 'target')} not tried, because there are too many;"
+            " name an address and a target"
+        )
+    if report.missing:
+        troubles.append(f"no target {report.missing} was found")
     yield f"{done}: {', '.join(troubles) or 'all is well'}"
 
 
@@ -225,6 +247,8 @@ def to_plain(report: Report) -> Plain:
     """Return the report as what JSON has words for."""
     return {
         "ok": report.is_well,
+        "untried_targets": report.untried,
+        "missing_target": report.missing,
         "discoveries": [
             {
                 "portal": str(each.planned.portal),

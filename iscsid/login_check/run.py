@@ -14,10 +14,10 @@ from typing import TextIO
 
 from iscsid.cli.check import run_check
 from iscsid.cli.command import write_lines
-from iscsid.cli.options import Options
+from iscsid.cli.options import Options, Purpose
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
-from iscsid.facts import ConfigurationRead, ConfigurationRefused, Fact
+from iscsid.facts import ConfigurationRead, Fact
 from iscsid.initiator.offers import LoginIdentity
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
 from iscsid.login_check.plan import Planner
@@ -27,6 +27,7 @@ from iscsid.login_check.report import (
     Result,
     TargetReport,
     format_discovery,
+    format_records,
     format_summary,
     format_target,
     to_plain,
@@ -35,6 +36,7 @@ from iscsid.orders import Level
 from iscsid.process.config_files import ConfigurationFiles
 from iscsid.process.loop import Loop
 from iscsid.process.signals import Signals
+from iscsid.protocol.printable import printable
 from iscsid.workers.supervisor import Supervisor
 
 
@@ -44,18 +46,16 @@ def run_login_check(options: Options, stdout: TextIO, stderr: TextIO) -> int:
     With ``options.json`` all of it is one JSON object. Debug level 1 prints each step on ``stderr``
     as it is taken, level 2 the exchanges, too. Raises ``IscsidError`` if a signal ends it.
     """
-    if not options.json:
+    is_whole = options.address is None and options.target is None
+    if is_whole and not options.json:
         status = run_check(options.config, options.initiatorname, stdout)
         if status != ExitStatus.SUCCESS:
             return status
-    (files,) = ConfigurationFiles(options.config, options.initiatorname).read()
-    if isinstance(files, ConfigurationRefused):
-        refusal = {"ok": False, "errors": files.diagnostics}
-        write_lines(stdout, json.dumps(refusal, indent=2).splitlines())
+    files = _read_files(options, stdout)
+    if files is None:
         return ExitStatus.FAILURE
     with ExitStack() as stack:
-        runner = JobRunner(options, stderr, stack)
-        check = _LoginCheck(files, options.login_timeout, runner)
+        check = _LoginCheck(files, options, JobRunner(options, stderr, stack))
         if options.json:
             for _ in check.lines():
                 pass
@@ -67,12 +67,57 @@ def run_login_check(options: Options, stdout: TextIO, stderr: TextIO) -> int:
     return ExitStatus.SUCCESS if check.report.is_well else ExitStatus.FAILURE
 
 
+def run_discovery(options: Options, stdout: TextIO, stderr: TextIO) -> int:
+    """Ask one address for its targets and print them; return the exit status.
+
+    Raises ``IscsidError`` if the discovery fails, or a signal ends it.
+    """
+    files = _read_files(options, stdout)
+    if files is None:
+        return ExitStatus.FAILURE
+    with ExitStack() as stack:
+        runner = JobRunner(options, stderr, stack)
+        (planned,) = _planner(files, options).discoveries()
+        if planned.job is None:
+            raise IscsidError(f"DiscoveryAddress {planned.portal} has Enabled=no")
+        runner.submit([planned.job])
+        result = runner.result_of(planned.job)
+    report = Report([DiscoveryReport(planned, result)])
+    if options.json:
+        write_lines(stdout, json.dumps(to_plain(report), indent=2).splitlines())
+    elif result.failure:
+        raise IscsidError(f"{planned.portal}: {result.failure.what}", advice=result.failure.advice)
+    else:
+        write_lines(stderr, (f"iscsid: note: {printable(note, 400)}" for note in result.notes))
+        write_lines(stdout, format_records(result, planned.portal))
+    return ExitStatus.SUCCESS if report.is_well else ExitStatus.FAILURE
+
+
+def _read_files(options: Options, stdout: TextIO) -> ConfigurationRead | None:
+    """Return the contents of the files; ``None`` if they have errors, which are printed."""
+    paths = ConfigurationFiles(options.config, options.initiatorname, options.address)
+    (files,) = paths.read()
+    if isinstance(files, ConfigurationRead):
+        return files
+    if options.purpose is Purpose.DISCOVER and not options.json:
+        raise IscsidError("\n".join(files.diagnostics))
+    refusal = {"ok": False, "errors": files.diagnostics}
+    as_json = json.dumps(refusal, indent=2).splitlines()
+    write_lines(stdout, as_json if options.json else files.diagnostics)
+    return None
+
+
+def _planner(files: ConfigurationRead, options: Options) -> Planner:
+    identity = LoginIdentity(files.initiator_name, files.initiator_alias, options.login_timeout)
+    return Planner(files.configuration, identity, options.address, options.target)
+
+
 class _LoginCheck:
     """Yields the report line by line as results arrive; ``report`` is complete after the last."""
 
-    def __init__(self, files: ConfigurationRead, login_timeout: float, runner: JobRunner) -> None:
-        identity = LoginIdentity(files.initiator_name, files.initiator_alias, login_timeout)
-        self._planner = Planner(files.configuration, identity)
+    def __init__(self, files: ConfigurationRead, options: Options, runner: JobRunner) -> None:
+        self._planner = _planner(files, options)
+        self._target = options.target
         self._runner = runner
         self.report = Report()
 
@@ -85,6 +130,8 @@ class _LoginCheck:
             self.report.discoveries.append(discovery)
             yield from format_discovery(discovery)
         targets = self._planner.targets(self.report.found())
+        self.report.untried = self._planner.untried
+        self.report.missing = None if targets else self._target
         self._runner.submit(login.job for target in targets for login in target.logins)
         for target in targets:
             results = [self._runner.result_of(login.job) for login in target.logins]

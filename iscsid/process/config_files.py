@@ -19,6 +19,7 @@ from iscsid.config.initiatorname import (
     parse_initiator_name,
 )
 from iscsid.facts import ConfigurationRead, ConfigurationRefused
+from iscsid.protocol.names import Portal
 
 LONGEST = 16 << 20
 """Bytes; a file beyond that was not written by a person."""
@@ -30,13 +31,15 @@ class ConfigurationFiles:
 
     config: str
     initiatorname: str
+    address: Portal | None = None
+    """A DiscoveryAddress that the configuration gets in any case; the file may be missing then."""
 
     def read(self) -> tuple[ConfigurationRead | ConfigurationRefused]:
         """Read both files, and return either what they contain or all that is wrong in them."""
         diagnostics: list[str] = []
         configuration = identity = None
         try:
-            configuration = read_configuration(self.config)
+            configuration = read_configuration(self.config, self.address)
         except ConfigurationErrors as error:
             diagnostics += error.lines
         try:
@@ -49,9 +52,22 @@ class ConfigurationFiles:
         return (ConfigurationRead(configuration, identity.name, identity.alias, remarks),)
 
 
-def read_configuration(filename: str) -> Configuration:
-    """Return the parsed file; raises ``ConfigurationErrors``, also for its permissions."""
+def read_configuration(filename: str, address: Portal | None = None) -> Configuration:
+    """Return the parsed file; raises ``ConfigurationErrors``, also for its permissions.
+
+    If it does not name the DiscoveryAddress ``address``, this is added, with the settings that are
+    in force at the end of the file.
+    """
+    if address is not None and not os.path.lexists(filename):
+        return parse_configuration(f"DiscoveryAddress={address}", filename)
     text, status = _read(filename)
+    configuration = _parse(text, status, filename)
+    if address in (None, *(discovery.portal for discovery in configuration.discoveries)):
+        return configuration
+    return _parse(text + f"\nDiscoveryAddress={address}\n".encode(), status, filename)
+
+
+def _parse(text: bytes, status: os.stat_result, filename: str) -> Configuration:
     try:
         configuration = parse_configuration(text, filename)
     except ConfigurationErrors as error:

@@ -11,6 +11,7 @@ import pytest
 
 from iscsid.cli.command import UsageError
 from iscsid.cli.options import Options, Purpose, make_parser, parse
+from iscsid.protocol.names import Portal
 
 DEFAULTS = {
     "bindings": "/var/iscsi/bindings",
@@ -85,6 +86,19 @@ def test_without_options_the_promised_defaults_hold() -> None:
         (
             [["--check", "--login", "--json"]],
             {"purpose": Purpose.CHECK, "login": True, "json": True},
+        ),
+        (
+            [["--discover", "192.0.2.1"], ["192.0.2.1:3260", "--discover"]],
+            {"purpose": Purpose.DISCOVER, "address": Portal("192.0.2.1")},
+        ),
+        (
+            [["--check", "--login", "[2001:db8::1]:860", "IQN.2001-04.com.example:Disk"]],
+            {
+                "purpose": Purpose.CHECK,
+                "login": True,
+                "address": Portal("2001:db8::1", 860),
+                "target": "iqn.2001-04.com.example:disk",
+            },
         ),
         ([["--wait"]], {"purpose": Purpose.WAIT}),
         ([["--wait=90"]], {"purpose": Purpose.WAIT, "wait": 90}),
@@ -165,10 +179,18 @@ ADVICE = "; 'iscsid --help' lists the options"
         (["-t", "١"], "--login-timeout: '١' is no whole number"),
         (["--max-processes=99999999999"], "--max-processes: '99999999999' is no whole number"),
         (["--wait=soon"], "--wait: 'soon' is no whole number"),
-        (["--json"], "--json goes with --show-config and with --check --login only"),
+        (["--json"], "--json goes with --show-config, --discover and --check --login only"),
         (["--login"], "--login goes with --check only"),
-        (["--check", "--json"], "--json goes with --show-config and with --check --login only"),
+        (
+            ["--check", "--json"],
+            "--json goes with --show-config, --discover and --check --login only",
+        ),
         (["--check", "--show-config"], "--show-config: not allowed with argument --check"),
+        (["--discover"], "--discover: expected an address"),
+        (["--discover", "iqn.2001-04.com.example:x"], "there is no option or argument 'iqn."),
+        (["--discover", "192.0.2.1", "192.0.2.2"], "there is no option or argument '192.0.2.2'"),
+        (["--check", "192.0.2.1"], "there is no option or argument '192.0.2.1'"),
+        (["--discover", "2001:db8::1"], "'2001:db8::1' is no"),
         (["--once", "--wait"], "--wait: not allowed with argument --once"),
         (["--foreground=yes"], "--foreground: ignored explicit argument 'yes'"),
     ],
@@ -202,4 +224,6 @@ def test_every_option_has_a_long_name_and_a_line_of_help() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_every_field_of_the_options_can_be_set(name: str) -> None:
-    assert name in {action.dest for action in make_parser().options()}
+    # The two that are arguments are told apart by what they look like.
+    names = {action.dest for action in make_parser().options()} | {"address", "target"}
+    assert name in names

@@ -8,7 +8,7 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.initiator.isid import discovery_isid, session_isid
 from iscsid.initiator.offers import LoginIdentity
-from iscsid.login_check.plan import Found, PlannedTarget, Planner
+from iscsid.login_check.plan import MOST_TARGETS, Found, PlannedTarget, Planner
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 
 ME = LoginIdentity(IscsiName("iqn.2003-02.org.example:me"), "my alias", 7.0)
@@ -120,3 +120,30 @@ def test_no_login_bears_the_isid_of_another_or_of_the_daemon() -> None:
     theirs = {session_isid(ME.initiator_name, bindings.assign(name)) for name in (RED, GREEN)}
     theirs |= {discovery_isid(ME.initiator_name, portal) for portal in (A, B)}
     assert not theirs & set(isids)
+
+
+def test_only_one_target_or_one_address_is_tried_if_it_is_named() -> None:
+    configuration = parse_configuration(
+        f"DiscoveryAddress=192.0.2.1\nDiscoveryAddress=192.0.2.2\nTargetName={GREEN}\n"
+        " Address=192.0.2.3\n",
+        "f",
+    )
+    found = {A: (FOUND, record(GREEN, A))}
+    static = Planner(configuration, ME, target=GREEN)
+    assert static.discoveries() == ()
+    assert [each.target_name for each in static.targets({})] == [GREEN]
+    discovered = Planner(configuration, ME, target=RED)
+    assert len(discovered.discoveries()) == 2
+    assert [each.target_name for each in discovered.targets(found)] == [RED]
+    address = Planner(configuration, ME, address=A)
+    assert [each.portal for each in address.discoveries()] == [A]
+    red, green = address.targets(found)
+    assert portals(green) == [A], "the addresses of the file are not asked for"
+    assert Planner(configuration, ME, A, RED).targets({}) == ()
+
+
+def test_the_number_of_targets_that_are_tried_is_bounded() -> None:
+    names = [IscsiName(f"iqn.2003-02.org.example:{number}") for number in range(MOST_TARGETS + 7)]
+    made, _ = planner("DiscoveryAddress=192.0.2.1")
+    assert len(made.targets({A: tuple(record(name, A) for name in names)})) == MOST_TARGETS
+    assert made.untried == 7

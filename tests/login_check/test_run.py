@@ -29,6 +29,7 @@ NAME = "iqn.2003-02.org.example"
 ME = f"{NAME}:me"
 SECRET = "open-sesame-1"
 NOBODY = 65534
+ONLY_CHECK = ("--check", "--login")
 
 Serve = Callable[[Script], str]
 
@@ -256,3 +257,47 @@ def test_a_signal_ends_it_and_its_children(command: Command, number: signal.Sign
             while connection.recv(65536):
                 pass
             connection.close()
+
+
+def test_the_targets_at_an_address_are_printed_without_a_file(
+    served: Serve, command: Command
+) -> None:
+    elsewhere = (f"{NAME}:green", ("192.0.2.9:3260,2", "[2001:db8::9]:3261"))
+    address = served(Script(listed=(*listing("red"), Listed(*elsewhere))))
+    line = [each for each in command.line("--discover", address) if each not in ONLY_CHECK]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{address} {NAME}:red",
+        f"192.0.2.9:3260,2 {NAME}:green",
+        f"[2001:db8::9]:3261 {NAME}:green",
+    ]
+    done = subprocess.run([*line, "--json"], capture_output=True, text=True, timeout=PATIENCE)
+    (discovery,) = json.loads(done.stdout)["discoveries"]
+    assert discovery["targets"] == [f"{NAME}:red", f"{NAME}:green"]
+
+
+def test_an_address_that_does_not_answer_costs_one_line(command: Command) -> None:
+    line = [each for each in command.line("--discover", "127.0.0.1:1") if each not in ONLY_CHECK]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "iscsid: 127.0.0.1:1: connecting to 127.0.0.1:1: connection refused"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_one_address_and_one_target_are_tried_without_a_file(
+    served: Serve, command: Command
+) -> None:
+    address = served(Script(listed=listing("red", "green")))
+    done = command.run(address, f"{NAME}:green")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"DiscoveryAddress {address}: 2 targets"
+    assert lines[2] == f"TargetName {NAME}:green (found at {address})"
+    assert lines[-1] == "1 discovery, 1 login: all is well"
+    assert f"{NAME}:red" not in done.stdout
+    done = command.run(address, f"{NAME}:blue")
+    assert done.returncode == 1
+    assert done.stdout.endswith(f"no target {NAME}:blue was found\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.facts import ConfigurationRead, ConfigurationRefused
 from iscsid.process.config_files import ConfigurationFiles, read_configuration
+from iscsid.protocol.names import Portal
 
 NAME = "iqn.2024-01.org.example:host"
 
@@ -103,3 +105,21 @@ def test_a_fifo_or_a_directory_in_place_of_the_file_does_not_hang_the_start(
     os.unlink(files.config)
     os.mkdir(files.config)
     assert files.config in refusal(files)[0]
+
+
+def test_an_address_that_the_file_does_not_name_gets_the_settings_at_its_end(
+    files: ConfigurationFiles,
+) -> None:
+    Path(files.config).write_text("DiscoveryAddress=192.0.2.1\nLoginTimeout=7\n")
+    first, second = read_configuration(files.config, Portal("192.0.2.2")).discoveries
+    assert (first.portal.host, first.timeouts.login) == ("192.0.2.1", 15)
+    assert (second.portal.host, second.timeouts.login) == ("192.0.2.2", 7)
+    assert len(read_configuration(files.config, Portal("192.0.2.1")).discoveries) == 1
+
+
+def test_with_an_address_the_file_may_be_missing_but_not_wrong(files: ConfigurationFiles) -> None:
+    absent = replace(files, config=f"{files.config}.none", address=Portal("192.0.2.2"))
+    (fact,) = absent.read()
+    assert isinstance(fact, ConfigurationRead) and len(fact.configuration.discoveries) == 1
+    Path(files.config).write_text("Foo=1\n")
+    assert "unknown keyword" in refusal(replace(files, address=Portal("192.0.2.2")))[0]
