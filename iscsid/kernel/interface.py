@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
+import sys
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
 
@@ -52,6 +54,9 @@ _CMDS_MAX = 128
 """Tasks of a session: the kernel's own choice, and open-iscsi's."""
 _QUEUE_DEPTH = 32
 """Commands at once for one LUN; each device has a file in /sys to change it."""
+OLDEST_KERNEL = (5, 10)
+"""The oldest kernel whose interface was compared with this program. Before 5.6 sessions cannot be
+destroyed without waiting, and a connection that breaks while no daemon runs hangs its I/O."""
 _NO_SESSION = 0xFFFFFFFF
 """The kernel counts sids up from 1."""
 _LOGOUT = LogoutRequest(initiator_task_tag=0, cmd_sn=0, exp_stat_sn=0).encode()
@@ -70,6 +75,7 @@ class Kernel:
     @classmethod
     def open(cls) -> Kernel:
         """Open both sockets; raises ``IscsidError``, which says what to do."""
+        refuse_unsupported_kernel(os.uname().release, sys.maxsize)
         refuse_open_iscsi()
         sysfs = Sysfs()
         handle = sysfs.transport_handle()
@@ -233,7 +239,7 @@ class Kernel:
         """Remove all of the session; ``SessionDestroyed`` follows, or comes at once."""
         try:
             self._connections[sid].end().destroy()
-            self._destroy(sid)
+            self._requests.ask(iscsi_if.destroy_session_async(sid))
         except KernelError as error:
             return self._refused(sid, error)
         return None
@@ -246,14 +252,6 @@ class Kernel:
         if host_no is not None and self._sysfs.host_is_recovering(host_no):
             return f"host{host_no} is recovering from SCSI errors"
         return ""
-
-    def _destroy(self, sid: int) -> None:
-        try:
-            self._requests.ask(iscsi_if.destroy_session_async(sid))
-        except KernelError as error:
-            if error.code != errno.ENOSYS:  # Linux before 5.6
-                raise
-            self._requests.ask(iscsi_if.destroy_session(sid))
 
     def _undo(self, sid: int) -> None:
         """Remove a session that was never reported, without reporting its end."""
@@ -268,6 +266,24 @@ class Kernel:
         if error.code == errno.EINVAL and isinstance(self._connections[sid], Ended):
             return None
         return RequestRefused(sid, error.failure())
+
+
+def refuse_unsupported_kernel(release: str, largest: int) -> None:
+    """Raise ``IscsidError`` for a kernel whose interface is another; the layouts are of 64 bits.
+
+    ``release`` is uname(2)'s, ``largest`` the largest size (``sys.maxsize``).
+    """
+    match = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(match[1]), int(match[2])) if match else OLDEST_KERNEL
+    if version < OLDEST_KERNEL or largest < 2**32:
+        needed = ".".join(map(str, OLDEST_KERNEL))
+        bits = "" if largest >= 2**32 else " in 32 bits"
+        raise IscsidError(
+            f"Linux {release}{bits} is not supported: iscsid needs Linux {needed} or later, "
+            "in 64 bits",
+            advice="start the machine with such a kernel",
+            retry=Retry.NEVER,
+        )
 
 
 def _check_access(requests: RequestSocket) -> None:

@@ -56,7 +56,6 @@ class Command(IntEnum):
     """The requests we send, by the kernel's names (ISCSI_UEVENT_...)."""
 
     CREATE_SESSION = 11
-    DESTROY_SESSION = 12
     CREATE_CONN = 13
     DESTROY_CONN = 14
     BIND_CONN = 15
@@ -157,13 +156,11 @@ def create_session(initial_cmd_sn: int, cmds_max: int, queue_depth: int) -> Requ
     return Request(Command.CREATE_SESSION, "create a session", union)
 
 
-def destroy_session(sid: int) -> Request:
-    """Wait until all of the session is gone; every other request waits too."""
-    return Request(Command.DESTROY_SESSION, "destroy the session", _SID.pack(sid))
-
-
 def destroy_session_async(sid: int) -> Request:
-    """Return at once; the DESTROY_SESSION event is the end. Linux 5.6 and later."""
+    """Return at once; the DESTROY_SESSION event is the end.
+
+    The other request (12) returns when the session is gone, and every request waits meanwhile.
+    """
     return Request(Command.DESTROY_SESSION_ASYNC, "destroy the session", _SID.pack(sid))
 
 

@@ -21,7 +21,7 @@ from iscsid.facts import (
     SessionUnbound,
     TimeoutsRefused,
 )
-from iscsid.kernel.interface import Kernel
+from iscsid.kernel.interface import Kernel, refuse_unsupported_kernel
 from iscsid.kernel.iscsi_if import Command
 from tests.support.kernel_fixture import Bench, bench_in
 from tests.support.sysfs_tree import SESSION
@@ -98,14 +98,6 @@ def test_destroyed_session_is_gone_and_its_end_reported_once(bench: Bench) -> No
     bench.kernel.report(104, 101, 1)
     bench.kernel.report(104, 101, 1)
     assert bench.hand.read_events() == [SessionDestroyed(1)]
-
-
-def test_old_kernel_destroys_while_we_wait(bench: Bench) -> None:
-    bench.start()
-    bench.kernel.refusals[Command.DESTROY_SESSION_ASYNC] = errno.ENOSYS
-    assert bench.hand.destroy_session(1) is None
-    assert bench.kernel.asked[-1] is Command.DESTROY_SESSION
-    assert bench.kernel.sessions == {}
 
 
 def test_session_without_a_connection_can_be_destroyed(bench: Bench) -> None:
@@ -214,6 +206,29 @@ def test_only_the_disks_of_the_luns_in_question_are_looked_at(bench: Bench) -> N
     (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
     why = ("host101 is recovering from SCSI errors",)
     assert bench.hand.check_luns(1, (4,)) == LunUsersChecked(1, ((4, why),))
+
+
+@pytest.mark.parametrize(
+    ("release", "largest", "name"),
+    [
+        ("4.19.0-27-amd64", 2**63 - 1, "Linux 4.19.0-27-amd64 is"),
+        ("5.9.16", 2**63 - 1, "Linux 5.9.16 is"),
+        ("6.1.0-56-686", 2**31 - 1, "Linux 6.1.0-56-686 in 32 bits is"),
+    ],
+)
+def test_kernel_with_another_interface_is_refused_in_a_sentence(
+    release: str, largest: int, name: str
+) -> None:
+    with pytest.raises(IscsidError) as refused:
+        refuse_unsupported_kernel(release, largest)
+    assert str(refused.value).startswith(
+        f"{name} not supported: iscsid needs Linux 5.10 or later, in 64 bits"
+    )
+
+
+@pytest.mark.parametrize("release", ["5.10.0-35-amd64", "6.1.0-56-amd64", "7.3.4", "10.0", "x"])
+def test_kernel_of_a_known_interface_is_accepted(release: str) -> None:
+    refuse_unsupported_kernel(release, 2**63 - 1)
 
 
 def test_machine_without_the_interface_says_what_to_do() -> None:

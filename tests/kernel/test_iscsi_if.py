@@ -42,7 +42,6 @@ EXCHANGES: list[tuple[str, Request, int, int, tuple[int, int] | None]] = [
         None,
     ),
     ("start", iscsi_if.start_connection(1), 0x23, 0, None),
-    ("destroy_session_busy", iscsi_if.destroy_session(1), 0x24, errno.EBUSY, None),
     ("send_nop", iscsi_if.send_pdu(1, NOP, b"abcde"), 0x25, errno.EPERM, None),
     ("send_logout", iscsi_if.send_pdu(1, LOGOUT), 0x26, 0, None),
     ("unbind", iscsi_if.unbind_session(1), 0x27, 0, None),
@@ -52,7 +51,6 @@ EXCHANGES: list[tuple[str, Request, int, int, tuple[int, int] | None]] = [
     ("destroy_async", iscsi_if.destroy_session_async(1), 0x2B, 0, None),
     ("unbind_unknown_session", iscsi_if.unbind_session(1), 0x2C, errno.EINVAL, None),
     ("start_in_cleanup", iscsi_if.start_connection(2), 0x4A, errno.ENOTCONN, None),
-    ("destroy_sync", iscsi_if.destroy_session(2), 0x4D, 0, None),
 ]
 
 

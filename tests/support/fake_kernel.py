@@ -101,7 +101,7 @@ class StandIn:
         sid: int = unpack_from("=I", message, 32)[0]
         if sid not in self.sessions:
             return errno.EINVAL
-        if command in (Command.DESTROY_SESSION, Command.DESTROY_SESSION_ASYNC):
+        if command is Command.DESTROY_SESSION_ASYNC:
             return self._destroy_session(sid)
         if command is Command.UNBIND_SESSION:
             return 0
