@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class MachineTests:
-    """Hands the tests marked ``vm`` to the virtual machine."""
+    """Runs the tests marked ``vm`` in the virtual machine."""
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
@@ -83,12 +83,12 @@ def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if summary := coverage_summary.summary():
-        terminalreporter.section("coverage of the pure rooms")
+        terminalreporter.section("coverage of the pure packages")
         terminalreporter.write_line(summary)
 
 
 def _time_no_example() -> None:
-    """How long one takes says something about the machine, and nothing about the daemon."""
+    """How long an example takes depends on the machine, not on the daemon."""
     # Imported late, because the guest has no properties to test and a slow disk.
     from hypothesis import settings
 

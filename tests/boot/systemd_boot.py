@@ -1,4 +1,4 @@
-"""A throw-away virtual machine in which systemd is the init system: boot it, read what it says.
+"""A throw-away virtual machine in which systemd is the init system: boot it, return its output.
 
 The guest sees this machine's files; what runs to be tested is in its memory. What it shall see
 changed, all of /etc and udev's helpers, is copied, and put in place in a mount namespace of the
@@ -102,7 +102,7 @@ DefaultDeviceTimeoutSec=600
 
 
 def why_not() -> str:
-    """Say what stands in the way of such a machine, empty where nothing does."""
+    """Return what is missing for such a machine; empty if nothing is."""
     if os.geteuid() != 0:
         return "only root can give the machine an /etc of its own"
     namespace = ["unshare", "--mount", "mount", "--bind", "/etc", "/etc"]
@@ -193,7 +193,7 @@ def _write_units(directory: Path, target: str, proof: str) -> None:
         "system/proof.service": PROOF_SERVICE.format(script=directory / "proof.sh"),
         "system/proof.target": PROOF_TARGET,
         "system.conf.d/patience.conf": PATIENCE,
-        # virtme-ng hides /etc/fstab; the generator is systemd's own, told of another name.
+        # virtme-ng hides /etc/fstab; systemd's own generator reads another name.
         f"system-generators/{generator}": "#!/bin/sh\nSYSTEMD_FSTAB=/etc/fstab.proof exec "
         f'/usr/lib/systemd/system-generators/{generator} "$@"\n',
     }

@@ -1,4 +1,4 @@
-"""Whatever iscsid says it does because of RFC 7143, there is such a section."""
+"""Each section of RFC 7143 that iscsid cites exists."""
 
 from __future__ import annotations
 

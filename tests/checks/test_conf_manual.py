@@ -25,7 +25,7 @@ ITEM = re.compile(
 
 
 def items() -> dict[tuple[str, ...], str]:
-    """Return what the page says of each keyword, by the names it gives it."""
+    """Return the page's text about each keyword, by the keyword's name there."""
     keywords = SOURCE[SOURCE.index(".SH KEYWORDS") : SOURCE.index(".SS No longer in use")]
     return {
         tuple(re.findall(r"^\.BI (\w+)=", names, re.MULTILINE)): text.replace("\\-", "-")

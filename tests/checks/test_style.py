@@ -21,7 +21,7 @@ def sources() -> list[Path]:
 
 
 def shell_scripts() -> list[Path]:
-    """Return every script that says it is for a shell, wherever we keep scripts."""
+    """Return every shell script, by its first line."""
     files = [path for room in (".ci", "etc", "tests") for path in sorted((TOP / room).rglob("*"))]
     shebang = re.compile(rb"#! ?/bin/(ba)?sh\b")
     return [path for path in files if path.is_file() and shebang.match(path.read_bytes()[:20])]

@@ -1,4 +1,4 @@
-"""Asking real targets, between login and hand-over, whether their disks are what they were."""
+"""Asking real targets, between login and full feature phase, whether their disks are the same."""
 
 from __future__ import annotations
 

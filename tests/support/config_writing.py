@@ -25,7 +25,7 @@ class Statement:
 
 
 def render(contents: ParsedFile) -> bytes:
-    """Return a file that says the same, secrets included."""
+    """Return a file with the same meaning, secrets included."""
     lines = [
         f'{"  " if each.below else ""}{each.row.name}="{each.value.replace(chr(34), chr(34) * 2)}"'
         for each in statements_of(contents)

@@ -1,4 +1,4 @@
-"""What the children of the tests do with their lives."""
+"""Jobs that the tests give to workers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hangs_and_hears_no_signal(_job: Job, reporter: Reporter, _confine: Confine) 
 
 
 def logs_in(portal: Portal, then: Callable[[], None] = lambda: None) -> RunJob:
-    """Hands over a real connection, and then does something else."""
+    """Passes a real connection on, and then does something else."""
 
     def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         with socket.socket() as near:

@@ -1,4 +1,4 @@
-"""A stand-in for the kernel behind real netlink sockets, as strict as the kernel is not.
+"""A fake kernel behind real netlink sockets, as strict as the kernel is not.
 
 It answers every request before ``sendto`` returns, as the kernel does, keeps what sessions and
 connections there are, and writes down each order that would have brought a real machine down. It
@@ -40,7 +40,7 @@ class ConnectionThere:
 
 
 class StandIn:
-    """``refusals`` says which commands fail, and how; each is used as often as it is asked."""
+    """``refusals``: which commands fail, and how; each is used as often as it is asked."""
 
     def __init__(self) -> None:
         self.socket = usersock()
@@ -60,7 +60,7 @@ class StandIn:
         return EventSocket(self.listener, kernel_port=self.port)
 
     def lose_connection(self, sid: int) -> None:
-        """Forget a connection as if somebody else had destroyed it."""
+        """Forget a connection as if another program had destroyed it."""
         if connection := self.sessions[sid]:
             self._release(connection)
         self.sessions[sid] = None
@@ -71,7 +71,7 @@ class StandIn:
         self.socket.close()
 
     def report(self, kind: int, *numbers: int, payload: bytes = b"") -> None:
-        """Multicast an event, so to speak."""
+        """Send an event, as the kernel multicasts it."""
         message = bytearray(72) + payload + bytes(-len(payload) % 4)
         pack_into("=IHHIIII", message, 0, len(message), 0, 0, 0, 0, kind, 0)
         pack_into(f"={len(numbers)}I", message, 56, *numbers)

@@ -1,4 +1,4 @@
-"""A hand with a stand-in for the kernel and a tree for /sys: where its orders are tried."""
+"""The kernel interface with a fake kernel and a tree that looks like /sys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STARTED = SessionStarted(BINDING, 1, 101)
 
 @dataclass
 class Bench:
-    """A hand, and what it acts on."""
+    """The kernel interface, and what it acts on."""
 
     hand: Kernel
     kernel: StandIn

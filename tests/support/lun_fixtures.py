@@ -29,7 +29,7 @@ TGTD_PAGE = TGTD_ANSWER[48 : 48 + 0x4C]
 ISTGT_PAGE = ISTGT_ANSWER[48 : 48 + 0xAF]
 
 TGTD_NO_SUCH_LUN = bytes.fromhex("7f83") + TGTD_PAGE[2:]
-"""tgtd's answer for a LUN it does not have: only the first octet tells."""
+"""tgtd's answer for a LUN it does not have: only the first octet differs."""
 ISTGT_NO_SUCH_LUN = bytes.fromhex("7f0000 5b") + bytes(92)
 """istgt's: it is not even the page that was asked for."""
 

@@ -243,5 +243,5 @@ def _pdus_of(kind: type[KnownPdu]) -> st.SearchStrategy[KnownPdu]:
 
 
 def pdus() -> st.SearchStrategy[Pdu]:
-    """Return a strategy for PDUs of every kind we speak, with any value in any field."""
+    """Return a strategy for PDUs of every kind, with any value in any field."""
     return st.one_of([_pdus_of(kind) for kind in KNOWN_PDUS.values()])

@@ -1,4 +1,4 @@
-"""A discovery exchange, and a target whose every word a test says."""
+"""A discovery exchange, and a target whose answers the test writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Numbers(TypedDict):
 
 
 class Conversation:
-    """An exchange, and a target whose every word the test says."""
+    """An exchange, and a target whose answers the test writes."""
 
     def __init__(self, portal: Portal = PORTAL) -> None:
         self.exchange = DiscoveryExchange(login(), portal)

@@ -1,4 +1,4 @@
-"""An identity exchange, and a target whose every word a test says."""
+"""An identity exchange, and a target whose answers the test writes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEDIUM_ERROR = bytes.fromhex("0012 700003000000000a00000000 1100 00000000")
 
 
 class Talk:
-    """An exchange, and a target whose every word the test says."""
+    """An exchange, and a target whose answers the test writes."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Talk:
         return pdus
 
     def question(self) -> ScsiCommand:
-        """Return the next INQUIRY; who is asked on the way whether it is ready says so."""
+        """Return the next INQUIRY; a TEST UNIT READY before it is answered with GOOD."""
         (asked,) = self.heard()
         assert isinstance(asked, ScsiCommand)
         if asked.cdb != test_unit_ready():

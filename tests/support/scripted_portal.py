@@ -27,7 +27,7 @@ class Target(Protocol):
 
 class Says:
     """Answers the first octets that come with ``octets``, whatever they are; then hangs up, or
-    says nothing more."""
+    sends nothing more."""
 
     def __init__(self, octets: bytes = b"", *, hangs_up: bool = False) -> None:
         self.is_closed = False

@@ -1,4 +1,4 @@
-"""Statuses to show: a daemon with a healthy session, one that is down, and some troubles."""
+"""Statuses: a daemon with a healthy session, one that is down, and some troubles."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def require() -> None:
 
 
 def dissect(pdus: Iterable[tuple[bool, bytes]], directory: Path) -> list[Dissected]:
-    """Return what tshark sees in each PDU; the flag says whether the initiator sent it."""
+    """Return what tshark sees in each PDU; the flag is whether the initiator sent it."""
     file = directory / "session.pcap"
     segments = list(pdus)
     file.write_bytes(_capture_file(segments))

@@ -1,8 +1,9 @@
-"""A throw-away virtual machine: boot it, run one shell script in it as root, read what it says.
+"""A throw-away virtual machine: boot it, run one shell script in it as root, read its output.
 
 The machine is QEMU's software emulation of Debian's stock kernel, started by virtme-ng. It sees the
 file system of this machine through 9p, with throw-away overlays where it writes; the program under
-test is in its memory (``memory``). One that falls silent is asked what everybody in it is doing.
+test is in its memory (``memory``). One that is silent for too long is asked what each process
+waits for.
 Used on the host only: by the test session (``relay``) and by the demonstration.
 """
 
@@ -48,23 +49,23 @@ mkdir {SHARE}
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000 share {SHARE}
 """
 
-# Only what the shell can do by itself: nobody knows what still works. Threads of the kernel, whose
-# parent is 2, are told by the kernel. SIGABRT makes Python say where it is, and ends the machine.
+# Only what the shell can do by itself: other programs may not start any more. Kernel threads, whose
+# parent is 2, are listed by sysrq. SIGABRT makes Python print its stack, and ends the machine.
 ANSWER = """\
 exec 4<&0 </dev/null
 answer() {
     while read -r _; do
         echo w >/proc/sysrq-trigger
         for process in /proc/[0-9]*; do
-            told='' parent=''
+            line='' parent=''
             while read -r key value; do
                 case $key in
                 PPid:) parent=$value ;;
-                Name: | State: | SigPnd: | ShdPnd: | SigBlk: | SigIgn:) told="$told $key $value" ;;
+                Name: | State: | SigPnd: | ShdPnd: | SigBlk: | SigIgn:) line="$line $key $value" ;;
                 esac
             done <"$process/status"
             [ "$parent" != 2 ] || continue
-            echo "${process#/proc/}, child of $parent:$told"
+            echo "${process#/proc/}, child of $parent:$line"
             while read -r line; do echo "    $line"; done <"$process/stack"
         done
         kill -ABRT $$
@@ -75,22 +76,22 @@ exec 4<&-
 """
 
 ANSWER_LIMIT = scaled(60.0)
-"""Seconds for a silent machine to say what it is doing."""
-ASKED = "--- no more word from the virtual machine; what everybody in it is doing:"
+"""Seconds in which a silent machine has to answer."""
+ASKED = "--- the virtual machine is silent; what its processes wait for:"
 """The line of the console's file after which the answer comes."""
 QUOTED = 60
 """So many of the console's last lines are shown of a machine that failed."""
 
 OOPS = ("BUG:", "Oops", "Kernel panic", "general protection")
-"""What the kernel writes to its console when it has stumbled over its own feet."""
+"""What the kernel writes to its console about faults of its own."""
 
 
 class MachineSilent(Exception):
-    """The machine has said nothing for too long."""
+    """The machine has written nothing for too long."""
 
 
 def what_is_missing() -> str:
-    """Say what stands in the way of a virtual machine, empty where nothing does."""
+    """Return what is missing for a virtual machine; empty if nothing is."""
     if platform.machine() != "x86_64":
         return f"the virtual machine is an x86_64 one, this is {platform.machine()}"
     if not KERNEL.exists():
@@ -102,12 +103,12 @@ def what_is_missing() -> str:
 
 
 def find_oops(console: str) -> str:
-    """Return the lines in which the kernel complains of itself, empty where it does not."""
+    """Return the lines about faults of the kernel; empty if there are none."""
     return "\n".join(line for line in console.splitlines() if any(word in line for word in OOPS))
 
 
 def last_words(console: str) -> str:
-    """Return the end of what a console says, and all that was said when the machine was asked."""
+    """Return the last lines of a console, and all of the answer if the machine was asked."""
     before, asked, answer = console.replace("\r", "").partition(ASKED)
     return "\n".join(before.splitlines()[-QUOTED:]) + f"\n{asked}{answer}"
 
@@ -172,7 +173,7 @@ class Machine:
             ready = self._ears.select(max(0, limit - time.monotonic()))
             if not ready:
                 self._ask_what_it_does()
-                raise MachineSilent(f"no word from the virtual machine for {seconds:.0f} seconds")
+                raise MachineSilent(f"nothing from the virtual machine for {seconds:.0f} seconds")
             for key, _ in ready:
                 self._read_from(key.fileobj)
         return self._lines.popleft() if self._lines else None
@@ -209,3 +210,24 @@ class Machine:
         for stream in (self._questions, self._output, self._errors, self._console, self._ears):
             stream.close()
         self._directory.cleanup()
+
+
+def main() -> int:
+    """Run the shell commands of the command line inside, and print their output."""
+    if missing := what_is_missing():
+        print(missing, file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as directory:
+        console = Path(directory) / "console"
+        machine = Machine("\n".join([*sys.argv[1:], ""]), console=console)
+        try:
+            while (line := machine.read_line(seconds=scaled(600.0))) is not None:
+                print(line, flush=True)
+        finally:
+            machine.stop()
+            print(last_words(console.read_text(errors="replace")), file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

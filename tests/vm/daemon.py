@@ -105,7 +105,7 @@ class Daemon:
         return self.wait()
 
     def end(self) -> None:
-        """End the daemon whatever it does, one that has detached too: for the end of a test."""
+        """Kill the daemon, also one that has detached: for the end of a test."""
         if self._process is not None:
             self._process.kill()
             self.wait()
@@ -181,7 +181,7 @@ class Daemon:
         return self.read_bindings()
 
     def read_bindings(self) -> dict[str, Numbers]:
-        """Return what the bindings file says: bus and target id of each target."""
+        """Return the content of the bindings file: bus and target id of each target."""
         if not self.bindings.exists():
             return {}
         words = [line.split() for line in self.bindings.read_text().splitlines()]
@@ -211,7 +211,7 @@ class Daemon:
 
 
 def _look_into(pid: int, name: str) -> str:
-    """Return what /proc says of a process, for the story of one that hangs."""
+    """Return a file of /proc/PID, for the failure of one that hangs."""
     try:
         return f"--- {name}\n{Path(f'/proc/{pid}/{name}').read_text()}\n"
     except OSError as error:

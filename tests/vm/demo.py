@@ -1,4 +1,4 @@
-"""The demonstration: iscsid at work in a throw-away virtual machine, told as a story.
+"""The demonstration: iscsid at work in a throw-away virtual machine.
 
 ``python -m tests.vm.demo`` boots the machine and prints what the story prints inside it. The
 exit status is 0 only when the story has come to its end, and it ends where anything it tells does
@@ -35,7 +35,7 @@ MOUNT = Path("/mnt")
 
 
 def tell() -> int:
-    """Boot the machine, let it tell, and return the exit status."""
+    """Boot the machine, print its output, and return the exit status."""
     if missing := what_is_missing():
         print(f"demo: {missing}", file=sys.stderr)
         return 1
@@ -58,7 +58,7 @@ def tell() -> int:
 
 
 def listen(machine: Machine) -> bool:
-    """Print the story as it is told; return whether it came to its end."""
+    """Print the output as it comes; return whether it came to its end."""
     try:
         while (line := machine.read_line(seconds=SILENCE_LIMIT)) is not None:
             print(line, flush=True)
@@ -81,7 +81,7 @@ def chapter(title: str) -> None:
 
 
 def show(command: str) -> str:
-    """Run a line of shell, and print both it and what it says."""
+    """Run a line of shell, and print both it and its output."""
     print(f"  # {command}", flush=True)
     output = disks.run("sh", "-c", command)
     if output:

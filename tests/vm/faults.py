@@ -1,4 +1,4 @@
-"""What goes wrong out there: connections break, packets vanish, targets die, daemons are killed.
+"""Faults: connections break, packets vanish, targets die, daemons are killed.
 
 Each fault is one call, or a block that ends with the repair. Inside the virtual machine only.
 """
@@ -45,9 +45,9 @@ def local_port(sid: int) -> str:
 
 @contextmanager
 def silence(port: int = PORT) -> Iterator[None]:
-    """Drop every packet to a target's port, without a word to either side.
+    """Drop every packet to a target's port, unnoticed by both sides.
 
-    Where they come in: TCP is told of what is dropped on its way out, and gives up soon.
+    On arrival: TCP notices what is dropped on its way out, and gives up soon.
     """
     disks.run("modprobe", "-a", "sch_ingress", "cls_u32", "act_gact")
     disks.run("tc", "qdisc", "add", "dev", "lo", "clsact")

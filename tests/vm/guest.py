@@ -1,7 +1,7 @@
 """A pytest plugin for the inside of the virtual machine: send every report to the host.
 
 One JSON object to a line, on the descriptor that the environment names. ``relay`` is the other
-end, and ``{"test": ...}`` before each test tells it whom to blame if nothing comes after.
+end, and ``{"test": ...}`` before each test names the test that is to blame if nothing follows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Sender:
 
 def pytest_configure(config: pytest.Config) -> None:
     if is_inside():
-        # The daemon under test must not believe that it is inside a test session.
+        # The daemon under test must not take itself for a test session.
         descriptor = int(os.environ[DESCRIPTOR])
         config.pluginmanager.register(Sender(config, descriptor), "iscsid-sender")
 

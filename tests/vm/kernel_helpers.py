@@ -1,4 +1,4 @@
-"""What the tests of the kernel's hand share in the virtual machine: a login, a start, patience."""
+"""What the tests of the kernel interface share in the virtual machine: a login, a start."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def describe(result: LoginResult) -> SessionDescription:
 
 
 def start(kernel: Kernel, *, cmd_sn: int = 1, digest: Digest = Digest.NONE) -> SessionStarted:
-    """Log in and hand over."""
+    """Log in and pass the socket to the kernel."""
     sock, description = log_in(cmd_sn=cmd_sn, digest=digest)
     fact = kernel.start_session(StartSession(BINDING, JobId(1), description), sock)
     assert isinstance(fact, SessionStarted), fact
@@ -112,7 +112,7 @@ def resume_order(sid: int, description: SessionDescription) -> ResumeSession:
 def resume(
     kernel: Kernel, sid: int, cmd_sn: int, *, digest: Digest = Digest.NONE
 ) -> SessionStarted | SessionRefused:
-    """Log in again with the CmdSN the kernel goes on with, and hand over."""
+    """Log in again with the CmdSN the kernel goes on with, and pass the socket to the kernel."""
     sock, description = log_in(cmd_sn=cmd_sn, digest=digest)
     return kernel.resume_session(resume_order(sid, description), sock)
 
@@ -141,7 +141,7 @@ def disk_of(session: SessionStarted, lun: int) -> Path:
 
 
 def _can_be_opened(node: Path) -> bool:
-    """The kernel shows a new disk in /sys, and its node, before it lets anybody in."""
+    """The kernel shows a new disk in /sys, and its node, before it can be opened."""
     try:
         os.close(os.open(node, os.O_RDONLY))
     except OSError:
@@ -151,7 +151,7 @@ def _can_be_opened(node: Path) -> bool:
 
 @contextmanager
 def opened() -> Iterator[Kernel]:
-    """Open the hand; when the block ends, so do all sessions in the kernel."""
+    """Open the interface; when the block ends, so do all sessions in the kernel."""
     kernel = Kernel.open()
     try:
         yield kernel

@@ -1,8 +1,8 @@
 """What each keyword of iscsi.conf changes in the kernel or at the target: a row per keyword.
 
 A row is one target, two values of the keyword, and where to look. What only a running session can
-show is here; what acts on the timers of the daemon or on discovery is in ``test_keyword_cases.py``,
-which also holds the two tables complete.
+show is here; what acts on the timers of the daemon or on discovery is in ``test_keyword_effects``,
+which also checks that the two tables are complete.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def _sids(name: str) -> list[int]:
 
 
 def session(*attributes: str) -> View:
-    """What the kernel says of the session."""
+    """What the kernel shows of the session."""
     return lambda _daemon, name: " ".join(
         sessions.attribute(sid, attribute) for sid in _sids(name) for attribute in attributes
     )
 
 
 def connection(attribute: str) -> View:
-    """What the kernel says of the connections, in order."""
+    """What the kernel shows of the connections, in order."""
     return lambda _daemon, name: " ".join(
         sorted(sessions.connection_attribute(sid, attribute) for sid in _sids(name))
     )
@@ -104,7 +104,7 @@ def state_or_refusal(daemon: Daemon, name: str) -> str:
 
 
 def socket_buffers(_daemon: Daemon, name: str) -> str:
-    """Return the receive and the send buffer, of which the kernel has doubled what it was told."""
+    """Return the receive and the send buffer, which the kernel sets to double the value."""
     (sid,) = _sids(name)
     port = sessions.connection_attribute(sid, "local_port")
     disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
@@ -137,7 +137,7 @@ def _kernel(keyword: str, view: View, default: str, value: str, seen: str) -> Ef
 
 
 def _secret(keyword: str, line: str, wrong: str, *around: str) -> Effect:
-    """A row of what both sides must say alike: with anything else there is no session."""
+    """A row in which both sides must agree: with anything else there is no session."""
     return Effect(
         keyword=keyword,
         view=state,

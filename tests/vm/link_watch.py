@@ -1,6 +1,6 @@
-"""Reads every disk of a tree through its link, again and again, and tells of each wrong one.
+"""Reads every disk of a tree through its link, again and again, and reports each wrong one.
 
-Each disk begins with a text that says whose it is. Opening a link follows it in one step, so what
+Each disk begins with a text that names its owner. Opening a link follows it in one step, so what
 is read then is what a program that uses the name would get at that moment. A link that is gone, or
 whose disk is, is no fault.
 """
@@ -49,13 +49,13 @@ print(read, len(wrong), *wrong[:5], sep="\\n", flush=True)
 
 
 def sign(file: Path, owner: str) -> None:
-    """Write into the file behind a disk whose it is."""
+    """Write the owner's name into the file behind a disk."""
     with file.open("r+b") as disk:
         disk.write(owner.encode().ljust(SIGNATURE, b"\0"))
 
 
 class LinkWatch:
-    """The reader as a process; ``owners`` says whose disk each link must lead to."""
+    """The reader as a process; ``owners``: whose disk each link must lead to."""
 
     def __init__(self, tree: Path, owners: dict[str, str]) -> None:
         pairs = [f"{link}={owner}" for link, owner in owners.items()]
@@ -75,7 +75,7 @@ class LinkWatch:
         return int(read)
 
     def kill(self) -> None:
-        """End it whatever it does: for the end of a test."""
+        """Kill it: for the end of a test."""
         self._process.kill()
         self._process.wait(timeout=PATIENCE)
         self._output.close()

@@ -46,7 +46,7 @@ class Lio:
         open_to_all: bool = True,
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """Export the files ``luns``; without ``open_to_all`` nobody may log in.
+        """Export the files ``luns``; without ``open_to_all`` no initiator may log in.
 
         ``parameters`` are operational keys by their names in the standard, HeaderDigest for one.
         """

@@ -81,7 +81,7 @@ def write_archive(path: Path) -> None:
     command += [f"--exclude={name}" for name in NOT_NEEDED]
     command += [str(each.relative_to("/")) for each in _members()]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    # 1 says that a file changed meanwhile: somebody else compiles modules of the same checkout.
+    # 1: a file changed meanwhile, because another process compiles modules of the same checkout.
     if done.returncode > 1:
         raise OSError(f"no archive for the virtual machine: {done.stderr}")
 

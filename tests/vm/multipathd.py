@@ -38,7 +38,7 @@ blacklist_exceptions {
 }
 """
 PLUGINS = Path("/usr/lib/multipath")
-"""Where multipathd looks for its checkers: it cannot be told another place."""
+"""Where multipathd looks for its checkers: no option names another place."""
 
 
 class Multipathd:
@@ -97,7 +97,7 @@ class Multipathd:
         return f"{self.topology()}\n{self._log.read_text(errors='replace')}"
 
     def stop(self) -> None:
-        """End it, and take its maps apart. Nobody may use them."""
+        """End it, and take its maps apart. They must not be in use."""
         maps = self.maps() if self._process.poll() is None else []
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Portals that misbehave in ways no real target can be asked for, stepped by the test itself."""
+"""Portals that misbehave as no real target can be made to; the test itself makes each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.target.scripted import ScriptedTarget
 
 
 class Silent:
-    """Listens, accepts, and never says a word."""
+    """Listens, accepts, and never sends an octet."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -46,7 +46,7 @@ def silent(number: int) -> Iterator[list[Silent]]:
 
 
 def unused(number: int) -> list[str]:
-    """Return addresses where nobody listens."""
+    """Return addresses on which nothing listens."""
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
@@ -66,7 +66,7 @@ class Stepwise:
 
     @property
     def is_holding(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Whether the initiator waits for an answer."""
         return bool(self._held)
 
     def receive_data(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The stage of the tests of recovery: targets that go down, a daemon, and disks under writes."""
+"""What the tests of recovery share: targets that go down, a daemon, and disks under writes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Scenario:
         return sessions.session_of(self.names[0])
 
     def wait_for_state(self, state: str) -> None:
-        """Wait until the kernel says that the first session is LOGGED_IN, FAILED or FREE."""
+        """Wait until the first session is LOGGED_IN, FAILED or FREE."""
         sid = self.sid
 
         def current() -> str:
@@ -116,7 +116,7 @@ class Scenario:
             raise AssertionError(f"{error}\n--- the log\n{self.daemon.log()}") from error
 
     def close(self) -> None:
-        """Sweep everything away. A session that is down would hold up its own removal."""
+        """Remove everything. A session that is down would delay its own removal."""
         self.storage.come_up()
         with suppress(AssertionError):
             wait_until(lambda: states() <= {"LOGGED_IN"}, lambda: "a session stays down")
@@ -132,7 +132,7 @@ def states() -> set[str]:
 
 @contextmanager
 def running(scenario: Scenario) -> Iterator[Scenario]:
-    """Begin, and sweep the stage when the block ends."""
+    """Begin, and clean up when the block ends."""
     try:
         scenario.begin()
         yield scenario

@@ -1,8 +1,8 @@
 """Run tests inside the virtual machine as if they ran here.
 
-The first test that is asked for boots the machine and hands it all that are still to be run; the
-machine's pytest sends a report for each (``guest``), and these are given to the host's pytest as
-they come. A test that hangs or kills the machine is the one that failed; the tests after it get a
+The first test that is asked for boots the machine, which gets the list of all that are still to be
+run; the machine's pytest sends a report for each (``guest``), which goes to the host's pytest as it
+comes. A test that hangs or kills the machine is the one that failed; the tests after it get a
 new machine. Used on the host only.
 """
 
@@ -72,7 +72,7 @@ class Relay:
         del self._waiting[item.nodeid]
         oops = find_oops(self._console_text(start))
         if oops and not any(report.failed for report in reports):
-            reports.append(self._blame(item, "teardown", f"the kernel stumbled:\n{oops}", start))
+            reports.append(self._blame(item, "teardown", f"a fault of the kernel:\n{oops}", start))
         return reports
 
     def _boot(self) -> Machine:
@@ -84,7 +84,7 @@ class Relay:
             options=shlex.join(self._options()),
             node_ids=shlex.quote(str(node_ids)),
         )
-        self._hopeless = "the virtual machine did not come as far as a test"
+        self._hopeless = "the virtual machine did not get as far as a test"
         return Machine(script, console=self._console)
 
     def _options(self) -> list[str]:
@@ -113,7 +113,7 @@ class Relay:
         report = hook(config=self._config, data=data)
         assert isinstance(report, pytest.TestReport)
         if report.skipped and isinstance(report.longrepr, list):
-            # JSON has no tuples, and pytest tells a skip's reason by its being one.
+            # JSON has no tuples, and pytest recognizes the reason of a skip by being one.
             report.longrepr = tuple(report.longrepr)
         return report
 

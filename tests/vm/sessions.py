@@ -1,4 +1,4 @@
-"""The kernel's iSCSI sessions as a test sees them, and a broom for what a test leaves behind.
+"""The kernel's iSCSI sessions as a test sees them, and how those left by a test are removed.
 
 Nothing of iscsid is used here: what cleans up after the daemon must not share its faults. The
 numbers are those of the kernel's include/scsi/iscsi_if.h.
@@ -72,7 +72,7 @@ def destroy_all() -> None:
 
 
 def destroy(sid: int) -> None:
-    """End one session in the kernel, whatever its state; the target is not told."""
+    """End one session in the kernel, whatever its state; nothing is sent to the target."""
     handle = transport_handle()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
         kernel.bind((0, 0))

@@ -32,7 +32,7 @@ SILENCE_LIMIT = scaled(900.0)
 
 
 class Soak:
-    """One stage, tormented."""
+    """One scenario, and the faults that it has to bear."""
 
     def __init__(self, scenario: Scenario, random: Random) -> None:
         self._stage = scenario
@@ -91,8 +91,8 @@ class Soak:
             self._pause(0, 10)
 
     def packets_are_dropped_until_a_ping_times_out(self) -> None:
-        """Nobody hangs up here: only the kernel's pings can find out."""
-        # One that has only just been started would find the session as it is, and not hear why.
+        """No end closes the connection: only the kernel's pings can find out."""
+        # A daemon that has only just started would find the session broken, and not learn why.
         self._stage.daemon.wait_until_ready()
         with faults.silence():
             self._stage.wait_for_state("FAILED")
@@ -133,7 +133,7 @@ class Soak:
 
 
 def soak(kind: str, seconds: float, seed: int, directory: Path) -> int:
-    """Torment a stage inside the virtual machine; return how many faults it has borne."""
+    """Cause faults inside the virtual machine; return how many there were."""
     with running(Scenario(kind, directory, count=DISKS)) as scenario:
         return Soak(scenario, Random(f"{seed} {kind}")).run(seconds)
 

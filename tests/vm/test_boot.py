@@ -1,4 +1,4 @@
-"""What the virtual machine promises to the tests in it."""
+"""What tests in the virtual machine can rely on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def processes_called(name: str) -> list[int]:
 def test_no_process_that_a_test_may_kill_hangs_on_the_files_of_the_host(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """``memory`` says why, and what such a process may need."""
+    """The reason, and what such a process may need, is in ``memory``."""
     tgtd.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 16)})
     daemon.configure(f"DiscoveryAddress={tgtd.address}")
     daemon.start()

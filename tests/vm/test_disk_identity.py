@@ -89,7 +89,7 @@ def run_daemon(daemon: Daemon, target: Target, *luns: int, lines: tuple[str, ...
 
 
 def shown_difference() -> tuple[str, str]:
-    """Return how LUN 1 is told from LUN 2, and LUN 2 from LUN 1."""
+    """Return what distinguishes LUN 1 from LUN 2, and LUN 2 from LUN 1."""
     first, second = (designators(unit(lun).identity_page()) for lun in (1, 2))
     return best(first - second), best(second - first)
 

@@ -1,4 +1,4 @@
-"""Disks that are in use are found to be, whoever uses them; the same disks free are free."""
+"""Disks that are in use are found to be, by whatever; the same disks without a user are free."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_the_numbers_stay_when_everything_restarts_in_another_order(
 def test_links_go_with_their_disk_however_busy_udev_is_and_no_other_link_is_touched(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """The name of the disk is free at once, and udev may say so much later."""
+    """The name of the disk is free at once, and udev may report it much later."""
     target.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
     target.add_target(GREEN, {1: disks.make_file(tmp_path / "green", 16)})
     daemon.configure(f"DiscoveryAddress={target.address}")

@@ -1,4 +1,4 @@
-"""A signal at every step of a login and of a hand-over leaves nothing half-made behind.
+"""A signal at every step of a login and of its start in the kernel leaves nothing half-made behind.
 
 The portal is turned by the test, and stands still where a signal is to be sent. Quotations are
 from the manual page iscsid(8).
@@ -113,7 +113,7 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
             assert len(sessions.session_ids()) == was_handed_over, f"step {step}"
             assert not daemon.pidfile.exists()
             if was_handed_over:
-                break  # the session stays: what follows is a restart, told below
+                break  # the session stays: what follows is a restart, tested below
         daemon.start()
         turn_until(found, daemon.link(0, 0, 0).exists, "the link")
         daemon.send(signal.SIGINT)
@@ -174,7 +174,7 @@ def test_killed_at_any_moment_of_its_start_it_comes_up_the_next_time(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
     """ "A daemon that is started again takes its sessions over as they are." The moments are
-    spread over the whole of a start, and told by what has come about, not by the clock."""
+    spread over the whole of a start, and found by what has happened, not by the clock."""
     names = [f"{NAME}{number}" for number in range(10)]
     for name in names:
         tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-6:], 8)})

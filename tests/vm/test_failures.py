@@ -19,13 +19,13 @@ BAD = "iqn.2003-02.org.example:bad"
 
 @contextmanager
 def silent_portal() -> Iterator[str]:
-    """A portal that accepts connections and never says a word."""
+    """A portal that accepts connections and never sends an octet."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def unused_portal() -> str:
-    """An address where nobody listens."""
+    """An address on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 

@@ -1,4 +1,4 @@
-"""The hand towards the kernel, with a real kernel and real targets: sessions made and unmade."""
+"""The kernel interface with a real kernel and real targets: sessions are made and removed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kernel(target: Target, image: Path) -> Iterator[Kernel]:
-    """The hand, beside a target with one disk at LUN 1."""
+    """The interface, beside a target with one disk at LUN 1."""
     target.add_target(kernel_helpers.TARGET, {1: image}, parameters=BOTH_DIGESTS)
     with kernel_helpers.opened() as kernel:
         yield kernel

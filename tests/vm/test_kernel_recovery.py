@@ -1,4 +1,4 @@
-"""Recovery and adoption by the hand, with a real kernel: no byte lost, nothing left half-made."""
+"""Recovery and adoption with a real kernel: no byte lost, nothing left half-made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def kernel(target: Target, image: Path) -> Iterator[Kernel]:
-    """The hand, beside a target with one disk at LUN 1."""
+    """The interface, beside a target with one disk at LUN 1."""
     target.add_target(kernel_helpers.TARGET, {1: image}, parameters=BOTH_DIGESTS)
     with kernel_helpers.opened() as kernel:
         yield kernel
@@ -92,7 +92,7 @@ def test_refused_resume_can_be_repeated(kernel: Kernel, image: Path) -> None:
 
 
 def test_connection_that_breaks_again_during_the_login_is_recovered(kernel: Kernel) -> None:
-    """The kernel refuses everything after an error until it is told to stop."""
+    """The kernel refuses everything after an error until the connection is stopped."""
     session = kernel_helpers.start(kernel)
     sock, description = kernel_helpers.log_in(cmd_sn=kernel_helpers.learn(kernel, session.sid))
     order = kernel_helpers.resume_order(session.sid, description)

@@ -1,4 +1,4 @@
-"""Nobody outlives a SIGKILL, whenever it comes.
+"""No process outlives a SIGKILL, whenever it comes.
 
 Linux forgets one that comes while it makes a session (``iscsid.process.signals``): a few of the
 dozens of kills here come just then.
@@ -45,7 +45,7 @@ def connection() -> Iterator[socket.socket]:
 
 
 def make_sessions(announce: int) -> None:
-    """Make a session and remove it, for ever; ``announce`` is told of each before."""
+    """Make a session and remove it, for ever; ``announce`` gets an octet before each."""
     order = StartSession(kernel_helpers.BINDING, JobId(1), kernel_helpers.describe(RESULT))
     with kernel_helpers.opened() as kernel:
         while True:

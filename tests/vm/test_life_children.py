@@ -81,7 +81,7 @@ def test_children_that_talk_to_targets_are_named_and_confined(
             where = (discovery if pid == asking else login).address
             line = daemon.wait_for_line(where, number.name)
             assert word in line, line
-        # One failed attempt: the next comes by itself, and nobody else has noticed.
+        # One failed attempt: the next comes by itself, and nothing else has noticed.
         assert wait_for_child(daemon, f"iscsid: discovery at {discovery.address}") != asking
         assert wait_for_child(daemon, f"iscsid: login {DEAD}") != knocking
         daemon.wait_for_links(daemon.link(*daemon.wait_for_bindings(NAME)[NAME], 1))

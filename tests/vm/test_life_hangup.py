@@ -1,4 +1,4 @@
-"""SIGHUP: what is new comes, what was taken out of the file goes, and nobody else notices.
+"""SIGHUP: what is new comes, what was taken out of the file goes, and nothing else changes.
 
 Quotations are from the manual page iscsid(8).
 """
@@ -34,7 +34,7 @@ def configure(daemon: Daemon, *lines: str) -> None:
 
 
 def hang_up(daemon: Daemon) -> None:
-    """Send SIGHUP, and wait until it has been heard."""
+    """Send SIGHUP, and wait until it has been handled."""
     seen = len(daemon.lines_about("SIGHUP:"))
     daemon.send(signal.SIGHUP)
     until(lambda: len(daemon.lines_about("SIGHUP:")) > seen, "SIGHUP")

@@ -45,7 +45,7 @@ class Service:
         self._defaults.write_text("".join(f'{name}="{text}"\n' for name, text in settings.items()))
 
     def call(self, verb: str) -> tuple[int, str]:
-        """Return the exit status, and all that was said."""
+        """Return the exit status, and all output."""
         done = subprocess.run(
             ["/bin/sh", str(SCRIPT), verb],
             env={"PATH": SYSTEM_PATH, "ISCSI_DEFAULTS": str(self._defaults)},
@@ -111,7 +111,7 @@ def test_the_whole_life_of_the_service(
     service.expect("reload", 0)
     daemon.wait_for_links(daemon.link(0, 0, 2))
 
-    # Somebody is in the way of unmounting: the session stays, and the script says so.
+    # A process keeps the file system busy: the session stays, and the script reports it.
     with (mount / "busy").open("w"):
         service.expect("stop", 1, "in use")
         assert sessions.target_names() == [NAME] and mount.is_mount()

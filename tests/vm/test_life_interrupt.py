@@ -1,4 +1,4 @@
-"""SIGINT: the target is told, nothing that was written is lost, and what is in use stays.
+"""SIGINT: the sessions are logged out, nothing that was written is lost, and what is in use stays.
 
 Quotations are from the manual page iscsid(8).
 """

@@ -1,4 +1,4 @@
-"""What the daemon says: to syslog, to systemd, and what it says to nobody.
+"""What the daemon sends to syslog and to systemd, and what it must not send.
 
 Quotations are from the manual page iscsid(8).
 """
@@ -110,7 +110,7 @@ def test_the_log_and_the_supervisor_of_a_detached_daemon(
         )
         assert daemon.run("--log-level=9").returncode == 0
         pid = int(daemon.pidfile.read_text())
-        # Nobody listens yet, and nothing stands still for that.
+        # Nothing listens yet, and the daemon does not wait for it.
         turn_until(portal, lambda: not secrets_in_processes() and has_link(daemon), "the link")
         with listening(SYSLOG) as syslog:
             os.kill(pid, signal.SIGHUP)

@@ -28,7 +28,7 @@ def install(root: Path) -> list[str]:
         elif source.exists():
             shutil.copy(source, root / name)
     shutil.copy(PYTHON.resolve(), root / "python3")
-    # Such that every module that is read from now on is told on standard error.
+    # Every module that is read from now on is listed on standard error.
     telling = ["-X", "importtime"]
     return ["env", "PYTHONHOME=/usr", f"PYTHONPATH={root}", str(root / "python3"), *telling]
 

@@ -88,7 +88,7 @@ def test_restart_touches_healthy_sessions_not_at_all_and_heals_the_others(
 def test_what_a_killed_daemon_has_left_half_made_is_cleared_away(
     with_connection: bool, daemon: Daemon
 ) -> None:
-    """A session without a target is nobody's, once the process that began it is gone."""
+    """A session without a target belongs to no one once the process that began it is gone."""
     sid = foreign_sessions.leave_half_made(with_connection=with_connection)
     daemon.configure()
     daemon.start()

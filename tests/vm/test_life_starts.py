@@ -1,4 +1,4 @@
-"""How the daemon starts, and what it says to the shell where it cannot.
+"""How the daemon starts, and what the shell gets if it cannot.
 
 Quotations are from the manual page iscsid(8).
 """
@@ -102,7 +102,7 @@ def test_a_kernel_that_is_not_free_is_said_with_its_cure(
 
 
 def test_only_root_can_start_it() -> None:
-    """It says so, rather than what root would have been needed for first."""
+    """It reports this, not the first step that needs root."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         daemon = Daemon(Path(name))
         daemon.configure()

@@ -78,7 +78,7 @@ def test_stale_links_of_an_earlier_life_are_swept_and_right_ones_left(
     daemon.wait_for_no_links(
         daemon.link(0, 7, 1), daemon.link(0, 0, 1, "part9"), daemon.link(3, 0, 0)
     )
-    assert (disk.readlink(), disk.lstat().st_mtime_ns) == (node, age), "nobody touched it"
+    assert (disk.readlink(), disk.lstat().st_mtime_ns) == (node, age), "it was not touched"
     assert note.is_symlink(), "no link of ours"
 
 

@@ -107,7 +107,7 @@ def check_what_anybody_sees(daemon: Daemon) -> None:
     assert run_in_child(look) == 0
     text = json.loads((daemon.pidfile.with_suffix("") / "status.json").read_text())
     present, absent = (session["state"] for session in text["sessions"])
-    # Whom nobody answers is just being tried, or waits for that.
+    # A portal that does not answer is just being tried, or waits for that.
     assert present == "up" and absent in ("waiting", "logging in")
     lines = (daemon.pidfile.with_suffix("") / "devices").read_text().splitlines()
     first = next(line.split() for line in lines if RED in line)

@@ -25,7 +25,7 @@ RESTARTS = int(os.environ.get("ISCSID_TEST_RESTARTS", "2"))
 
 
 def export(tgtd: Tgtd, directory: Path, names: list[str]) -> None:
-    """Export a disk for each name, which says so in its first octets."""
+    """Export a disk for each name; its first octets are the name."""
     for name in names:
         file = directory / name.rpartition(":")[2]
         if not file.exists():

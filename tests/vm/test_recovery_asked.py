@@ -25,7 +25,7 @@ NAME = "iqn.2024-01.org.example:scripted"
 
 
 class AskingTarget(ScriptedTarget):
-    """A scripted target that can speak unasked."""
+    """A scripted target that can send unasked."""
 
     @property
     def is_normal(self) -> bool:
@@ -40,7 +40,7 @@ class AskingTarget(ScriptedTarget):
         return self.login_requests[0][8:14]
 
     def unasked(self, event: AsyncEvent, parameter2: int, parameter3: int) -> bytes:
-        """Return an Asynchronous Message, numbered as the next thing it says."""
+        """Return an Asynchronous Message, numbered as the next PDU that it sends."""
         return AsyncMessage(
             initiator_task_tag=RESERVED_TAG,
             async_event=event,
@@ -51,7 +51,7 @@ class AskingTarget(ScriptedTarget):
 
 
 class AskingPortal(threading.Thread):
-    """Scripted targets behind a port, in a thread; and a way to say something unasked."""
+    """Scripted targets behind a port, in a thread; and a way to send something unasked."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -157,7 +157,7 @@ def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
 def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_again(
     portal: AskingPortal, daemon: Daemon
 ) -> None:
-    """The kernel says LOGGED_IN and up of a session that it no longer lets any command through."""
+    """The kernel shows LOGGED_IN and up for a session on which it no longer sends any command."""
     sid = bring_up(portal, daemon)
     with killed_at_send(daemon, 2):
         portal.say(AsyncEvent.LOGOUT_REQUESTED, parameter3=30)

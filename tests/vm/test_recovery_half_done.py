@@ -64,7 +64,7 @@ def is_up(scenario: Scenario) -> bool:
 
 
 def is_cut_short_in_leaving(scenario: Scenario, number: int) -> bool:
-    """Take the target out of the configuration; whoever is left has no session in the end."""
+    """Take the target out of the configuration; in the end there is no session."""
     watch = faults.Stopwatch()
     is_killed = dies_at(
         scenario,
@@ -88,7 +88,7 @@ def is_cut_short_in_coming(scenario: Scenario, number: int) -> bool:
     scenario.daemon.wait_for_links(*scenario.links)
     disks.forget_cache(scenario.links[0])
     disks.read_start(scenario.links[0], disks.MEGABYTE)
-    watch.lap(f"hand-over, killed at request {number}: {is_killed}")
+    watch.lap(f"start in the kernel, killed at request {number}: {is_killed}")
     return is_killed
 
 

@@ -25,14 +25,14 @@ from tests.vm.recovery import Scenario, running, states
 COUNT = int(os.environ.get("ISCSID_TEST_SESSIONS", "32"))
 SECONDS = max(200, 7 * COUNT)
 CHILDREN = COUNT // 4
-"""What the daemon is told with --max-processes: many fewer than want one."""
+"""The value of --max-processes: many fewer than want one."""
 KEPT = 1
 """The child that keeps the discovery session, which is not counted."""
 LINES_FOR_EACH = 5
 """Down, why an attempt failed, two other reasons of a target that is starting, and up."""
 FIRST_PAUSE = 0.75
 """Seconds between the first attempt and the second, at least; each later pause doubles it, and
-whoever gets through to the portal ends all of them, but not more often than every ``HOLDOFF``."""
+an attempt that reaches the portal ends all of them, but not more often than every ``HOLDOFF``."""
 LONGEST_PAUSE = (1 - JITTER) * longest_pause(COUNT)
 CONNECTIONS_OF_AN_ATTEMPT = 2
 """That to the target, and the one within the daemon by which it learns the kernel's CmdSN."""
@@ -84,7 +84,7 @@ class Watch:
         grow = math.log2(1 + seconds / FIRST_PAUSE)
         rounds = 3 + grow + seconds / LONGEST_PAUSE + seconds / HOLDOFF
         print(f"{lines} lines in the log, {connections} connections made, {self.children} children")
-        assert self.children <= CHILDREN + KEPT, "--max-processes says fewer"
+        assert self.children <= CHILDREN + KEPT, "--max-processes allows fewer"
         assert lines <= LINES_FOR_EACH * COUNT, self._daemon.log()
         assert connections <= CONNECTIONS_OF_AN_ATTEMPT * rounds * COUNT
 

@@ -97,7 +97,7 @@ def test_an_address_that_goes_and_comes_back_brings_the_session_back(scenario: S
 
 
 def test_a_daemon_that_was_asleep_finds_out_what_has_happened(scenario: Scenario) -> None:
-    """The connection breaks and the target restarts while nobody looks."""
+    """The connection breaks and the target restarts while no daemon runs."""
     with scenario.writing() as workload:
         scenario.daemon.send(signal.SIGSTOP)
         try:

@@ -20,7 +20,7 @@ COMMAND_TIMEOUT = 5
 TRIES = 6
 """The kernel's for a disk's command: the first, and five more."""
 FAILED = (errno.EIO, errno.ENOLINK, errno.ENODEV)
-"""What a program is told, depending on how far its command had come."""
+"""The error that a program gets, depending on how far its command had come."""
 
 
 @pytest.mark.parametrize("kind", ["tgtd", "lio"])
@@ -43,7 +43,7 @@ def test_writes_fail_after_the_time_and_work_again_once_the_target_is_back(
 
 def test_no_write_fails_however_long_it_has_waited(tmp_path: Path) -> None:
     """The kernel fails a command that has waited so long and then gets a unit attention, which is
-    the first thing tgtd says to one who comes back."""
+    tgtd's first answer to an initiator that logs in again."""
     settings = (*SETTINGS, f"DiskCommandTimeout={COMMAND_TIMEOUT}")
     with running(Scenario("tgtd", tmp_path, settings=settings)) as scenario:
         with scenario.writing() as workload:

@@ -1,6 +1,6 @@
-"""Links keep up with what a target does to its logical units, and lie at no time.
+"""Links follow what a target does to its logical units, and are never wrong.
 
-One story on each kind of target. Quotations are from the manual page iscsid(8).
+One scenario on each kind of target. Quotations are from the manual page iscsid(8).
 ``ISCSID_TEST_LUNS`` is how many of the 256 LUNs are there; each takes the machine half a second or
 more, so that all of them want an ``ISCSID_TEST_PATIENCE`` of 3.
 """
@@ -80,7 +80,7 @@ def scenario(target: Target, daemon: Daemon, tmp_path: Path) -> Scenario:
 
 
 def test_units_come_grow_change_and_go(scenario: Scenario, tmp_path: Path) -> None:
-    """Nobody has a disk at LUN 0: tgtd answers there as a controller, LIO not at all."""
+    """Neither has a disk at LUN 0: tgtd answers there as a controller, LIO not at all."""
     target, daemon = scenario.target, scenario.daemon
     target.add_target(RED, {})
     target.add_target(ZEBRA, {1: disks.make_file(tmp_path / "zebra", 8)})

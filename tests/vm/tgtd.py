@@ -58,7 +58,7 @@ class Tgtd:
         open_to_all: bool = True,
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """Export the files ``luns``; without ``open_to_all`` nobody may log in."""
+        """Export the files ``luns``; without ``open_to_all`` no initiator may log in."""
         tid = self._targets[name] = 1 + max(self._targets.values(), default=0)
         self._say("target", "new", "--tid", str(tid), "-T", name)
         for lun, file in luns.items():

@@ -1,9 +1,9 @@
-"""Every keyword of iscsi.conf does something: where that is proved, and the half of the proofs
-that needs no kernel.
+"""Every keyword of iscsi.conf has an effect: where that is tested, and the half of the tests that
+needs no kernel.
 
-These stories go from the text of the file through the owner to what it orders, and where a target
-must see it, on to a real child and a scripted target. The other half is a table of rows that the
-virtual machine goes through (``tests/vm/keyword_cases.py``).
+These tests go from the text of the file through the initiator to its orders and, if a target must
+see the effect, on to a real worker and a scripted target. The other half is the table in
+``tests/vm/keyword_cases.py``.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ HERE = {
     "LoginRetries": "test_login_retries_is_how_often_a_login_is_tried",
     "LoginRetryInterval": "test_login_retry_interval_is_the_longest_pause",
 }
-"""Keywords that the kernel never hears of, and the stories below that prove them."""
+"""Keywords that do not reach the kernel, and the tests below that prove them."""
 
 
 def test_every_keyword_has_its_proof_and_no_keyword_two() -> None:
     proofs = Counter([*HERE, *(effect.keyword for effect in EFFECTS)])
     assert proofs == Counter(row.name for row in KEYWORDS)
-    assert all(story in globals() for story in HERE.values())
+    assert all(test in globals() for test in HERE.values())
 
 
 @pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect.keyword)
