@@ -41,7 +41,7 @@ def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
 
 def _check_configuration(path: str) -> list[str]:
     configuration = read_configuration(path)
-    notes = [f"note: {note}" for note in configuration.notes]
+    notes = list(map(str, configuration.notes))
     discoveries, targets = len(configuration.discoveries), len(configuration.static_targets)
     counts = f"DiscoveryAddress: {discoveries}, targets with Address: {targets}"
     return [*notes, f"{path}: no errors ({counts})"]
@@ -49,7 +49,7 @@ def _check_configuration(path: str) -> list[str]:
 
 def _check_initiator_name(path: str) -> list[str]:
     identity = read_identity(path)
-    notes = [f"note: {note}" for note in identity.notes]
+    notes = list(map(str, identity.notes))
     return [*notes, f"{path}: no errors (this initiator is {identity.name})"]
 
 

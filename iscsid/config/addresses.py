@@ -14,7 +14,6 @@ from iscsid.config.diagnostics import quoted
 from iscsid.config.values import InvalidValue, Syntax, T, parse_number
 from iscsid.errors import InvalidName
 from iscsid.protocol.names import (
-    DEFAULT_PORT,
     IscsiName,
     Portal,
     TargetAddress,
@@ -26,6 +25,7 @@ from iscsid.protocol.names import (
 
 Network = IPv4Network | IPv6Network
 
+_PORT = re.compile(r":[0-9]+$")
 _MASK = re.compile(r"[0-9a-fA-F]{8}")
 
 
@@ -110,6 +110,9 @@ NETWORK: Syntax[Network] = Syntax(
 
 
 def _parse_host(text: str) -> Network:
+    if "," in text or (text.count(":") == 1 and _PORT.search(text)):
+        where = "which it has only if it is indented below a TargetName"
+        raise InvalidValue(f"{quoted(text)} has a port or a tag, {where}")
     if "/" in text or "&" in text:
         raise InvalidValue(f"{quoted(text)} has a mask, which belongs into Subnet")
     return parse_network(text)
@@ -130,8 +133,8 @@ def _parse_preferred_portal(text: str) -> str | None:
     # Without a port there is nothing that brackets would have to keep apart.
     is_bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
     portal = _checked(parse_portal)(f"[{text}]" if is_bare_ipv6 else text)
-    if portal.port != DEFAULT_PORT:
-        raise InvalidValue(f"{quoted(text)} has a port")
+    if not is_bare_ipv6 and _PORT.search(text):
+        raise InvalidValue(f"{quoted(text)} has a port", suggestion=portal.host)
     return portal.host
 
 

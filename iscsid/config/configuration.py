@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
-from iscsid.config.consistency import check, notes
+from iscsid.config.consistency import check, check_effects
 from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic
 from iscsid.config.grammar import EntryKind, ParsedFile
 from iscsid.config.lexer import decode, lex
@@ -68,6 +69,9 @@ def parse_configuration(text: str | bytes, filename: str) -> Configuration:
     reader = Parser(filename)
     contents = reader.read(lex(decoded, filename))
     diagnostics = reader.diagnostics + check(contents)
+    remarks: list[Diagnostic] = []
+    if not diagnostics:
+        diagnostics, remarks = check_effects(contents)
     if diagnostics:
         raise ConfigurationErrors(diagnostics, has_secrets=has_secrets)
     return Configuration(
@@ -79,6 +83,9 @@ def parse_configuration(text: str | bytes, filename: str) -> Configuration:
         static_targets=tuple(static_target(entry) for entry in contents.entries if entry.addresses),
         resolver=Resolver(contents),
         contents=contents,
-        notes=(*reader.notes, *notes(contents)),
+        notes=tuple(
+            replace(each, is_note=True)
+            for each in sorted((*reader.notes, *remarks), key=attrgetter("line", "column"))
+        ),
         has_secrets=has_secrets,
     )

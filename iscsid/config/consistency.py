@@ -4,16 +4,30 @@ credentials that are incomplete or unsafe. Pure; linear in the number of entries
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+from itertools import pairwise
 
 from iscsid.config.diagnostics import Diagnostic
-from iscsid.config.grammar import INVALID, ConfigEntry, EntryKind, ParsedFile, Setting, Settings
+from iscsid.config.grammar import (
+    INVALID,
+    ConfigEntry,
+    EntryKind,
+    ParsedFile,
+    Scope,
+    Setting,
+    Settings,
+)
 from iscsid.config.keywords import BY_FIELD
 from iscsid.protocol.names import IscsiName, why_irregular
 from iscsid.secret import Secret
 
 OUTGOING = ("outgoing_username", "outgoing_password")
 INCOMING = ("incoming_username", "incoming_password")
+DISCOVERY_OUTGOING = ("discovery_username", "discovery_password")
+DISCOVERY_INCOMING = ("discovery_incoming_username", "discovery_incoming_password")
+_CREDENTIALS = frozenset({*OUTGOING, *INCOMING, *DISCOVERY_OUTGOING, *DISCOVERY_INCOMING})
 
 
 def check(contents: ParsedFile) -> list[Diagnostic]:
@@ -27,9 +41,66 @@ def check(contents: ParsedFile) -> list[Diagnostic]:
     return list(found.values())
 
 
-def notes(contents: ParsedFile) -> list[Diagnostic]:
-    """Return remarks about the file as a whole that are no errors."""
-    return [*_irregular_names(contents), *_targets_not_found(contents)]
+def check_effects(contents: ParsedFile) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    """Return errors and notes about lines without effect, in a file without other errors.
+
+    It is an error if it is certainly a mistake: credentials, or the address of a target, that
+    belong to an entry above and are not indented.
+    """
+    errors: list[Diagnostic] = []
+    remarks = [*_irregular_names(contents), *_targets_not_found(contents)]
+    for field, setting in _unused_globals(contents):
+        above = [entry for entry in contents.entries if entry.line < setting.line]
+        what = f"{BY_FIELD[field].name} has no effect: it is a global, and no entry below uses it"
+        if field in _CREDENTIALS and above:
+            name = f"{above[-1].kind.value} (line {above[-1].line})"
+            errors.append(_diagnostic_at(contents, setting, what, f"it indented below {name}"))
+        else:
+            remarks.append(_diagnostic_at(contents, setting, what, ""))
+    for before, entry in pairwise((None, *contents.entries)):
+        if entry is None or entry.kind is not EntryKind.SUBNET or entry.own:
+            continue
+        what = f"an entry for {entry.subject} without settings has no effect"
+        is_address = isinstance(entry.subject, IPv4Network | IPv6Network) and (
+            entry.subject.prefixlen == entry.subject.max_prefixlen
+        )
+        if is_address and before is not None and before.kind is EntryKind.TARGET:
+            expected = f"Address indented below {before.kind.value} (line {before.line})"
+            errors.append(_diagnostic_at(contents, entry, what, expected))
+        else:
+            remarks.append(_diagnostic_at(contents, entry, what, "settings indented below it"))
+    if not contents.entries:
+        what = "the file has no DiscoveryAddress and no TargetName: there is nothing to do"
+        remarks.append(Diagnostic(contents.filename, 0, 0, what))
+    return errors, remarks
+
+
+def _unused_globals(contents: ParsedFile) -> Iterator[tuple[str, Setting]]:
+    """Yield globals that reach no session and no discovery, in no order."""
+    has_discovery = any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries)
+    # Entries below the same globals share one mapping of them: each is looked at once.
+    groups: dict[tuple[int, bool], list[ConfigEntry]] = {}
+    for entry in contents.entries:
+        groups.setdefault((id(entry.inherited), bool(entry.addresses)), []).append(entry)
+    unused: dict[tuple[str, int], Setting] = {}
+    used: set[tuple[str, int]] = set()
+    for (_, has_addresses), entries in groups.items():
+        overridden = Counter(field for entry in entries for field in entry.own)
+        is_target = entries[0].kind is EntryKind.TARGET
+        for field, setting in entries[0].inherited.items():
+            unused[field, setting.line] = setting
+            reaches = has_addresses or (has_discovery and field not in _CREDENTIALS)
+            if overridden[field] < len(entries) and (reaches or not is_target):
+                used.add((field, setting.line))
+    for field, setting in contents.globals.items():
+        unused[field, setting.line] = setting
+        # Targets without an entry have the globals at the end of the file, but for credentials.
+        is_session = Scope.TARGET in BY_FIELD[field].scope and field not in _CREDENTIALS
+        if has_discovery and is_session:
+            used.add((field, setting.line))
+    for key in unused.keys() - used:
+        if not unused[key].is_default and contents.entries:
+            yield key[0], unused[key]
 
 
 def _irregular_names(contents: ParsedFile) -> Iterator[Diagnostic]:
@@ -84,13 +155,14 @@ def _credentials(contents: ParsedFile) -> Iterator[Diagnostic]:
     for entry in contents.entries:
         for settings in _credential_sets(entry):
             used.update(setting.line for setting in settings.values())
-            yield from _check_credentials(
-                contents, settings, f" for {entry.kind.value} {entry.subject}"
-            )
+            where = f" for {entry.kind.value} {entry.subject}"
+            yield from _check_credentials(contents, settings, where)
+            yield from _check_discovery_credentials(contents, settings, where)
     # A global name that each entry completes with a secret of its own is not half a pair.
-    for diagnostic in _check_credentials(contents, contents.globals, ""):
-        if diagnostic.line not in used:
-            yield diagnostic
+    for check_pairs in (_check_credentials, _check_discovery_credentials):
+        for diagnostic in check_pairs(contents, contents.globals, ""):
+            if diagnostic.line not in used:
+                yield diagnostic
 
 
 def _credential_sets(entry: ConfigEntry) -> Iterator[Settings]:
@@ -108,21 +180,38 @@ def _credential_sets(entry: ConfigEntry) -> Iterator[Settings]:
 def _check_credentials(
     contents: ParsedFile, settings: Settings, where: str
 ) -> Iterator[Diagnostic]:
+    yield from _check_pairs(contents, settings, where, OUTGOING, INCOMING)
+
+
+def _check_discovery_credentials(
+    contents: ParsedFile, settings: Settings, where: str
+) -> Iterator[Diagnostic]:
+    yield from _check_pairs(contents, settings, where, DISCOVERY_OUTGOING, DISCOVERY_INCOMING)
+
+
+def _check_pairs(
+    contents: ParsedFile,
+    settings: Settings,
+    where: str,
+    outgoing: tuple[str, str],
+    incoming: tuple[str, str],
+) -> Iterator[Diagnostic]:
     given = {
         field: settings[field]
-        for field in (*OUTGOING, *INCOMING)
+        for field in (*outgoing, *incoming)
         if field in settings and settings[field].value is not None
     }
-    for pair in (OUTGOING, INCOMING):
+    for pair in (outgoing, incoming):
         for present, absent in (pair, pair[::-1]):
             if present in given and absent not in given:
                 missing = BY_FIELD[absent].name
                 what = f"{BY_FIELD[present].name} without {missing}{where}"
                 yield _diagnostic_at(contents, given[present], what, missing)
-    if given.keys() & set(INCOMING) and not given.keys() & set(OUTGOING):
-        at = next(given[field] for field in INCOMING if field in given)
+    if given.keys() & set(incoming) and not given.keys() & set(outgoing):
+        at = next(given[field] for field in incoming if field in given)
         what = f"the target shall prove itself, but the initiator has no credentials{where}"
-        yield _diagnostic_at(contents, at, what, "OutgoingUsername and OutgoingPassword as well")
+        expected = " and ".join(BY_FIELD[field].name for field in outgoing)
+        yield _diagnostic_at(contents, at, what, f"{expected} as well")
 
 
 def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
@@ -130,13 +219,18 @@ def _shared_secrets(contents: ParsedFile) -> Iterator[Diagnostic]:
 
     Anywhere in the file: a target that knows the secret could pose as another target.
     """
-    seen: dict[str, dict[Secret, Setting]] = {OUTGOING[1]: {}, INCOMING[1]: {}}
+    outgoing_seen: dict[Secret, Setting] = {}
+    incoming_seen: dict[Secret, Setting] = {}
+    seen = {
+        **dict.fromkeys((OUTGOING[1], DISCOVERY_OUTGOING[1]), outgoing_seen),
+        **dict.fromkeys((INCOMING[1], DISCOVERY_INCOMING[1]), incoming_seen),
+    }
     for entry in contents.entries:
         for settings in (entry.inherited, entry.own):
             _collect_secrets(settings, seen)
     _collect_secrets(contents.globals, seen)
-    for secret, incoming in seen[INCOMING[1]].items():
-        outgoing = seen[OUTGOING[1]].get(secret)
+    for secret, incoming in incoming_seen.items():
+        outgoing = outgoing_seen.get(secret)
         if outgoing:
             what = f"the IncomingPassword is the OutgoingPassword of line {outgoing.line}"
             yield _diagnostic_at(contents, incoming, what, "two different secrets")

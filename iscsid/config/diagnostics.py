@@ -40,10 +40,11 @@ class Diagnostic:
     """The word it is about, as it stands in the file; empty where it is, or may be, a secret."""
     expected: str = ""
     nearest: str = ""
+    is_note: bool = False
 
     def __str__(self) -> str:
         place = f"{self.filename}:{self.line}:{self.column}" if self.line else self.filename
-        text = f"{place}: {self.what}"
+        text = f"{place}: {'note: ' if self.is_note else ''}{self.what}"
         if self.expected:
             text += f"; expected {self.expected}"
         if self.nearest:

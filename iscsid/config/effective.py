@@ -170,7 +170,7 @@ def format_text(configuration: Configuration, sections: Iterable[Section]) -> It
         yield from settings
         yield ""
     for note in configuration.notes:
-        yield printable(f"note: {note}", LONGEST_LINE)
+        yield printable(str(note), LONGEST_LINE)
 
 
 def _format_setting(setting: Effective) -> str:

@@ -7,7 +7,7 @@ The file has the lines of /etc/iscsi.conf without its entries: ``InitiatorName=`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote
 
 from iscsid.config.diagnostics import (
@@ -82,7 +82,7 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
         diagnostics.append(missing_initiator_name(filename))
     if name is None or diagnostics:
         raise ConfigurationErrors(diagnostics)
-    return InitiatorIdentity(name, alias, notes)
+    return InitiatorIdentity(name, alias, tuple(replace(each, is_note=True) for each in notes))
 
 
 def _notes(line: Line, folded: IscsiName, filename: str) -> Iterator[Diagnostic]:

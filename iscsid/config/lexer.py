@@ -22,6 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"[ \t]#")
 _SECRET = re.compile("pas+w|pass|pwd|secret", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9.,_\[\]-]*")
+_ENTRIES = "TargetName=..., and Address=... and other settings indented below it"
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_MARK = b"\xef\xbb\xbf"
 
@@ -99,6 +100,8 @@ def _parse_line(
     if control:
         what = f"the control character {quoted(control.group())}"
         raise _BrokenLine(control.start(), what, "printable text")
+    if content.endswith("{") or content[start:] == "}":
+        raise _BrokenLine(start, "braces, as in FreeBSD's iscsi.conf", _ENTRIES)
     equals = content.find("=")
     if equals < 0:
         raise _without_equals(content, start)

@@ -131,12 +131,17 @@ class Parser:
 
         The guess keeps one mistake from causing errors in the lines around it.
         """
+        place = (self._filename, line.number, line.column)
+        known = foreign_keywords.whose(line.keyword)
+        if known:
+            owner, instead = known
+            diagnostic = Diagnostic(*place, f"a setting of {owner}", expected=instead)
+            return replace(line, flaw=diagnostic), None
         guess = nearest(first_word(line.keyword), ALL_NAMES)
         if not line.flaw:
             shown = "" if line.mentions_secret else quoted_keyword(line.keyword)
             what = f"unknown keyword{shown}"
             expected = "" if guess else "a keyword of iscsi.conf(5)"
-            place = (self._filename, line.number, line.column)
             word = shown.strip(" '")
             diagnostic = Diagnostic(*place, what, word, expected, guess)
             line = replace(line, flaw=diagnostic)
@@ -199,8 +204,12 @@ class Parser:
     # --- globals, and what is no setting --------------------------------------------------------
 
     def _read_global(self, line: Line, row: Keyword) -> None:
+        above = self._entries[-1] if self._entries else None
         if line.indentation:
             self._note(line, f"{row.name} is indented but belongs to no entry: it is a global")
+        elif above and above.line == line.number - 1 and SCOPE_OF[above.kind] in row.scope:
+            name = above.kind.value
+            self._note(line, f"{row.name} is not indented: it does not belong to this {name}")
         if row.field in self._unused:
             before = self._globals[row.field].line
             self._note(line, f"{row.name} of line {before} has no effect: this line replaces it")

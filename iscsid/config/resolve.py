@@ -9,7 +9,7 @@ reported it. The result are the typed values of ``settings``. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import itemgetter
 from typing import Any
@@ -27,6 +27,13 @@ AUTHENTICATION_FIELDS = (
     "incoming_password",
     "chap_algorithms",
 )
+DISCOVERY_FIELDS = (
+    "discovery_username",
+    "discovery_password",
+    "discovery_incoming_username",
+    "discovery_incoming_password",
+)
+_CREDENTIALS = frozenset({*AUTHENTICATION_FIELDS, *DISCOVERY_FIELDS, "discovery_chap"})
 _TIMEOUTS = "timeouts."
 _SESSION_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.TARGET in row.scope)
 _DISCOVERY_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.DISCOVERY in row.scope)
@@ -34,14 +41,18 @@ _DISCOVERY_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.DISC
 
 def session_settings(settings: Settings) -> SessionSettings:
     """Return the settings of a session; ``settings`` contains every field."""
-    return SessionSettings(**_attributes(settings, _SESSION_FIELDS))
+    attributes = _attributes(settings, _SESSION_FIELDS)
+    return SessionSettings(authentication=authentication(settings), **attributes)
 
 
 def discovery_settings(entry: ConfigEntry) -> DiscoverySettings:
     """Return the settings of the discovery session of a DiscoveryAddress."""
     settings = {**entry.inherited, **entry.own}
     portal: Portal = entry.subject  # type: ignore[assignment]  # by the kind of entry
-    return DiscoverySettings(portal=portal, **_attributes(settings, _DISCOVERY_FIELDS))
+    attributes = _attributes(settings, _DISCOVERY_FIELDS)
+    return DiscoverySettings(
+        portal=portal, authentication=_discovery_authentication(settings), **attributes
+    )
 
 
 def static_target(entry: ConfigEntry) -> StaticTarget:
@@ -57,18 +68,30 @@ def _attributes(settings: Settings, fields: Iterable[str]) -> dict[str, Any]:
     for field in fields:
         if field.startswith(_TIMEOUTS):
             timeouts[field.removeprefix(_TIMEOUTS)] = settings[field].value
-        elif field not in AUTHENTICATION_FIELDS:
+        elif field not in _CREDENTIALS:
             plain[field] = settings[field].value
     plain["timeouts"] = Timeouts(**timeouts)
-    plain["authentication"] = authentication(settings)
     return plain
 
 
-def authentication(settings: Settings) -> Authentication:
-    """Return the credentials among ``settings``. Half a pair counts as none;
+def _discovery_authentication(settings: Settings) -> Authentication:
+    """Return how a discovery session authenticates: not at all, with credentials of its own, or
+    with those of the sessions.
+    """
+    if not settings["discovery_chap"].value:
+        return Authentication()
+    if any(settings[field].value for field in DISCOVERY_FIELDS):
+        return authentication(settings, (*DISCOVERY_FIELDS, "chap_algorithms"))
+    return authentication(settings)
+
+
+def authentication(
+    settings: Settings, fields: Sequence[str] = AUTHENTICATION_FIELDS
+) -> Authentication:
+    """Return the credentials in these fields of ``settings``. Half a pair counts as none;
     ``consistency`` reports it."""
     username, password, username_in, password_in, algorithms = (
-        settings[field].value for field in AUTHENTICATION_FIELDS
+        settings[field].value for field in fields
     )
     return Authentication(
         outgoing=Credentials(username, password) if username and password else None,

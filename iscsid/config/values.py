@@ -26,6 +26,19 @@ LARGEST_LUN = 65535
 MASK = "********"
 
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,11}|0[xX][0-9a-fA-F]{1,9})")
+_AMOUNT = re.compile(r"([1-9][0-9]{0,8}) ?([A-Za-z]{1,8})")
+_OTHER_TIMES = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("ms", "msec", "msecs", "us", "d", "day", "days"), ""),
+}
+_OTHER_SIZES = {
+    **dict.fromkeys(("k", "kb", "kib"), "K"),
+    **dict.fromkeys(("m", "mb", "mib"), "M"),
+    **dict.fromkeys(("g", "gb", "gib"), ""),
+    **dict.fromkeys(("b", "byte", "bytes"), ""),
+}
 _UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600}
 _UNITS_OF_SIZE = {"K": 1024, "M": 1024 * 1024}
 
@@ -81,7 +94,7 @@ def _one_of(words: tuple[str, ...]) -> str:
 BOOLEAN = choice({"yes": True, "no": False, "1": True, "0": False}, canonical=("yes", "no"))
 
 
-DIGEST = choice(
+_DIGEST = choice(
     {
         "always": DigestPolicy.ALWAYS,
         "yes": DigestPolicy.ALWAYS,
@@ -94,6 +107,18 @@ DIGEST = choice(
     },
     canonical=("always", "never", "prefer-on", "prefer-off"),
 )
+
+
+def _parse_digest(text: str) -> DigestPolicy:
+    # open-iscsi and FreeBSD list what they offer, the preferred one first.
+    words = [word.strip(" \t").lower() for word in text.split(",")]
+    if sorted(words) == ["crc32c", "none"]:
+        policy = DigestPolicy.PREFER_ON if words[0] == "crc32c" else DigestPolicy.PREFER_OFF
+        raise InvalidValue(f"{quoted(text)} is a list", suggestion=policy.value)
+    return _DIGEST.parse(text)
+
+
+DIGEST = Syntax(_DIGEST.expected, _parse_digest, _DIGEST.format)
 MULTIPATH = choice(
     {
         "no": MultipathPolicy.NO,
@@ -131,13 +156,26 @@ def number(least: int, most: int, unit: str) -> Syntax[int]:
     return Syntax(expected, lambda text: parse_number(text, least, most), str)
 
 
-def _with_unit(text: str, units: Mapping[str, int], least: int, most: int) -> int:
+def _with_unit(
+    text: str, units: Mapping[str, int], others: Mapping[str, str], least: int, most: int
+) -> int:
+    """``others``: units that people write, and the unit here for each; empty for none."""
     factor = units.get(text[-1:], 0)
     if not factor:
+        amount, unit = _split_unit(text)
+        if unit and unit.lower() in others:
+            known = others[unit.lower()]
+            suggestion = f"{amount}{known}" if known else ""
+            raise InvalidValue(f"{quoted(text)} has an unknown unit", suggestion=suggestion)
         return parse_number(text, least, most)
     count = parse_number(text[:-1], 0, most) * factor
     _check_range(text, count, least, most)
     return count
+
+
+def _split_unit(text: str) -> tuple[str, str]:
+    parts = _AMOUNT.fullmatch(text)
+    return (parts[1], parts[2]) if parts else ("", "")
 
 
 def time(least: int, most: int) -> Syntax[int]:
@@ -145,7 +183,7 @@ def time(least: int, most: int) -> Syntax[int]:
     expected = f"seconds from {least} to {most}, or a number with s, m or h"
     return Syntax(
         expected,
-        lambda text: _with_unit(text, _UNITS_OF_TIME, least, most),
+        lambda text: _with_unit(text, _UNITS_OF_TIME, _OTHER_TIMES, least, most),
         lambda seconds: f"{seconds}s" if seconds else "0",
     )
 
@@ -153,7 +191,9 @@ def time(least: int, most: int) -> Syntax[int]:
 def size(least: int, most: int) -> Syntax[int]:
     """Return a syntax for bytes, with K or M (1024 and 1024 squared) behind the number."""
     expected = f"bytes from {least} to {most}, or a number with K or M"
-    return Syntax(expected, lambda text: _with_unit(text, _UNITS_OF_SIZE, least, most), str)
+    return Syntax(
+        expected, lambda text: _with_unit(text, _UNITS_OF_SIZE, _OTHER_SIZES, least, most), str
+    )
 
 
 def _parse_user_name(text: str) -> str:

@@ -57,7 +57,9 @@ class LoginExchange:
         self.trace = Trace()
         self._framing = LoginFraming(plan, self.trace, max_rounds=max_rounds, max_bytes=max_bytes)
         self._negotiation = OperationalNegotiation(plan)
-        self._security = security_negotiation(plan.authentication, random_octets)
+        self._security = security_negotiation(
+            plan.authentication, random_octets, is_discovery=plan.target_name is None
+        )
         self._security_seen: set[str] = set()
         self._stage = Stage.SECURITY_NEGOTIATION
         self._result: LoginResult | Redirection | None = None
@@ -149,7 +151,11 @@ class LoginExchange:
             raise self._security.error_for_status(answer.status)
         else:
             has_credentials = self._plan.authentication.outgoing is not None
-            raise rejection(answer.status, has_credentials=has_credentials)
+            raise rejection(
+                answer.status,
+                has_credentials=has_credentials,
+                is_discovery=self._plan.target_name is None,
+            )
 
     def _receive_security(self, answer: Answer) -> None:
         keys, others = self._divide(answer.pairs)

@@ -42,9 +42,16 @@ class LoginStatus:
 
 _AUTHENTICATION, _REFUSAL = Consequence.AUTHENTICATION, Consequence.REFUSAL
 _RETRY, _SLOWLY, _GIVE_UP = Retry.SOON, Retry.LATER, Retry.NEVER
-_ACCESS_LIST = "let the target's access list name our initiator name (/etc/initiatorname.iscsi)"
-_CREDENTIALS = "compare the user name and the password with what the target has for us"
-_PARAMETERS = "compare the parameters set in /etc/iscsi.conf with what the target supports"
+_ACCESS_LIST = "let the target's access list name our InitiatorName"
+_CREDENTIALS = (
+    "compare OutgoingUsername and OutgoingPassword with what the target has for this initiator; "
+    "if it has none, remove them"
+)
+_DISCOVERY_CREDENTIALS = (
+    "compare the user name and the password with what the target has for discovery; if its "
+    "discovery is open to all, set DiscoveryCHAP=no"
+)
+_PARAMETERS = "compare the parameters set in the configuration with what the target supports"
 _TARGET_LOG = "look into the target's log"
 
 STATUSES: dict[int, LoginStatus] = {
@@ -63,7 +70,7 @@ STATUSES: dict[int, LoginStatus] = {
         "authentication failure",
         _AUTHENTICATION,
         _SLOWLY,
-        "the user name or the password is not the one the target knows",
+        "the target does not know this user name with this password here",
         _CREDENTIALS,
     ),
     0x0202: LoginStatus(
@@ -78,14 +85,14 @@ STATUSES: dict[int, LoginStatus] = {
         _REFUSAL,
         _SLOWLY,
         "there is no target of this name here",
-        "compare the target's name; if it was removed for good, remove it from /etc/iscsi.conf",
+        "compare the target's name; if it was removed for good, remove it from the configuration",
     ),
     0x0204: LoginStatus(
         "target removed",
         _REFUSAL,
         _GIVE_UP,
         "the target is gone and left no new address",
-        "remove it from /etc/iscsi.conf",
+        "remove it from the configuration",
     ),
     0x0205: LoginStatus(
         "unsupported version",
@@ -120,7 +127,7 @@ STATUSES: dict[int, LoginStatus] = {
         _REFUSAL,
         _GIVE_UP,
         "the portal offers no discovery, or nothing else",
-        "name the target and its address with TargetName and TargetAddress in /etc/iscsi.conf",
+        "name the target and its address with TargetName and Address in the configuration",
     ),
     0x020A: LoginStatus(
         "session does not exist",
@@ -170,34 +177,46 @@ def explain(status: int) -> LoginStatus:
     return STATUSES.get(status) or UNLISTED_DETAIL.get(status >> 8, UNLISTED_CLASS)
 
 
-def rejection(status: int, *, has_credentials: bool) -> LoginRejected | AuthenticationFailed:
+def rejection(
+    status: int, *, has_credentials: bool, is_discovery: bool = False
+) -> LoginRejected | AuthenticationFailed:
     """Make the exception for a status that ends the login.
 
     ``has_credentials``: whether CHAP was offered. Without, an authentication failure means that the
     target requires authentication.
     """
     if status == AUTHENTICATION_FAILURE and not has_credentials:
-        return authentication_required()
+        return authentication_required(is_discovery=is_discovery)
     row = explain(status)
     what = f"the target refused the login: {row.words} (status {status:04x})"
     if row.likely:
         what = f"{what}: {row.likely}"
     if row.consequence is Consequence.AUTHENTICATION:
-        return AuthenticationFailed(what, advice=row.advice, retry=row.retry)
+        is_about_discovery = is_discovery and status == AUTHENTICATION_FAILURE
+        advice = _DISCOVERY_CREDENTIALS if is_about_discovery else row.advice
+        return AuthenticationFailed(what, advice=advice, retry=row.retry)
     return LoginRejected(status, what, advice=row.advice, retry=row.retry)
 
 
 def authentication_required(
-    retry: Retry = Retry.LATER,
+    retry: Retry = Retry.LATER, *, is_discovery: bool = False
 ) -> AuthenticationFailed:
     """The target requires CHAP and no credentials are set for it.
 
     Targets report it in three ways, which get the same message: tgtd with status 0201, istgt with
     AuthMethod=Reject, LIO by closing the connection without any answer.
     """
+    if is_discovery:
+        return AuthenticationFailed(
+            "authentication required: the target wants CHAP for discovery, and no user name and "
+            "password are set for that",
+            advice="set DiscoveryUsername and DiscoveryPassword, or for discovery and sessions "
+            "OutgoingUsername and OutgoingPassword, and no DiscoveryCHAP=no",
+            retry=retry,
+        )
     return AuthenticationFailed(
         "authentication required: the target wants CHAP, and no user name and password are set "
         "for it",
-        advice="set OutgoingUsername and OutgoingPassword for it in /etc/iscsi.conf",
+        advice="set OutgoingUsername and OutgoingPassword for it in the configuration",
         retry=retry,
     )

@@ -212,7 +212,7 @@ class OperationalNegotiation:
             raise self._no_common_digest(key, answered)
 
     def _no_common_digest(self, key: Key, text: str) -> NegotiationError:
-        why = f"there is none that both sides allow; see {key.name} in /etc/iscsi.conf"
+        why = f"there is none that both sides allow; see {key.name} in iscsi.conf(5)"
         return self._illegal(key.name, text, why, key.section)
 
     def _parse(self, key: Key, text: str) -> Value:

@@ -56,6 +56,9 @@ class WithoutAuthentication:
     Some arrays choose CHAP whenever it is offered, and then wait for a response.
     """
 
+    def __init__(self, *, is_discovery: bool) -> None:
+        self._is_discovery = is_discovery
+
     def opening(self) -> SecurityReply:
         return SecurityReply((("AuthMethod", NONE),), transit=True)
 
@@ -65,7 +68,7 @@ class WithoutAuthentication:
             if name != "AuthMethod":
                 raise ProtocolError(f"{name} came though CHAP was not offered", section="12.1")
             if text in (REJECT, CHAP):
-                raise authentication_required()
+                raise authentication_required(is_discovery=self._is_discovery)
             # tgtd and LIO answer NotUnderstood if they want to skip the stage.
             if text not in (NONE, NOT_UNDERSTOOD, IRRELEVANT):
                 raise NegotiationError(name, NONE, text, "it was not offered", section="12.1")
@@ -73,13 +76,15 @@ class WithoutAuthentication:
 
     def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
-        return rejection(status, has_credentials=False)
+        return rejection(status, has_credentials=False, is_discovery=self._is_discovery)
 
     def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
         """Return the error for a connection closed by the target; ``None``: none of this stage."""
         # LIO closes the connection if it requires CHAP. But a target that is going down closes it
         # too, so the retry comes soon.
-        return None if has_answered else authentication_required(Retry.SOON)
+        if has_answered:
+            return None
+        return authentication_required(Retry.SOON, is_discovery=self._is_discovery)
 
 
 class Step(Enum):
@@ -100,8 +105,14 @@ class ChapAuthentication:
     """
 
     def __init__(
-        self, credentials: Credentials, authentication: Authentication, random_octets: bytes
+        self,
+        credentials: Credentials,
+        authentication: Authentication,
+        random_octets: bytes,
+        *,
+        is_discovery: bool,
     ) -> None:
+        self._is_discovery = is_discovery
         incoming = authentication.incoming
         self._credentials = credentials
         self._algorithms = authentication.algorithms
@@ -127,7 +138,7 @@ class ChapAuthentication:
             _ACTIONS[step](self, keys) if keys else SecurityReply(transit=step in _TRANSIT_ASKED)
         )
         if transit and step not in _TRANSIT_ASKED:
-            raise _downgraded(f"it left the security stage {step.value}")
+            raise self._downgraded(f"it left the security stage {step.value}")
         if transit and self._step is not Step.COMPLETE:
             raise chap.not_proven("it left the security stage without answering our challenge")
         return reply
@@ -135,10 +146,10 @@ class ChapAuthentication:
     def error_for_status(self, status: int) -> IscsidError:
         """Make the exception for a status other than success, in the security stage."""
         if self._step is Step.METHOD_OFFERED and status == AUTHENTICATION_FAILURE:
-            return _not_taken(f"status {status:04x}")
+            return self._not_taken(f"status {status:04x}")
         if self._is_about_algorithms(status):
             return self._algorithms_refused(f"{explain(status).words} (status {status:04x})")
-        return rejection(status, has_credentials=True)
+        return rejection(status, has_credentials=True, is_discovery=self._is_discovery)
 
     def _is_about_algorithms(self, status: int) -> bool:
         """Whether a status means that the target supports none of our algorithms."""
@@ -161,16 +172,16 @@ class ChapAuthentication:
         if self._step in _TRANSIT_ASKED:
             return AuthenticationFailed(
                 "the target closed the connection instead of accepting our CHAP response",
-                advice="compare the user name and the password with what the target has for us",
+                advice=explain(AUTHENTICATION_FAILURE).advice,
             )
         return None
 
     def _receive_method(self, keys: Mapping[str, str]) -> SecurityReply:
         method = keys["AuthMethod"]
         if method in NO_VALUES:
-            raise _not_taken(f"AuthMethod={method}")
+            raise self._not_taken(f"AuthMethod={method}")
         if method == NONE:
-            raise _downgraded("it chose None where only CHAP was offered")
+            raise self._downgraded("it chose None where only CHAP was offered")
         if method != CHAP:
             raise NegotiationError("AuthMethod", CHAP, method, "not offered", section="12.1")
         self._step = Step.ALGORITHMS_OFFERED
@@ -209,6 +220,27 @@ class ChapAuthentication:
         self._step = Step.COMPLETE
         return SecurityReply(transit=True)
 
+    def _downgraded(self, how: str) -> AuthenticationFailed:
+        return AuthenticationFailed(
+            "the target would have us log in without the authentication that is set: " + how,
+            advice=self._advice,
+        )
+
+    def _not_taken(self, how: str) -> AuthenticationFailed:
+        return AuthenticationFailed(
+            f"the target does not take CHAP, and a user name and a password are set for it: {how}",
+            advice=self._advice,
+        )
+
+    @property
+    def _advice(self) -> str:
+        if self._is_discovery:
+            return "set DiscoveryCHAP=no if the target's discovery is open to all"
+        return (
+            "let the target authenticate us with CHAP, or remove the user name and the password "
+            "set for it from the configuration"
+        )
+
     def _algorithms_refused(self, how: str) -> ChapAlgorithmsRefused:
         offered = ", ".join(each.name for each in self._algorithms)
         return ChapAlgorithmsRefused(
@@ -237,12 +269,14 @@ _TRANSIT_ASKED = (Step.CHALLENGE_SENT, Step.COMPLETE)
 
 
 def security_negotiation(
-    authentication: Authentication, random_octets: bytes
+    authentication: Authentication, random_octets: bytes, *, is_discovery: bool
 ) -> WithoutAuthentication | ChapAuthentication:
     """Choose the way through the security stage that ``authentication`` asks for."""
     if authentication.outgoing is None:
-        return WithoutAuthentication()
-    return ChapAuthentication(authentication.outgoing, authentication, random_octets)
+        return WithoutAuthentication(is_discovery=is_discovery)
+    return ChapAuthentication(
+        authentication.outgoing, authentication, random_octets, is_discovery=is_discovery
+    )
 
 
 def fallback_plan(plan: LoginPlan, error: IscsidError) -> LoginPlan | None:
@@ -257,19 +291,3 @@ def fallback_plan(plan: LoginPlan, error: IscsidError) -> LoginPlan | None:
     if ChapAlgorithm.MD5 not in authentication.algorithms:
         return None
     return replace(plan, authentication=replace(authentication, algorithms=(ChapAlgorithm.MD5,)))
-
-
-def _downgraded(how: str) -> AuthenticationFailed:
-    return AuthenticationFailed(
-        f"the target would have us log in without the authentication that is set: {how}",
-        advice="let the target authenticate us with CHAP, or remove the user name and the "
-        "password set for it from /etc/iscsi.conf",
-    )
-
-
-def _not_taken(how: str) -> AuthenticationFailed:
-    return AuthenticationFailed(
-        f"the target does not take CHAP, and a user name and a password are set for it: {how}",
-        advice="let the target authenticate us with CHAP, or remove the user name and the "
-        "password set for it from /etc/iscsi.conf",
-    )

@@ -59,10 +59,10 @@ def test_clean_files_are_said_to_be_clean(files: Files) -> None:
 
 
 def test_notes_are_printed_and_are_no_errors(files: Files) -> None:
-    files.write("SLPMulticast=all\n")
+    files.write("DiscoveryAddress=192.0.2.1\nSLPMulticast=all\n")
     status, lines = files.check()
     assert status == 0
-    assert lines[0].startswith(f"note: {files.config}:1:1: SLPMulticast has no effect")
+    assert lines[0].startswith(f"{files.config}:2:1: note: SLPMulticast has no effect")
 
 
 def test_errors_of_both_files_and_of_the_mode_come_in_one_run(files: Files) -> None:
@@ -85,7 +85,7 @@ def test_a_file_without_secrets_may_be_readable(files: Files) -> None:
 
 
 def test_a_missing_initiator_name_brings_the_command_that_makes_it(files: Files) -> None:
-    files.write("")
+    files.write("DiscoveryAddress=192.0.2.1\n")
     files.initiatorname.unlink()
     status, lines = files.check()
     assert status == 1

@@ -231,13 +231,15 @@ def test_a_target_name_outside_the_grammar_is_noted() -> None:
     (target,) = configuration.static_targets
     assert target.target_name == "iqn.2017.11.com.example:disk"
     (note,) = configuration.notes
-    assert str(note).startswith("f:1:12: the name is against the rules for iSCSI names (iqn. is ")
+    assert str(note).startswith(
+        "f:1:12: note: the name is against the rules for iSCSI names (iqn. is "
+    )
 
 
 def test_a_target_that_nothing_finds_is_noted() -> None:
     notes = parse_configuration(f"TargetName={NAME}", "f").notes
     assert list(map(str, notes)) == [
-        f"f:1:12: nothing in this file finds the target {NAME}; "
+        f"f:1:12: note: nothing in this file finds the target {NAME}; "
         "expected a DiscoveryAddress, or Address below the TargetName"
     ]
     for line in (" Address=10.0.0.1", "DiscoveryAddress=10.0.0.1"):

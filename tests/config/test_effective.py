@@ -111,7 +111,7 @@ def test_the_text_names_subjects_values_origins_and_notes() -> None:
     assert f"TargetName {NAME} at 10.0.2.1:3260,1  [f:6]" in lines
     assert "TargetName (every other target)  [default]" in lines
     assert "    LoginTimeout              20s                       f:3" in lines
-    assert lines[-1].startswith("note: f:15:1: SLPMulticast has no effect")
+    assert lines[-1].startswith("f:15:1: note: SLPMulticast has no effect")
     assert all(line.isprintable() for line in lines)
 
 

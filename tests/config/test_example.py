@@ -36,6 +36,8 @@ def test_the_globals_it_shows_are_the_defaults() -> None:
     contents = parse_configuration(IN_USE, "example").contents
     told = {"chap_algorithms", "outgoing_username", "outgoing_password"}
     told |= {"incoming_username", "incoming_password"}
+    told |= {"discovery_username", "discovery_password"}
+    told |= {"discovery_incoming_username", "discovery_incoming_password"}
     changed = {field for field, each in contents.globals.items() if each != DEFAULTS[field]}
     assert changed == told
 

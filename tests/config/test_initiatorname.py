@@ -48,7 +48,7 @@ def test_the_name_is_kept_as_it_is_written_and_capitals_are_noted() -> None:
     assert identity.name == "iqn.2001-04.com.example:HOST-A"
     (note,) = identity.notes
     assert str(note) == (
-        f"{FILE}:1:15: the name is sent as it is written here, not as "
+        f"{FILE}:1:15: note: the name is sent as it is written here, not as "
         "iqn.2001-04.com.example:host-a: some targets distinguish"
     )
 

@@ -37,6 +37,16 @@ HERE = {
     "Continuous": "test_continuous_decides_whether_the_discovery_session_is_kept",
     "SendAsyncText": "test_send_async_text_is_asked_of_the_target",
     "PollInterval": "test_poll_interval_is_when_the_target_is_asked_again",
+    **dict.fromkeys(
+        (
+            "DiscoveryCHAP",
+            "DiscoveryUsername",
+            "DiscoveryPassword",
+            "DiscoveryIncomingUsername",
+            "DiscoveryIncomingPassword",
+        ),
+        "test_discovery_has_credentials_of_its_own_or_none",
+    ),
     "LoginTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "AuthTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "LoginRetries": "test_login_retries_is_how_often_a_login_is_tried",
@@ -105,6 +115,18 @@ def test_poll_interval_is_when_the_target_is_asked_again(seconds: int) -> None:
     if seconds:
         harness.wait(TimerPurpose.RETRY_DISCOVERY)
         assert isinstance(harness.jobs[-1], DiscoveryJob)
+
+
+def test_discovery_has_credentials_of_its_own_or_none() -> None:
+    ours = (" Username=alice", " Password=open-tiger-gate")
+    finder = (" DiscoveryUsername=finder", " DiscoveryPassword=a-finder-secret")
+    vault = (" DiscoveryIncomingUsername=vault", " DiscoveryIncomingPassword=the-vault-secret")
+    found = []
+    for lines in (ours, (*ours, " DiscoveryCHAP=no"), (*ours, *finder), (*finder, *vault)):
+        _, job = discovering(*lines)
+        used = job.login.authentication
+        found.append([each.username for each in (used.outgoing, used.incoming) if each])
+    assert found == [["alice"], [], ["finder"], ["finder", "vault"]]
 
 
 @pytest.mark.parametrize("retries", [1, 2, 5])

@@ -64,7 +64,9 @@ def test_comments_and_blank_lines_end_no_entry() -> None:
 
 
 def test_an_entry_remembers_the_globals_in_force_where_it_stands() -> None:
-    text = f"LoginTimeout=1\nTargetName={NAME}\nLoginTimeout=2\nSubnet=10.0.0.0/8\nLoginTimeout=3"
+    text = (
+        f"LoginTimeout=1\nTargetName={NAME}\n\nLoginTimeout=2\nSubnet=10.0.0.0/8\n\nLoginTimeout=3"
+    )
     assert login(clean(text)) == [[], [1, 2], 3]
 
 
@@ -74,7 +76,10 @@ def test_an_indented_line_after_a_global_is_global_and_noted() -> None:
     contents, diagnostics, notes = read(text)
     assert diagnostics == []
     assert contents.globals["outgoing_username"].value == "bob" and not contents.entries[0].own
-    assert notes == ["f:3:3: OutgoingUsername is indented but belongs to no entry: it is a global"]
+    assert notes == [
+        "f:2:1: LoginTimeout is not indented: it does not belong to this DiscoveryAddress",
+        "f:3:3: OutgoingUsername is indented but belongs to no entry: it is a global",
+    ]
 
 
 def test_a_global_that_no_entry_ever_sees_is_noted() -> None:
@@ -145,7 +150,10 @@ def test_enabled_as_a_global_does_not_reach_discovery() -> None:
         ),
         (
             "node.startup = automatic",
-            ["f:1:1: unknown keyword 'node.startup'; expected a keyword of iscsi.conf(5)"],
+            [
+                "f:1:1: a setting of open-iscsi's iscsid.conf; expected nothing in its place: "
+                "all targets found are used, but for Enabled=no"
+            ],
         ),
         (
             "include=/etc/iscsi.d",

@@ -143,6 +143,7 @@ def user(text: str, found_at: str | None, name: IscsiName = NAME) -> tuple[str, 
 
 def test_a_found_target_gets_the_credentials_of_its_discovery_even_if_there_are_none() -> None:
     text = f"DiscoveryAddress=10.0.0.1\n{GLOBAL}DiscoveryAddress=10.0.0.2\n{OWN}"
+    text += "DiscoveryAddress=10.0.0.3\n"
     assert user(text, "10.0.0.1") == ("", "")
     assert user(text, "10.0.0.2") == ("own", "target")
     with_entry = f"{text}TargetName={NAME}\n"
@@ -158,7 +159,8 @@ def test_credentials_below_a_target_win_and_incoming_ones_are_still_demanded() -
 def test_a_target_with_an_address_takes_its_credentials_from_the_globals() -> None:
     address = " Address=10.0.0.9\n"
     assert user(f"{GLOBAL}TargetName={NAME}\n{address}", None) == ("globe", "target")
-    assert user(f"TargetName={NAME}\n{address}{GLOBAL}", None) == ("", "")
+    late = f"TargetName={NAME}\n{address}{GLOBAL}DiscoveryAddress=10.0.0.1\n"
+    assert user(late, None) == ("", "")
     assert user(f"{GLOBAL}TargetName={NAME}\n{address}{OWN}", None) == ("own", "target")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iscsid.config import values
+from iscsid.config import addresses, values
 from iscsid.config.settings import DigestPolicy, MultipathPolicy
 from iscsid.config.values import InvalidValue, Syntax, parse_number
 from iscsid.protocol.parameters import ChapAlgorithm
@@ -78,7 +78,7 @@ BAD: list[tuple[Syntax[Any], str, str]] = [
     (TIME, "7201", "'7201' is too large"),
     (TIME, "3h", "'3h' is too large"),
     (TIME, "5x", "'5x' is no number"),
-    (TIME, "5S", "'5S' is no number"),
+    (TIME, "5S", "'5S' has an unknown unit"),
     (TIME, "5 s", "'5 ' is no number"),
     (TIME, "s", "'' is no number"),
     (TIME, "1.5m", "'1.5' is no number"),
@@ -86,7 +86,7 @@ BAD: list[tuple[Syntax[Any], str, str]] = [
     (SIZE, "511", "'511' is too small"),
     (SIZE, "16777216", "'16777216' is too large"),
     (SIZE, "16M", "'16M' is too large"),
-    (SIZE, "1k", "'1k' is no number"),
+    (SIZE, "1k", "'1k' has an unknown unit"),
     (COUNT, "1001", "'1001' is too large"),
     (COUNT, "+5", "'+5' is no number"),
     (COUNT, "007", "'007' begins with 0, which some programs read as octal"),
@@ -130,6 +130,33 @@ def _label(value: object) -> str | None:
 def test_a_value_means(syntax: Syntax[Any], text: str, value: object) -> None:
     parsed = syntax.parse(text)
     assert parsed == value and type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "text", "suggestion"),
+    [
+        (values.time(0, 1000), "500ms", ""),
+        (values.time(0, 1000), "5sec", "5s"),
+        (values.time(0, 1000), "5min", "5m"),
+        (values.time(0, 10000), "2H", "2h"),
+        (values.time(0, 1000), "1d", ""),
+        (values.size(0, 1 << 24), "64KB", "64K"),
+        (values.size(0, 1 << 24), "64k", "64K"),
+        (values.size(0, 1 << 24), "1MiB", "1M"),
+        (values.DIGEST, "CRC32C,None", "prefer-on"),
+        (values.DIGEST, "None, CRC32C", "prefer-off"),
+        (addresses.PREFERRED_PORTAL, "192.0.2.1:3260", "192.0.2.1"),
+        (addresses.PREFERRED_PORTAL, "[2001:db8::1]:3260", "2001:db8::1"),
+    ],
+)
+def test_what_people_write_is_refused_with_what_is_right(
+    syntax: Syntax[Any], text: str, suggestion: str
+) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        syntax.parse(text)
+    assert caught.value.suggestion == suggestion
+    if suggestion:
+        syntax.parse(suggestion)
 
 
 @pytest.mark.parametrize("syntax, text, why", BAD, ids=_label)

@@ -108,6 +108,25 @@ def test_an_initiator_name_with_capitals_is_sent_as_the_file_writes_it(
         tgtd.remove_target(name)
 
 
+def test_discovery_is_open_while_all_targets_found_there_want_chap(tmp_path: Path) -> None:
+    target = LiveTgtd()
+    try:
+        for name in ("one", "two"):
+            target.add_target(tgtd_name(name), {}, account=ALICE)
+        lines = (f"DiscoveryAddress={target.portal}", *CHAP)
+        status, report = check(tmp_path, *lines)
+        (discovery,) = report["discoveries"]
+        assert (status, discovery["ok"]) == (1, False) and "DiscoveryCHAP=no" in discovery["advice"]
+
+        status, report = check(tmp_path, *lines, " DiscoveryCHAP=no")
+        assert status == 0, report
+        for name in ("one", "two"):
+            (portal,) = portals(report, name)
+            assert portal["authenticated_as"] == ALICE.user
+    finally:
+        target.stop()
+
+
 def test_a_target_with_a_name_outside_the_grammar_is_logged_in_to(
     tgtd: LiveTgtd, tmp_path: Path
 ) -> None:

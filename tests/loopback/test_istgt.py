@@ -152,6 +152,6 @@ def test_discovery_with_chap_both_ways_of_failing_and_the_one_that_works(method:
             discover(guarded.portal, replace(DISCOVERY, authentication=wrong))
         with pytest.raises(AuthenticationFailed) as raised:
             discover(guarded.portal, DISCOVERY)
-        assert str(raised.value) == str(authentication_required())
+        assert str(raised.value) == str(authentication_required(is_discovery=True))
     finally:
         guarded.stop()

@@ -329,7 +329,7 @@ def test_discovery_with_chap_both_ways_of_failing_and_the_one_that_works() -> No
             discover(guarded.portal, replace(DISCOVERY, authentication=wrong))
         with pytest.raises(AuthenticationFailed) as raised:
             discover(guarded.portal, DISCOVERY)
-        assert str(raised.value) == str(authentication_required())
+        assert str(raised.value) == str(authentication_required(is_discovery=True))
         guarded.open_discovery(ALICE)
         assert names_at(guarded.portal) == {tgtd_name("plain")}
     finally:

@@ -228,7 +228,7 @@ def test_a_required_digest_the_target_does_not_take_ends_the_login(answer: str) 
 @pytest.mark.parametrize("offer", [(Digest.NONE,), (Digest.NONE, Digest.CRC32C)])
 def test_a_digest_the_target_rejects_ends_the_login(offer: tuple[Digest, ...]) -> None:
     """istgt ends the login with success and is then deaf to us."""
-    with pytest.raises(NegotiationError, match="HeaderDigest in /etc/iscsi.conf"):
+    with pytest.raises(NegotiationError, match="HeaderDigest in iscsi.conf"):
         negotiation(Offer(header_digest=offer)).receive((("HeaderDigest", "Reject"),))
 
 

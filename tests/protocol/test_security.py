@@ -19,7 +19,7 @@ from iscsid.errors import (
 )
 from iscsid.protocol.chap import RANDOM_OCTETS
 from iscsid.protocol.codes import Stage
-from iscsid.protocol.login_status import authentication_required
+from iscsid.protocol.login_status import authentication_required, rejection
 from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials, LoginPlan
 from tests.target.chap_fixtures import (
     ALICE,
@@ -34,7 +34,7 @@ from tests.target.chap_fixtures import (
 from tests.target.negotiator import Pairs
 from tests.target.pairing import failure_of, log_in, make_plan, result_of
 from tests.target.profile import LIO, PROFILES, TGTD, Profile
-from tests.target.script import Script, change, hang_up, put, say
+from tests.target.script import Edit, Script, change, hang_up, put, say
 
 ALL_ALGORITHMS = (
     ChapAlgorithm.SHA3_256,
@@ -106,6 +106,30 @@ def test_a_challenge_is_sent_for_mutual_chap_only() -> None:
 def test_discovery_sessions_authenticate_the_same_way() -> None:
     plan = make_plan(discovery=True, authentication=Authentication(ALICE, BOB))
     result_of(script(), plan)
+
+
+@pytest.mark.parametrize(
+    ("edit", "credentials", "advice"),
+    [
+        (put(0, "AuthMethod", "None"), True, "set DiscoveryCHAP=no"),
+        (put(0, "AuthMethod", "Reject"), True, "set DiscoveryCHAP=no"),
+        (put(0, "AuthMethod", "CHAP"), False, "set DiscoveryUsername and DiscoveryPassword"),
+    ],
+)
+def test_advice_after_discovery_is_about_its_own_credentials(
+    edit: Edit, credentials: bool, advice: str
+) -> None:
+    authentication = Authentication(ALICE) if credentials else Authentication()
+    plan = make_plan(discovery=True, authentication=authentication)
+    assert failure_of(Script(edit=edit), plan).advice.startswith(advice)
+
+
+@pytest.mark.parametrize("is_discovery", [False, True])
+def test_status_0201_does_not_send_to_compare_what_may_not_be_set(is_discovery: bool) -> None:
+    advice = rejection(0x0201, has_credentials=True, is_discovery=is_discovery).advice
+    assert ("DiscoveryCHAP=no" if is_discovery else "if it has none, remove them") in advice
+    none = rejection(0x0201, has_credentials=False, is_discovery=is_discovery).advice
+    assert none.startswith("set ") and "compare" not in none
 
 
 @pytest.mark.parametrize("answer", ["None", "NotUnderstood", "Irrelevant"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from iscsid.config.grammar import SCOPE_OF, EntryKind, Keyword, ParsedFile, Scope, Setting
-from iscsid.config.keywords import BY_FIELD, BY_NAME, DEFAULTS
+from iscsid.config.keywords import BY_FIELD, BY_NAME
 from iscsid.secret import Secret
 
 
@@ -34,28 +34,27 @@ def render(contents: ParsedFile) -> bytes:
 
 
 def statements_of(contents: ParsedFile) -> Iterator[Statement]:
-    in_force: dict[str, Setting] = dict(DEFAULTS)
+    """Yield globals and entries in the order of the file they were read from."""
+    settings = {
+        (setting.line, field): setting
+        for inherited in (*(entry.inherited for entry in contents.entries), contents.globals)
+        for field, setting in inherited.items()
+        if not setting.is_default
+    }
+    waiting = sorted(settings)
     for entry in contents.entries:
-        inherited = {
-            field: setting
-            for field, setting in entry.inherited.items()
-            if SCOPE_OF[entry.kind] not in BY_FIELD[field].not_inherited
-        }
-        yield from _changes(in_force, inherited, below=False)
+        while waiting and waiting[0][0] < entry.line:
+            yield _statement(waiting[0][1], settings[waiting.pop(0)], below=False)
         subject = entry.spelling or str(entry.subject)
         yield Statement(False, BY_NAME[entry.kind.value.lower()], subject)
         yield from (Statement(True, BY_NAME["address"], str(each)) for each in entry.addresses)
-        yield from _changes({}, dict(entry.own), below=True)
-    yield from _changes(in_force, dict(contents.globals), below=False)
+        yield from (_statement(field, each, below=True) for field, each in entry.own.items())
+    for line, field in waiting:
+        yield _statement(field, settings[line, field], below=False)
 
 
-def _changes(
-    before: dict[str, Setting], after: dict[str, Setting], *, below: bool
-) -> Iterator[Statement]:
-    for field, setting in after.items():
-        if before.get(field) != setting:
-            before[field] = setting
-            yield Statement(below, BY_FIELD[field], _written(BY_FIELD[field], setting))
+def _statement(field: str, setting: Setting, *, below: bool) -> Statement:
+    return Statement(below, BY_FIELD[field], _written(BY_FIELD[field], setting))
 
 
 def _written(row: Keyword, setting: Setting) -> str:
@@ -112,7 +111,18 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 }
 """Texts for each field that is neither a boolean nor a time."""
 
-_FLAGS = {"continuous", "send_async_text", "enabled", "portal_failover"}
+VALUES |= {
+    f"discovery_{field.removeprefix('outgoing_')}": VALUES[field] for field in list(VALUES)[:4]
+}
+
+CREDENTIALS = tuple(
+    f"{purpose}{way}{what}"
+    for purpose, ways in (("", ("outgoing_", "incoming_")), ("discovery_", ("", "incoming_")))
+    for way in ways
+    for what in ("username", "password")
+)
+
+_FLAGS = {"discovery_chap", "continuous", "send_async_text", "enabled", "portal_failover"}
 _FLAGS |= {"initial_r2t", "immediate_data"}
 _SUBJECTS = {
     EntryKind.DISCOVERY: _PORTALS,
@@ -128,7 +138,7 @@ def _values(row: Keyword) -> st.SearchStrategy[str]:
 def _settings(scope: Scope, *, below: bool) -> st.SearchStrategy[list[Statement]]:
     """Settings of one place: each at most once, credentials whole or not at all."""
     rows = [row for row in BY_FIELD.values() if scope in row.scope]
-    plain = [row for row in rows if not row.field.startswith(("outgoing", "incoming"))]
+    plain = [row for row in rows if row.field not in CREDENTIALS]
     singles = st.lists(
         st.sampled_from(plain).flatmap(
             lambda row: st.builds(Statement, st.just(below), st.just(row), _values(row))
@@ -136,18 +146,15 @@ def _settings(scope: Scope, *, below: bool) -> st.SearchStrategy[list[Statement]
         max_size=4,
         unique_by=lambda statement: statement.row.field,
     )
-    pairs = [BY_FIELD[f"{way}_{what}"] for way in ("outgoing", "incoming") for what in _HALVES]
+    rows = [BY_FIELD[field] for field in CREDENTIALS if scope in BY_FIELD[field].scope]
     credentials = st.tuples(
-        *(st.builds(Statement, st.just(below), st.just(row), _values(row)) for row in pairs)
+        *(st.builds(Statement, st.just(below), st.just(row), _values(row)) for row in rows)
     ).map(list)
     none: list[Statement] = []
     if scope is Scope.SUBNET:
         return singles
     some = st.one_of(st.just(none), st.just(none), credentials)
     return st.builds(lambda first, second: [*first, *second], singles, some)
-
-
-_HALVES = ("username", "password")
 
 
 @st.composite

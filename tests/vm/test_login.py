@@ -178,4 +178,4 @@ def test_discovery_without_the_right_secrets_gets_nothing(guarded: Lio) -> None:
         discover(PORTAL, replace(DISCOVERY, authentication=untrue))
     with pytest.raises(AuthenticationFailed) as raised:
         discover(PORTAL, DISCOVERY)
-    assert str(raised.value) == str(authentication_required())
+    assert str(raised.value) == str(authentication_required(is_discovery=True))
