@@ -18,7 +18,7 @@ _NETWORK = "look at the interface, its address and the routes (ip addr, ip route
 _PATH = "look at the cable, the switch and the firewalls on the way, and whether the target runs"
 _MEANS = "the machine is short of memory or descriptors: end other work, or raise its limits"
 _RESOLVER = "look at /etc/resolv.conf and the name service, or write the address as a number"
-_NAME = "correct the name in /etc/iscsi.conf, or enter it in the name service or /etc/hosts"
+_NAME = "correct the name in the configuration, or enter it in the name service or /etc/hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,15 @@ def connection_failed(doing: str, error: OSError) -> ConnectionFailed:
     else:
         row = explain(errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno)
     return ConnectionFailed(f"{doing}: {row.words}", advice=row.advice, retry=row.retry)
+
+
+def name_files_unreadable(doing: str, error: OSError, files: Sequence[str]) -> ConnectionFailed:
+    """Word the error of a look-up that could not read some of the name service's ``files``."""
+    without_files = connection_failed(doing, error)
+    these = " and ".join(files)
+    what = f"{without_files.what}, and {these} cannot be read by the unprivileged worker"
+    advice = f"let everybody read what has no secrets: chmod a+r {' '.join(files)}"
+    return ConnectionFailed(what, advice=advice, retry=Retry.LATER)
 
 
 def timed_out(doing: str, limit: str) -> ConnectionFailed:

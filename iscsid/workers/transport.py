@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,12 @@ from iscsid.errors import ConnectionFailed
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.protocol.trace import Trace
-from iscsid.workers.connect_errors import connection_failed, timed_out, together
+from iscsid.workers.connect_errors import (
+    connection_failed,
+    name_files_unreadable,
+    timed_out,
+    together,
+)
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.sandbox import Confine
 
@@ -36,6 +42,8 @@ _MOST_SECONDS, _MOST_QUESTIONS = 32767, 127
 """What TCP takes for the time between two questions, and for their number (tcp(7))."""
 
 Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
+
+_NAME_FILES = ("/etc/nsswitch.conf", "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf")
 
 
 class Exchange(Protocol):
@@ -235,7 +243,22 @@ def _resolve(portal: Portal, reporter: Reporter, confine: Confine) -> Sequence[A
     try:
         return _look_up(portal, 0)
     except socket.gaierror as error:
+        if files := _unreadable_name_files():
+            raise name_files_unreadable(doing, error, files) from error
         raise connection_failed(doing, error) from error
+
+
+def _unreadable_name_files() -> list[str]:
+    """Return the name service's files that this process may not read: glibc ignores them."""
+    unreadable = []
+    for path in _NAME_FILES:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except PermissionError:
+            unreadable.append(path)
+        except OSError:
+            continue  # a file that is not there changes nothing
+    return unreadable
 
 
 def _look_up(portal: Portal, flags: int) -> Sequence[Address]:

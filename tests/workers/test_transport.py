@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -197,6 +201,36 @@ def test_a_name_that_does_not_resolve_says_why(
     with pytest.raises(ConnectionFailed) as caught:
         connect(Portal("array.example"), RELAXED, notebook, remain)
     assert caught.value.what == f"resolving array.example: {words}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_hosts_file_that_only_root_can_read_is_reported_as_the_reason(
+    mode: int, tmp_path: Path
+) -> None:
+    """The worker that looks up the name is not root any more; the name itself is right."""
+    hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text("127.0.0.1 array.internal\n")
+    hosts.chmod(mode)
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    resolver.chmod(0o644)
+    config, name = tmp_path / "iscsi.conf", tmp_path / "initiatorname.iscsi"
+    config.write_text("DiscoveryAddress=array.internal:1\n")
+    name.write_text("InitiatorName=iqn.2003-02.org.example:me\n")
+    mounts = f"mount --bind {hosts} /etc/hosts && mount --bind {resolver} /etc/resolv.conf"
+    command = f"-m iscsid --check --login -f {config} --initiatorname {name}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{mounts} && exec {sys.executable} {command}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    is_told = "/etc/hosts cannot be read by the unprivileged worker" in done.stdout
+    assert is_told == (mode == 0o600), done.stdout + done.stderr
+    assert ("chmod a+r /etc/hosts" in done.stdout) == (mode == 0o600)
+    assert "correct the name" not in done.stdout
+    if mode == 0o644:
+        assert "connection refused" in done.stdout
 
 
 def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
