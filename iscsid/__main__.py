@@ -20,6 +20,10 @@ def main() -> int:
 def _run() -> int:
     options = parse(sys.argv[1:], _directory())
     match options.purpose:
+        case Purpose.CONVERT:
+            from iscsid.cli.from_open_iscsi import run_conversion
+
+            return run_conversion(options.from_open_iscsi, sys.stdout)
         case Purpose.DISCOVER:
             from iscsid.login_check.run import run_discovery
 

@@ -32,6 +32,7 @@ class Purpose(Enum):
     SHOW_CONFIG = "show-config"
     WAIT = "wait"
     DISCOVER = "discover"
+    CONVERT = "from-open-iscsi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class Options:
     """With ``login``: only this target."""
     json: bool = False
     """With ``Purpose.SHOW_CONFIG`` and ``Purpose.DISCOVER``, and with ``login``."""
+    from_open_iscsi: str = ""
+    """With ``Purpose.CONVERT``: the directory of the database; empty: where it usually is."""
     wait: int = 0
     """Seconds for ``Purpose.WAIT``; 0 is no limit."""
 
@@ -130,6 +133,14 @@ def make_parser() -> CommandParser:
         dest="purpose",
         help="print the targets at ADDRESS and exit",
     )
+    only.add_argument(
+        "--from-open-iscsi",
+        type=_path,
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="print a configuration made from open-iscsi's database",
+    )
     add("--login", action=flag, help="with --check: log in to all targets, and out")
     add("--json", action=flag, help="with --show-config, --discover, --login: as JSON")
     what = "with --discover, --login: ask this address; with --login: only this target"
@@ -146,6 +157,8 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     values = vars(make_parser().parse(arguments))
     if "wait" in values:
         values["purpose"] = Purpose.WAIT
+    if "from_open_iscsi" in values:
+        values["purpose"] = Purpose.CONVERT
     purpose = values.get("purpose", Purpose.RUN)
     if values.get("login") and purpose is not Purpose.CHECK:
         raise UsageError("--login goes with --check only")

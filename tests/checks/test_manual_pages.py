@@ -127,7 +127,8 @@ def test_the_files_of_the_page_are_the_defaults_of_the_program() -> None:
 def test_no_file_is_named_without_being_explained() -> None:
     named = set(re.findall(r"(?<![\w.*])/(?:etc|var|run|dev|proc)(?:/[\w.]+)+", ISCSID.words()))
     known = set(ISCSID.terms("FILES")) | {"/etc/fstab", "/dev/sda", "/dev/sdb"}
-    others = {name.rstrip(".") for name in named} - known - {"/proc/scsi/iscsi"}
+    foreign = {"/proc/scsi/iscsi", "/etc/iscsi", "/var/lib/iscsi", "/dev/disk/by"}
+    others = {name.rstrip(".") for name in named} - known - foreign
     assert {name for name in others if not name.startswith("/dev/iscsi/bus")} == set()
 
 
