@@ -75,7 +75,7 @@ Record = dict[str, str]
 
 
 @dataclass(slots=True)
-class _Target:
+class _OldTarget:
     """One target of the database, with what its entry will hold."""
 
     name: str
@@ -145,8 +145,8 @@ def _parse(text: str) -> Record:
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
-def _targets(nodes: list[Record]) -> list[_Target]:
-    targets: dict[str, _Target] = {}
+def _targets(nodes: list[Record]) -> list[_OldTarget]:
+    targets: dict[str, _OldTarget] = {}
     for record in nodes:
         name, host = record.get("node.name", ""), record.get("node.conn[0].address", "")
         try:
@@ -156,7 +156,7 @@ def _targets(nodes: list[Record]) -> list[_Target]:
             continue  # not a record of a node
         tag = record.get("node.tpgt", "-1")
         address += f",{tag}" if tag.isdecimal() else ""
-        target = targets.setdefault(name, _Target(name))
+        target = targets.setdefault(name, _OldTarget(name))
         is_started = record.get("node.startup") in STARTED
         if is_started and not target.is_started:
             # Only portals that are started count, if there are any.
@@ -172,7 +172,7 @@ def _targets(nodes: list[Record]) -> list[_Target]:
     return list(targets.values())
 
 
-def _read_settings(record: Record, target: _Target, address: str) -> None:
+def _read_settings(record: Record, target: _OldTarget, address: str) -> None:
     """Take over the settings of one portal; the first one decides if they differ."""
     settings, remarks = _settings(record)
     credentials = _credentials(record, "node.session.auth.")
@@ -238,7 +238,7 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"'
 
 
-def _common(targets: list[_Target]) -> dict[str, str]:
+def _common(targets: list[_OldTarget]) -> dict[str, str]:
     """Return the settings that are the same for all targets: they become globals."""
     if not targets:
         return {}
@@ -261,7 +261,7 @@ def _discovery(record: Record) -> Iterator[str]:
     yield from (f"#    {keyword}={value}" for keyword, value in credentials.items())
 
 
-def _entry(target: _Target, common: dict[str, str]) -> Iterator[str]:
+def _entry(target: _OldTarget, common: dict[str, str]) -> Iterator[str]:
     yield ""
     yield f"TargetName={target.name}"
     yield from (f"    {remark}" for remark in target.remarks)
