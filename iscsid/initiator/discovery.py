@@ -58,6 +58,8 @@ class Discovery:
         """Whether an answer has replaced all that was known (SIGHUP), and nothing is asked now."""
         self._prune = False
         self._again = False
+        """Whether it was asked for after the attempt under way had begun, or the answer to
+        ``AskAgain`` has yet to come."""
         self._outbox = outbox
         self._when_failed = when_failed
 
@@ -76,10 +78,10 @@ class Discovery:
         if self.state is DiscoveryState.WAITING:
             self._outbox.cancel_timer(self._timer)
             self._start()
-        elif self.state is DiscoveryState.LISTENING and self.job is not None:
+            return
+        self._again = True
+        if self.state is DiscoveryState.LISTENING and self.job is not None:
             self._outbox.order(AskAgain(self.job))
-        else:
-            self._again = True
 
     def change(self, settings: DiscoverySettings, identity: LoginIdentity) -> None:
         """Take over other settings; a running child ends, since it works with the old ones."""
@@ -107,19 +109,24 @@ class Discovery:
         for note in fact.notes:
             self._outbox.warn(self.log_prefix, note)
         before, answer = self.targets, self._answer
-        if not self._prune:
+        # Asked for after this answer had begun: only the next one is complete as of now.
+        is_late = self._again and self.state is DiscoveryState.ASKING
+        prune = self._prune and not is_late
+        if not prune:
             answer = {name: before[name] for name in before if name not in answer} | answer
         if not self.has_answered or answer != before:
             self._outbox.info(
                 self.log_prefix, f"{len(answer)} target{'' if len(answer) == 1 else 's'}"
             )
-        self.has_confirmed = self._prune
-        self.targets, self._answer, self._prune = answer, {}, False
+        self.has_confirmed, self._prune = prune, self._prune and is_late
+        self.targets, self._answer, self._again = answer, {}, is_late
         self.has_answered, self.last_failure = True, None
         self._outbox.recovered(self.log_prefix)
         if fact.kept:
             self._become(DiscoveryState.LISTENING)
             self._outbox.release(fact.job_id)
+            if is_late:
+                self._outbox.order(AskAgain(fact.job_id))
         return before.keys() | answer.keys()
 
     def job_failed(self, failure: Failure) -> None:

@@ -57,7 +57,7 @@ class Initiator:
             self.reconciler, login_timeout=login_timeout, bindings_file=bindings_file
         )
         self._checked: list[Session] = []
-        """The sessions whose disks were last checked together, while the daemon is ending."""
+        """All sessions, if the disks of all were last checked together while the daemon ends."""
         self._network_settles = False
         self._network_tried_at = -NETWORK_REST
 
@@ -135,20 +135,23 @@ class Initiator:
         self._outbox.is_ending = True
         for discovery in self.reconciler.targets.discoveries.values():
             discovery.stop()
+        for session in self.reconciler.sessions:
+            session.lun_scanner.stop()
         self._check_sessions()
 
     def _check_sessions(self) -> None:
         """Let each session log out whose disks are not in use (any more)."""
         for session in self.reconciler.sessions:
             session.unwanted()
-        self._checked = [each for each in self.reconciler.sessions if each.is_being_checked]
+        left = list(self.reconciler.sessions)
+        self._checked = left if all(session.is_being_checked for session in left) else []
 
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
         if not all(session.is_settled for session in left):
             return
         if left and left != self._checked:
-            # Others have been logged out since these were checked, which takes its time.
+            # Others were logged out, or went another step, since these were checked.
             self._check_sessions()
             return
         self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS))

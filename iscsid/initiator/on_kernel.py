@@ -56,8 +56,7 @@ class OnKernel:
                 self._outbox.debug(session.log_prefix, str(failure))
                 session.refused(failure)
             case facts.TimeoutsRefused(_, failure):
-                text = f"the timeouts stay as they were: {failure}"
-                self._outbox.warn(session.log_prefix, text)
+                session.timeouts_refused(failure)
             case facts.ConnectionLost(_, reason):
                 session.connection_lost(reason)
             case facts.SessionUnrecoverable(_, reason):

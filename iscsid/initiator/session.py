@@ -291,6 +291,11 @@ class Session:
             self.last_failure = failure
         self.fire(Event.REFUSED)
 
+    def timeouts_refused(self, failure: Failure) -> None:
+        """The kernel keeps the timeouts that it has; the next SIGHUP tries again."""
+        self._timeouts_in_kernel = None
+        self._outbox.warn(self.log_prefix, f"the timeouts stay as they were: {failure}")
+
     def cmd_sn_learned(self, fact: CmdSnLearned) -> None:
         self._cmd_sn, self._lun_identities = fact.cmd_sn, fact.identities
         self.fire(Event.CMD_SN_LEARNED)
@@ -483,6 +488,8 @@ class Session:
         self.sid = self.host_no = self.login = None
         self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
         self._replaced_luns = self._accepted_luns = ()
+        # Nothing is in use any more; a session that is not wanted leaves now.
+        self._was_told_to_go, self.kept_because = False, ()
         self._retry_later()
 
     def _clean_up(self) -> None:

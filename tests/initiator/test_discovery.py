@@ -12,7 +12,7 @@ from iscsid.facts import TimerPurpose
 from iscsid.initiator.retry import STABLE_AFTER
 from iscsid.jobs import DiscoveryJob
 from iscsid.orders import StartWorker
-from tests.support.harness import DISK, PORTAL, Harness, record
+from tests.support.harness import DISK, PORTAL, Harness, configuration, kinds, record
 
 REFUSED = Failure(Retry.SOON, "connection refused")
 FINAL = Failure(Retry.NEVER, "not authorised")
@@ -128,3 +128,30 @@ def test_what_a_stopped_child_still_says_counts_for_nothing() -> None:
         harness.handle(facts.TargetDiscovered(job, record()), facts.DiscoveryCompleted(job)) == []
     )
     assert not harness.has_logged(DISK)
+
+
+def test_sighup_is_not_lost_with_the_discovery_session_that_was_asked_again() -> None:
+    """The connection breaks before the answer; nothing else would ask this address again."""
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration(PORTAL))
+    kept = next(job for job in reversed(harness.jobs) if isinstance(job, DiscoveryJob)).id
+    harness.handle(
+        facts.TargetDiscovered(kept, record()), facts.DiscoveryCompleted(kept, kept=True)
+    )
+    assert orders.AskAgain(kept) in harness.reload(configuration(PORTAL))
+    given = harness.handle(facts.WorkerEnded(kept))
+    assert kinds(given) == ["DiscoveryJob"]
+    given = harness.handle(facts.DiscoveryCompleted(harness.job, kept=True))
+    assert "CheckDiskUsers" in kinds(given), "a target that is gone keeps its session"
+
+
+def test_an_answer_that_had_begun_before_sighup_takes_no_target_away() -> None:
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration(PORTAL))
+    asking = next(job for job in reversed(harness.jobs) if isinstance(job, DiscoveryJob)).id
+    assert orders.AskAgain(asking) not in harness.reload(configuration(PORTAL))
+    given = harness.handle(facts.DiscoveryCompleted(asking, kept=True))
+    assert kinds(given) == ["AskAgain"]
+    assert "CheckDiskUsers" in kinds(harness.handle(facts.DiscoveryCompleted(asking, kept=True)))

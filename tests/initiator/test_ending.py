@@ -131,7 +131,8 @@ def test_disks_that_came_out_of_use_since_they_were_checked_are_looked_at_again(
     harness.up()
     harness.reload(configuration())
     assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == []
-    assert harness.handle(facts.InterruptReceived()) == [CheckDiskUsers(1, may_open=True)]
+    given = harness.handle(facts.InterruptReceived())
+    assert kinds(given) == ["StopWorker", "CheckDiskUsers"], "it leaves on the old answer"
     assert log_out(harness, 1) == [LEAVE]
 
 
@@ -163,3 +164,20 @@ def test_a_session_whose_login_succeeds_after_sigint_is_not_started() -> None:
     login = harness.job
     assert harness.handle(facts.InterruptReceived()) == [orders.StopWorker(login), LEAVE]
     assert not harness.has_logged(DISK, "session is up")
+
+
+def test_a_session_in_use_that_the_kernel_then_loses_does_not_keep_the_daemon() -> None:
+    harness = two_up()
+    harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
+    harness.handle(facts.SessionDestroyed(1))
+    assert log_out(harness, 2) == [LEAVE], "a session that is not in the kernel is waited for"
+
+
+def test_sessions_are_checked_again_if_another_was_on_its_way_out_before_sigint() -> None:
+    harness = two_up()
+    harness.reload(configuration())
+    harness.handle(facts.DiskUsersChecked(1, IN_USE), facts.DiskUsersChecked(2, ()))
+    harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
+    harness.handle(facts.SessionUnbound(2))
+    harness.handle(facts.PduReceived(2, bytes([0x26, 0x80, *bytes(46)]), b""))
+    assert harness.handle(facts.SessionDestroyed(2)) == [CheckDiskUsers(1, may_open=True)]

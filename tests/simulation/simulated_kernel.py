@@ -1,4 +1,4 @@
-"""A kernel as the owner sees it: sessions that start, break, resume and go, and rules that bite.
+"""A kernel as the initiator sees it: sessions that start, break, resume and go.
 
 Every order that would harm a real kernel is a failed assertion here. It stands beside the runs on
 a real kernel (``tests/vm``), where a thousand seeds would take days.
@@ -23,10 +23,13 @@ from iscsid.facts import (
     SessionsFound,
     SessionStarted,
     SessionUnrecoverable,
+    TimeoutsRefused,
 )
 from iscsid.initiator.session_tag import parse_session_tag
-from iscsid.orders import ResumeSession, SessionDescription, StartSession
+from iscsid.jobs import LoginJob
+from iscsid.orders import KernelTimeouts, ResumeSession, SessionDescription, StartSession
 from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import Isid
 
 REFUSED = Failure(Retry.SOON, "the kernel refused")
 
@@ -56,6 +59,16 @@ class Running:
     is_terminated: bool = False
     """Stopped for good: all I/O fails, and nothing brings it back."""
 
+    settings: tuple[object, ...] = ()
+    """What the last login was made with, as far as only a login can change it."""
+    isid: Isid | None = None
+    created_at: float = 0.0
+
+    def note(self, login: LoginJob) -> None:
+        self.isid = login.login.isid
+        offer, authentication = login.login.offer, login.login.authentication
+        self.settings = (offer, authentication, login.tcp_window_size)
+
     @property
     def target_state(self) -> str:
         if self.is_unbound:
@@ -76,15 +89,18 @@ class Kernel:
     """All sessions; ``random`` decides which requests fail."""
 
     random: Random
-    clumsiness: float = 0.0
+    failure_rate: float = 0.0
     sessions: dict[int, Running] = field(default_factory=dict)
     sids: int = 0
+    refusals: int = 0
 
-    def start(self, order: StartSession) -> Fact:
+    def start(self, order: StartSession, login: LoginJob, now: float) -> Fact:
         assert self.sid_of(order.binding) is None, f"{order.binding} started twice"
         if self._fails():
             return SessionRefused(order.binding, REFUSED)
         running = self._create(order.description)
+        running.note(login)
+        running.created_at = now
         return SessionStarted(order.binding, running.sid, running.host_no)
 
     def _create(self, description: SessionDescription) -> Running:
@@ -103,18 +119,31 @@ class Kernel:
         running.learnt = running.cmd_sn
         return CmdSnLearned(sid, running.cmd_sn)
 
-    def resume(self, order: ResumeSession) -> Fact:
+    def resume(self, order: ResumeSession, login: LoginJob) -> Fact:
         running = self.sessions.get(order.sid)
         if running is None or running.is_terminated or self._fails():
             return SessionRefused(order.binding, REFUSED)
         assert running.is_stopped, "a second BIND without STOP"
         assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
         assert not running.is_up
+        was = running.description
+        assert order.description.initiator_name == was.initiator_name, "resumed with another name"
+        assert running.isid in (None, login.login.isid), "resumed with another ISID"
+        running.note(login)
         running.is_up, running.is_stopped, running.learnt = True, False, None
         running.is_logged_out = False
         running.description = order.description
         running.cmd_sn = (running.cmd_sn + self.random.randrange(1000)) % 2**32
         return SessionStarted(order.binding, running.sid, running.host_no)
+
+    def apply_timeouts(self, sid: int, timeouts: KernelTimeouts) -> Fact | None:
+        running = self.sessions.get(sid)
+        if running is None or not running.is_up:
+            return None  # it gets them when it is resumed
+        if self._fails():
+            return TimeoutsRefused(sid, REFUSED)
+        running.description = replace(running.description, timeouts=timeouts)
+        return None
 
     def check_disks(self, sid: int) -> Fact:
         running = self.sessions.get(sid)
@@ -197,6 +226,7 @@ class Kernel:
             sid=running.sid,
             host_no=running.host_no,
             target_name=described.target_name if running.has_name else "",
+            initiator_name=described.initiator_name if running.has_name else "",
             session_tag=described.session_tag if running.has_name else "",
             state="LOGGED_IN" if running.is_up else "FAILED",
             target_state=running.target_state,
@@ -207,4 +237,6 @@ class Kernel:
         )
 
     def _fails(self) -> bool:
-        return self.random.random() < self.clumsiness
+        fails = self.random.random() < self.failure_rate
+        self.refusals += fails
+        return fails

@@ -68,7 +68,7 @@ class Exchanging(World):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
-    world = Exchanging(seed, clumsiness=0.1)
+    world = Exchanging(seed, failure_rate=0.1)
     world.run(60)
     for _ in range(15):
         world.exchange()
@@ -79,7 +79,7 @@ def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
             world.handle(facts.TerminateReceived())
             world.begin()
         world.run(world.random.uniform(1, 200))
-    world.kernel.clumsiness = world.clumsiness = 0
+    world.kernel.failure_rate = world.failure_rate = 0
     world.put_right()
     world.run(900)
     assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-40:])

@@ -18,43 +18,43 @@ FIRST_ATTEMPTS = 7
 """Until the pauses have grown to their longest."""
 
 
-def calm(world: World) -> None:
+def settle(world: World) -> None:
     """Mend everything and wait: after this, what is wanted must be there."""
-    world.kernel.clumsiness = world.clumsiness = 0
+    world.kernel.failure_rate = world.failure_rate = 0
     for array in world.all:
         array.is_healthy = True
     world.handle(facts.HangupReceived())
     world.run(900)
 
 
-def mischief(world: World, steps: int) -> None:
+def disturb(world: World, steps: int) -> None:
     for _ in range(steps):
         world.run(world.random.uniform(0, 40))
         if world.left is not None:
             return
-        deed = world.random.choice(
+        disturbance = world.random.choice(
             ["break", "break", "break silently", "outage", "repair", "hup", "restart", "vanish"]
         )
         sids = list(world.kernel.sessions)
         array = world.random.choice(world.all)
-        if deed == "break" and sids:
+        if disturbance == "break" and sids:
             world.break_connection(world.random.choice(sids))
-        elif deed == "break silently" and sids:
-            world.break_connection(world.random.choice(sids), is_told=False)
+        elif disturbance == "break silently" and sids:
+            world.break_connection(world.random.choice(sids), is_reported=False)
             world.handle(facts.EventsLost())
-        elif deed == "outage":
+        elif disturbance == "outage":
             array.is_healthy = False
             for running in list(world.kernel.sessions.values()):
                 if running.description.target_name in array.targets:
                     world.break_connection(running.sid)
-        elif deed == "repair":
+        elif disturbance == "repair":
             array.is_healthy = True
-        elif deed == "hup":
+        elif disturbance == "hup":
             world.handle(facts.HangupReceived())
-        elif deed == "restart":
+        elif disturbance == "restart":
             world.handle(facts.TerminateReceived())
             world.begin()
-        elif deed == "vanish" and sids:
+        elif disturbance == "vanish" and sids:
             # Somebody else destroys the session behind our back.
             sid = world.random.choice(sids)
             del world.kernel.sessions[sid]
@@ -63,9 +63,9 @@ def mischief(world: World, steps: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_any_mischief_every_wanted_target_has_exactly_one_session(seed: int) -> None:
-    world = World(seed, clumsiness=0.1, keeps_discovery=bool(seed % 2))
-    mischief(world, 25)
-    calm(world)
+    world = World(seed, failure_rate=0.1, keeps_discovery=bool(seed % 2))
+    disturb(world, 25)
+    settle(world)
     assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-60:])
     assert len(world.kernel.sessions) == len(world.wanted())
     assert not world.sockets, "a socket was left with the keeper"
@@ -73,11 +73,11 @@ def test_after_any_mischief_every_wanted_target_has_exactly_one_session(seed: in
 
 @pytest.mark.parametrize("seed", SEEDS[:100])
 def test_a_target_keeps_its_number_whatever_happens(seed: int) -> None:
-    world = World(seed, clumsiness=0.1)
+    world = World(seed, failure_rate=0.1)
     world.run(60)
     before = world.bindings
-    mischief(world, 15)
-    calm(world)
+    disturb(world, 15)
+    settle(world)
     lines = [line for line in before.splitlines() if line and not line.startswith("#")]
     assert lines
     for line in lines:
@@ -119,10 +119,10 @@ def test_children_never_outnumber_their_places() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS[:100])
 def test_a_target_that_left_the_configuration_is_logged_out_and_no_other(seed: int) -> None:
-    world = World(seed, clumsiness=0.05)
+    world = World(seed, failure_rate=0.05)
     world.run(60)
     world.configured.pop()
-    calm(world)
+    settle(world)
     assert world.up() == dict.fromkeys(world.wanted(), 1)
     assert len(world.kernel.sessions) == len(world.wanted())
 
@@ -134,19 +134,19 @@ def test_a_target_whose_disks_are_in_use_stays_and_the_log_says_why() -> None:
     for running in world.kernel.sessions.values():
         running.in_use = running.description.target_name == name
     world.configured.pop()
-    calm(world)
+    settle(world)
     assert set(world.up()) == world.wanted() | {name}
     assert any(str(name) in line and "mounted on /data" in line for line in world.log)
     for running in world.kernel.sessions.values():
         running.in_use = False
-    calm(world)
+    settle(world)
     assert set(world.up()) == world.wanted()
 
 
 @pytest.mark.parametrize("seed", SEEDS[:100])
 def test_sigint_logs_everything_out_and_leaves(seed: int) -> None:
-    world = World(seed, clumsiness=0.1)
-    mischief(world, seed % 6)
+    world = World(seed, failure_rate=0.1)
+    disturb(world, seed % 6)
     world.handle(facts.InterruptReceived())
     world.run(300)
     assert world.left == 0, "\n".join(world.log[-60:])

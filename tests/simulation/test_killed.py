@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from iscsid import facts, orders
-from tests.simulation.world import KILLED, World
+from iscsid import facts
+from tests.simulation.world import IN_STEPS, KILLED, World
 
 SEEDS = range(300)
 LIVES = 6
 LONGEST_LIFE = 50
 """Orders: a whole start with all its logins takes no more."""
-IN_STEPS = (
-    orders.StartSession,
-    orders.ResumeSession,
-    orders.LearnCmdSn,
-    orders.SendLogout,
-    orders.DestroySession,
-)
-"""The orders that take several requests to the kernel, or leave something half done as one."""
 
 
-def live_and_die(world: World) -> None:
+def run_and_kill(world: World) -> None:
     """One life of the daemon: something happens, and within some orders it is killed.
 
     Some die while they start, the others once they have settled.
     """
-    dies_young = world.random.random() < 0.3
+    dies_at_start = world.random.random() < 0.3
     life = world.random.randrange(1, LONGEST_LIFE)
-    world.orders_to_live = life if dies_young else 0
+    world.orders_left = life if dies_at_start else 0
     world.fatal = world.random.choice((*IN_STEPS, None))
     if world.left is not None:
         world.begin()
         world.run(60)
-    world.orders_to_live = world.orders_to_live or life
+    world.orders_left = world.orders_left or life
     if world.left is None and world.kernel.sessions and world.random.random() < 0.7:
         named = [sid for sid, running in world.kernel.sessions.items() if running.has_name]
         world.break_connection(world.random.choice(named or [*world.kernel.sessions]))
     if world.left is None and world.kernel.sessions and world.random.random() < 0.2:
-        world.doom(world.random.choice([*world.kernel.sessions]))
+        world.stop_for_good(world.random.choice([*world.kernel.sessions]))
     if world.left is None and world.kernel.sessions and world.random.random() < 0.3:
         world.ask_for_logout(world.random.choice([*world.kernel.sessions]))
     if world.left is None and world.random.random() < 0.5:
@@ -54,11 +46,11 @@ def _change_what_is_wanted(world: World) -> None:
     world.handle(facts.HangupReceived())
 
 
-def mend(world: World) -> None:
+def repair(world: World) -> None:
     """Let it live from now on, and want everything."""
-    world.orders_to_live, world.fatal = 0, None
+    world.orders_left, world.fatal = 0, None
     world.configured = [array.portal for array in world.all]
-    world.kernel.clumsiness = world.clumsiness = 0
+    world.kernel.failure_rate = world.failure_rate = 0
     if world.left is not None:
         world.begin()
     else:
@@ -68,10 +60,10 @@ def mend(world: World) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_any_death_every_wanted_target_has_exactly_one_session(seed: int) -> None:
-    world = World(seed, clumsiness=0.05, keeps_discovery=bool(seed % 2))
+    world = World(seed, failure_rate=0.05, keeps_discovery=bool(seed % 2))
     for _ in range(LIVES):
-        live_and_die(world)
-    mend(world)
+        run_and_kill(world)
+    repair(world)
     assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-60:])
     assert len(world.kernel.sessions) == len(world.wanted()), "something half-made is left"
     assert all(running.is_scanned for running in world.kernel.sessions.values()), (
@@ -84,7 +76,7 @@ def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() 
     for seed in SEEDS:
         world = World(seed)
         for _ in range(LIVES):
-            live_and_die(world)
+            run_and_kill(world)
             if world.left == KILLED:
                 told.append(world.log[-1])
     for order in IN_STEPS:

@@ -9,7 +9,7 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, MultipathPolicy, SessionSettings
 from iscsid.initiator.session_tag import SessionTag, parse_session_tag
 from iscsid.protocol.names import IscsiName, Portal
-from tests.simulation.test_killed import live_and_die, mend
+from tests.simulation.test_killed import repair, run_and_kill
 from tests.simulation.world import HOST, World, target
 
 TARGETS = {target(number) for number in range(3)}
@@ -49,12 +49,12 @@ class TwoPaths(World):
 
 @pytest.mark.parametrize("seed", range(150))
 def test_each_path_has_one_session_and_one_number_whatever_becomes_of_the_file(seed: int) -> None:
-    world = TwoPaths(seed, clumsiness=0.05)
+    world = TwoPaths(seed, failure_rate=0.05)
     for _ in range(6):
-        live_and_die(world)
+        run_and_kill(world)
         if world.random.random() < 0.5:
             world.lose_lines()
-    mend(world)
+    repair(world)
     assert world.up() == dict.fromkeys(TARGETS, 2), "\n".join(world.log[-60:])
     numbers = set()
     for name in TARGETS:

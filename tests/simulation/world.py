@@ -1,7 +1,7 @@
-"""A world around the owner: a virtual clock, targets that come and go, children that die.
+"""A world around the initiator: a virtual clock, targets that come and go, workers that die.
 
-Seeded: the same seed tells the same story. ``World`` carries out orders by deciding what happens
-next; nothing here sleeps, forks or opens anything.
+The same seed always gives the same course of events. ``World`` carries out orders by deciding what
+happens next; nothing here sleeps, forks or opens anything.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from random import Random
 
 from iscsid import facts, orders
 from iscsid.config.configuration import Configuration
-from iscsid.config.settings import DiscoverySettings
+from iscsid.config.settings import DiscoverySettings, SessionSettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact, Timer
 from iscsid.initiator.initiator import Initiator
+from iscsid.initiator.offers import login_settings
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
@@ -27,6 +28,23 @@ from tests.simulation.simulated_kernel import Kernel
 
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
+IN_STEPS = (
+    orders.StartSession,
+    orders.ResumeSession,
+    orders.LearnCmdSn,
+    orders.SendLogout,
+    orders.DestroySession,
+)
+"""The orders that take several requests to the kernel, or leave something half done as one."""
+BEGINNINGS = (
+    orders.StartWorker,
+    orders.AskAgain,
+    orders.LearnCmdSn,
+    orders.StartSession,
+    orders.ResumeSession,
+    orders.ReadConfiguration,
+)
+"""Orders that an ending daemon must not give."""
 KILLED = -9
 LOGOUT_RESPONSE = bytes([0x26, 0x80]) + bytes(46)
 LOGOUT_WANTED = bytes([0x32, 0x80]) + bytes(34) + bytes([1]) + bytes(11)
@@ -34,7 +52,7 @@ LOGOUT_WANTED = bytes([0x32, 0x80]) + bytes(34) + bytes([1]) + bytes(11)
 
 
 def uses_of(lun: int) -> tuple[str, ...]:
-    """Every other disk is mounted for ever."""
+    """Every other disk stays mounted."""
     return (f"LUN {lun} is mounted",) if lun % 2 else ()
 
 
@@ -43,7 +61,7 @@ def target(number: int) -> IscsiName:
 
 
 @dataclass
-class Portals:
+class Array:
     """One array: an address, the targets behind it, and whether it answers."""
 
     portal: Portal
@@ -56,19 +74,23 @@ class World:
     seed: int
     arrays: int = 2
     targets_each: int = 3
-    clumsiness: float = 0.0
+    failure_rate: float = 0.0
     keeps_discovery: bool = False
     coincidence: float = 2.0
     """Seconds before its time that a timer may expire together with a fact."""
     now: float = 1000.0
     attempts: list[tuple[float, IscsiName]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    settings: SessionSettings = SessionSettings()
+    """What the file says of all targets."""
+    initiator_name: IscsiName = HOST
+    initiator_alias: str = ""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
-        self.kernel = Kernel(self.random, self.clumsiness)
+        self.kernel = Kernel(self.random, self.failure_rate)
         self.all = [
-            Portals(
+            Array(
                 Portal(f"192.0.2.{a + 1}"), {target(a * 10 + n) for n in range(self.targets_each)}
             )
             for a in range(self.arrays)
@@ -76,7 +98,12 @@ class World:
         self.configured = [array.portal for array in self.all]
         self.bindings = ""
         self.left: int | None = None
-        self.orders_to_live = 0
+        self.logins: dict[JobId, LoginJob] = {}
+        """Every login that this daemon has ordered."""
+        self.signals: list[Fact] = []
+        """What arrives together with the next fact, and is handled right after it."""
+        self.facts_handled = 0
+        self.orders_left = 0
         """Orders until the daemon is killed; none, or less than that: it lives on."""
         self.fatal: type[Order] | None = None
         """The kind of order during which it is killed, whenever that comes."""
@@ -93,30 +120,57 @@ class World:
         self.running: dict[JobId, Job] = {}
         self.sockets: set[JobId] = set()
         self.left = None
+        self.interrupts = 0
+        self.logins.clear()
+        self.signals = []
+        for running in self.kernel.sessions.values():
+            # A daemon that starts does not know with which settings an earlier one logged in.
+            running.settings = login_settings(self.settings)
         self.handle(self.configuration())
         self.handle(facts.BindingsRead(self.bindings))
         self.handle(self.kernel.look())
 
     def configuration(self) -> facts.ConfigurationRead:
+        settings = self.settings
+
+        def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
+            return settings
+
         discoveries = tuple(DiscoverySettings(portal=portal) for portal in self.configured)
-        return facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST)
+        configuration = Configuration(discoveries=discoveries, resolver=resolve)
+        return facts.ConfigurationRead(configuration, self.initiator_name, self.initiator_alias)
 
     def handle(self, fact: Fact) -> None:
-        """Turn the ring: the fact, and at once everything the hands find out.
+        """Let the initiator handle a fact, and whatever comes of it at once.
 
-        Now and then a timer expires with it, and is heard of before what the hands find out.
+        Signals that wait, and now and then a timer, come with it: they are handled before what
+        comes of it.
         """
-        queue = [fact]
+        queue = [fact, *self.signals]
+        self.signals = []
         is_near = min(self.timers.values(), default=inf) < self.now + self.coincidence
         if is_near and self.random.random() < 0.5:
             queue.append(self._expire_nearest())
         while queue and self.left is None:
-            for order in self.initiator.handle(queue.pop(0), self.now):
-                self.orders_to_live -= 1
-                if self.orders_to_live == 0 or type(order) is self.fatal:
+            self.facts_handled += 1
+            fact = queue.pop(0)
+            self.interrupts += isinstance(fact, facts.InterruptReceived)
+            for order in self.initiator.handle(fact, self.now):
+                assert not (self.interrupts and isinstance(order, BEGINNINGS)), order
+                self.orders_left -= 1
+                if self.orders_left == 0 or type(order) is self.fatal:
                     self.die_during(order)
                     return
                 queue += self.carry_out(order)
+        if self.left is None:
+            self.check_that_no_session_is_lost()
+
+    def check_that_no_session_is_lost(self) -> None:
+        """Every session of the daemon's that the kernel has is known to the initiator."""
+        reconciler = self.initiator.reconciler
+        for sid, running in self.kernel.sessions.items():
+            if reconciler.has_begun and running.has_life:
+                assert reconciler.sessions.with_sid(sid) is not None, f"session {sid} is lost"
 
     def die_during(self, order: Order) -> None:
         """Kill -9, in the middle of an order: some of it may have been done."""
@@ -149,8 +203,8 @@ class World:
             else:
                 at, _, fact = heapq.heappop(self.agenda)
                 self.now = max(self.now, at)
-                self._happen(fact)
-        self.now = end
+                self._take_place(fact)
+        self.now = max(self.now, end)  # a timer may have expired before its time
 
     def _expire_nearest(self) -> facts.TimerExpired:
         timer = min(self.timers, key=self.timers.__getitem__)
@@ -166,14 +220,18 @@ class World:
             case orders.StopWorker(job_id):
                 if not self._sleeps_in_kernel(job_id):
                     self._end(job_id, delay=0.1)
+            case orders.AskAgain(job_id):
+                self.later(self.random.uniform(0.01, 3.0), _Done(job_id))  # type: ignore[arg-type]
             case orders.CloseSocket(job_id):
                 self.sockets.discard(job_id)
             case orders.StartSession():
                 self._take(order.job_id)
-                return [self.kernel.start(order)]
+                return [self.kernel.start(order, self.logins[order.job_id], self.now)]
             case orders.ResumeSession():
                 self._take(order.job_id)
-                return [self.kernel.resume(order)]
+                return [self.kernel.resume(order, self.logins[order.job_id])]
+            case orders.ApplyTimeouts(sid, timeouts):
+                return _some(self.kernel.apply_timeouts(sid, timeouts))
             case orders.LearnCmdSn(sid):
                 return [self.kernel.learn_cmd_sn(sid)]
             case orders.CheckDiskUsers(sid):
@@ -190,7 +248,7 @@ class World:
                 return _some(refusal)
             case orders.DestroySession(sid):
                 refusal = self.kernel.destroy(sid)
-                if refusal is None and self.random.random() >= self.clumsiness:
+                if refusal is None and self.random.random() >= self.failure_rate:
                     self.later(0.1, facts.SessionDestroyed(sid))
                 return _some(refusal)
             case orders.ListSessions():
@@ -210,16 +268,21 @@ class World:
                 )
             case orders.Leave(status):
                 self.left = status
+                if self.interrupts == 1:
+                    left = [each for each in self.kernel.sessions.values() if each.has_life]
+                    assert all(each.in_use for each in left), "left a session that is unused"
+                    assert status == (3 if left else 0)
         return []
 
     def _start(self, job: Job) -> list[Fact]:
         assert job.id not in self.running
         self.running[job.id] = job
         if isinstance(job, LoginJob):
+            self.logins[job.id] = job
             assert job.login.target_name is not None
             self.attempts.append((self.now, job.login.target_name))
         delay = self.random.uniform(0.01, 3.0)
-        if self.random.random() < self.clumsiness:
+        if self.random.random() < self.failure_rate:
             self._end(job.id, delay, Failure(Retry.SOON, "killed by SIGKILL"))
         else:
             self.later(delay, _Done(job.id))  # type: ignore[arg-type]
@@ -234,7 +297,7 @@ class World:
 
     # --- what happens ---------------------------------------------------------------------------
 
-    def _happen(self, fact: Fact) -> None:
+    def _take_place(self, fact: Fact) -> None:
         if isinstance(fact, _Done):
             job = self.running.get(fact.job)
             if self._sleeps_in_kernel(fact.job):
@@ -294,29 +357,29 @@ class World:
     def _missing(self, job: ScanJob) -> tuple[int, ...]:
         """Return the LUNs that the target has no more; a clumsy one forgets some now and then."""
         assert not any(map(uses_of, job.drop)), "a disk that is in use was removed"
-        if not self.clumsiness:
+        if not self.failure_rate:
             return ()
-        return tuple(lun for lun in range(4) if self.random.random() < self.clumsiness)
+        return tuple(lun for lun in range(4) if self.random.random() < self.failure_rate)
 
-    def _array(self, portal: Portal) -> Portals | None:
+    def _array(self, portal: Portal) -> Array | None:
         return next((array for array in self.all if array.portal == portal), None)
 
-    # --- mischief -------------------------------------------------------------------------------
+    # --- disturbances ---------------------------------------------------------------------------
 
-    def break_connection(self, sid: int, *, is_told: bool = True) -> None:
-        running = self.kernel.sessions[sid]
-        if running.is_up:
+    def break_connection(self, sid: int, *, is_reported: bool = True) -> None:
+        running = self.kernel.sessions.get(sid)
+        if running is not None and running.is_up:
             running.is_up, running.is_stopped = False, False
-            if is_told:
+            if is_reported:
                 self.handle(facts.ConnectionLost(sid, "the target closed the connection"))
 
     def ask_for_logout(self, sid: int) -> None:
-        """Let the target ask for a logout; from a session that is down nobody hears."""
+        """Let the target ask for a logout, if the session is up."""
         if self.kernel.sessions[sid].is_up:
             self.handle(facts.PduReceived(sid, LOGOUT_WANTED, b""))
 
-    def doom(self, sid: int) -> None:
-        """Let somebody else stop a session for good; the daemon hears of a broken connection."""
+    def stop_for_good(self, sid: int) -> None:
+        """Another program stops a session for good; the daemon sees a lost connection."""
         running = self.kernel.sessions[sid]
         running.is_terminated, running.is_stopped = True, False
         running.is_up = False
@@ -336,7 +399,7 @@ class World:
 
 @dataclass(frozen=True)
 class _Done:
-    """The time a child needs is over (not a fact: the world's own note)."""
+    """The time that a worker needs is over. The world's own event, not a fact."""
 
     job: JobId
 
