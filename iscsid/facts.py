@@ -164,6 +164,8 @@ class DiscoveryCompleted:
     """Records and portals that were skipped, and why; lines for the log."""
     skipped: int = 0
     """Targets of the answer that cannot be used."""
+    answered_at: Portal | None = None
+    """The address that the discovery was connected to, if it is not the one that it asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from iscsid.bindings import file_format
-from iscsid.bindings.binding import BUSES, TARGETS_PER_BUS, Binding
-from iscsid.bindings.file_format import END, HEADER, Entry
+from iscsid.bindings.binding import BUSES, ENTITY_MARK, TARGETS_PER_BUS, Binding
+from iscsid.bindings.file_format import END, HEADER, SPELLINGS, Entry
 from iscsid.errors import BindingsFull
 from iscsid.protocol.names import IscsiName
 
@@ -43,6 +43,9 @@ class Bindings:
         """``None`` in the place of a line that has gone."""
         self._place: dict[Binding, int] = {}
         self._numbers: dict[IscsiName, dict[str, Binding]] = {}
+        self._spellings: dict[IscsiName, str] = {}
+        self._has_spellings = True
+        """Whether the line is there that says that names are spelt as targets spell them."""
         self._taken: set[Binding] = set()
         """Numbers never to be assigned: those of targets and those of invalid lines."""
         self._buses: Iterable[int] = range(BUSES)
@@ -61,10 +64,13 @@ class Bindings:
         found = file_format.read(text)
         self = cls()
         self._lines = list(found.lines)
+        self._has_spellings = SPELLINGS in found.lines
         for place, line in enumerate(self._lines):
             if isinstance(line, Entry):
                 self._place[line.binding] = place
                 self._numbers.setdefault(line.name, {})[line.path] = line.binding
+                if line.spelling:
+                    self._spellings.setdefault(line.name, line.spelling)
         self._taken = self._place.keys() | found.reserved
         if found.lost:
             # The lines that are missing most likely had low numbers.
@@ -84,15 +90,17 @@ class Bindings:
         """Iterate over all bindings in the order of the file."""
         return (line for line in self._lines if isinstance(line, Entry))
 
-    def lookup(self, name: IscsiName) -> Binding | None:
+    def lookup(self, name: IscsiName, *, has_namesakes: bool = False) -> Binding | None:
         """Return the number of a target that has a single session.
 
-        A target that had one session for each path keeps the smallest of its numbers.
+        A target that had one session for each path keeps the smallest of its numbers. If its name
+        is also that of targets of other network entities, their numbers do not count.
         """
-        numbers = self._numbers.get(name)
-        if not numbers:
-            return None
-        return numbers[""] if "" in numbers else min(numbers.values())
+        numbers = self._numbers.get(name, {})
+        if "" in numbers:
+            return numbers[""]
+        own = [n for path, n in numbers.items() if not path.startswith(ENTITY_MARK)]
+        return min(own or (() if has_namesakes else numbers.values()), default=None)
 
     def lookup_path(self, name: IscsiName, path: str) -> Binding | None:
         """Return the number of one path of a target with several sessions."""
@@ -103,29 +111,47 @@ class Bindings:
         entry = self._entry_at(binding)
         return entry.name if entry else None
 
-    def assign(self, name: IscsiName) -> Binding:
+    def assign(self, name: IscsiName, *, has_namesakes: bool = False) -> Binding:
         """Return the number of a target; a new target gets the smallest free one.
 
         Raises ``BindingsFull`` if none is left.
         """
-        return self.lookup(name) or self._give(name, "", self._first_free())
+        number = self.lookup(name, has_namesakes=has_namesakes)
+        return number or self._give(name, "", self._first_free())
 
-    def assign_path(self, name: IscsiName, path: str) -> Binding:
+    def assign_path(self, name: IscsiName, path: str, inherits: str | None = "") -> Binding:
         """Return the number of one path of a target: the target's id on a bus of its own.
 
-        The number that the target had while it had one session goes to the first path asked for,
-        so that switching Multipath on and off leaves its names alone. Raises ``BindingsFull``.
+        It takes over the number of the path ``inherits``, or if there is no such path that which
+        the target had while it had one session. So the first path asked for gets that one, and
+        switching Multipath on and off leaves the names alone. Raises ``BindingsFull``.
         """
         numbers = self._numbers.get(name, {})
         if path in numbers:
             return numbers[path]
-        if "" in numbers:
-            return self._name_path(numbers[""], path)
+        for old in dict.fromkeys((inherits, "")) if inherits is not None else ():
+            if old in numbers:
+                return self._name_path(name, old, path)
         if not numbers:
             return self._give(name, path, self._first_free())
         target = min(numbers.values()).target
         free = (number for bus in self._buses if (number := Binding(bus, target)) not in self)
         return self._give(name, path, next(free, None))
+
+    def spelling(self, name: IscsiName) -> str:
+        """Return how a target spells its name; empty if that is not known."""
+        return self._spellings.get(name, "")
+
+    def spell(self, name: IscsiName, spelling: str) -> None:
+        """Note how a target spells its name: this is how it is called from now on."""
+        if self._spellings.get(name) == spelling:
+            return
+        self._spellings[name] = spelling
+        for path, number in self._numbers.get(name, {}).items():
+            place = self._place[number]
+            entry = Entry(number, name, path, spelling)
+            self._revision += str(entry) != str(self._lines[place])
+            self._lines[place] = entry
 
     def adopt(self, name: IscsiName, binding: Binding, path: str = "") -> bool:
         """Enter a number that is in use already: by a session the kernel runs, for instance.
@@ -139,7 +165,7 @@ class Bindings:
         if entry is None:
             self._give(name, path, binding)
         elif path and not entry.path:
-            self._name_path(binding, path)
+            self._name_path(name, "", path)
         return True
 
     def disagrees(self, name: IscsiName, binding: Binding, path: str = "") -> bool:
@@ -201,7 +227,10 @@ class Bindings:
     def _give(self, name: IscsiName, path: str, number: Binding | None) -> Binding:
         if number is None:
             raise BindingsFull(name, path)
-        entry = Entry(number, name, path)
+        if not self._has_spellings:
+            self._lines.append(SPELLINGS)
+            self._has_spellings = True
+        entry = Entry(number, name, path, self._spellings.get(name, ""))
         self._place[number] = len(self._lines)
         self._lines.append(entry)
         self._numbers.setdefault(name, {})[path] = number
@@ -215,13 +244,10 @@ class Bindings:
         del self._numbers[entry.name][entry.path]
         self._revision += 1
 
-    def _name_path(self, number: Binding, path: str) -> Binding:
-        """Let the number of a target be that of one of its paths."""
-        place = self._place[number]
-        entry = self._lines[place]
-        assert isinstance(entry, Entry)
-        numbers = self._numbers[entry.name]
-        self._lines[place] = Entry(number, entry.name, path)
-        numbers[path] = numbers.pop("")
+    def _name_path(self, name: IscsiName, old: str, path: str) -> Binding:
+        """Let the number of one path of a target be that of another one."""
+        number = self._numbers[name].pop(old)
+        self._numbers[name][path] = number
+        self._lines[self._place[number]] = Entry(number, name, path, self._spellings.get(name, ""))
         self._revision += 1
         return number

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 BUSES = 256
 TARGETS_PER_BUS = 256
 
+ENTITY_MARK = "="
+"""Begins the path of a target that is told from others of its name by its NetworkEntity."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Binding:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from iscsid.bindings.binding import BUSES, TARGETS_PER_BUS, Binding
@@ -23,12 +23,15 @@ from iscsid.errors import InvalidName
 from iscsid.protocol.names import IscsiName, parse_iscsi_name
 from iscsid.protocol.printable import printable
 
+SPELLINGS = "# The names below this line are spelt as the targets spell them."
+"""Earlier versions wrote all names in small letters."""
 HEADER = (
     "# iSCSI bindings, kept by iscsid. Its last line tells that the file is whole.",
     "# A target has its numbers for ever. Lines of targets that are gone for good may be removed;",
     "# their numbers are free again after SIGHUP or a restart. Comments are kept.",
     "#",
     "# bus\ttarget\tTargetName\tpath (only with Multipath)",
+    SPELLINGS,
 )
 """The first lines of a new file. The first of them marks a file that iscsid has written."""
 
@@ -64,6 +67,8 @@ class Entry:
     binding: Binding
     name: IscsiName
     path: str = ""
+    spelling: str = ""
+    """The name as the target writes it; empty if that is not known."""
 
     def __post_init__(self) -> None:
         if self.path and not _PATH.fullmatch(self.path):
@@ -71,7 +76,7 @@ class Entry:
 
     def __str__(self) -> str:
         """Return the line of the file."""
-        fields = [str(self.binding.bus), str(self.binding.target), self.name]
+        fields = [str(self.binding.bus), str(self.binding.target), self.spelling or self.name]
         return "\t".join([*fields, self.path] if self.path else fields)
 
 
@@ -88,7 +93,10 @@ def read_line(line: str) -> Entry | str:
     if path and not _PATH.fullmatch(path):
         return f"no portal or portal group: {quoted(path)}"
     try:
-        return Entry(Binding(int(bus), int(target)), parse_iscsi_name(name), path)
+        normalised = parse_iscsi_name(name)
+        # All small letters were written by earlier versions for names in any spelling.
+        spelling = "" if name == normalised else name
+        return Entry(Binding(int(bus), int(target)), normalised, path, spelling)
     except InvalidName as error:
         return str(error)
 
@@ -176,6 +184,7 @@ class _LineReader:
         self._names: dict[tuple[IscsiName, str], int] = {}
         self._kept = self._dropped = self._unreported = 0
         self._unreported_damage = False
+        self._has_spellings = False
         self._is_ours = self._has_end = self._is_cut = self._has_carriage_return = False
 
     def take(self, line: str, is_whole: bool) -> None:
@@ -233,6 +242,8 @@ class _LineReader:
         if isinstance(entry, str):
             self._refuse(line, entry)
             return
+        if self._has_spellings:
+            entry = replace(entry, spelling=entry.spelling or entry.name)
         first, taken = self._entries.get(entry.binding, (0, None))
         before = self._names.get((entry.name, entry.path), 0)
         if taken == entry:
@@ -251,6 +262,7 @@ class _LineReader:
             self._refuse(line, f"a comment longer than {LONGEST_LINE} characters")
             return
         self._is_ours = self._is_ours or line == HEADER[0]
+        self._has_spellings = self._has_spellings or line == SPELLINGS
         self._found.lines.append(line)
 
     def _remember(self, line: str) -> None:

@@ -18,7 +18,8 @@ from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.errors import InvalidName, IscsidError, Retry
 from iscsid.exit_status import ExitStatus
-from iscsid.initiator.planning import KnownTarget, plan_sessions
+from iscsid.initiator.planning import plan_sessions
+from iscsid.initiator.sources import KnownTarget
 from iscsid.protocol.names import Portal, parse_iscsi_name
 from iscsid.protocol.printable import printable
 
@@ -284,6 +285,7 @@ def _names(configuration: Configuration) -> Iterator[str]:
     for static in configuration.static_targets:
         source = KnownTarget(None, static.addresses, static.spelling)
         plans, _ = plan_sessions(static.target_name, source, configuration, bindings)
+        bindings.spell(static.target_name, static.name_to_send)
         for plan in plans:
             name = f"/dev/iscsi/bus{plan.binding.bus}/target{plan.binding.target}/lunN/disk"
             portal = plan.options[0].portal

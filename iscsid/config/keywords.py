@@ -310,6 +310,15 @@ _DISCOVERY = (
         extension=_G | _D,
         summary="Ask for the targets again this often; 0: only once, and at SIGHUP.",
     ),
+    Keyword(
+        name="NetworkEntity",
+        syntax=values.WORD,
+        field="network_entity",
+        default="none",
+        scope=_D,
+        extension=_D,
+        summary="Addresses with the same word belong together, with others they do not.",
+    ),
 )
 
 _TARGETS = (

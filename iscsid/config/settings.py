@@ -61,6 +61,8 @@ class DiscoverySettings:
     poll_interval: int = 0
     """Seconds between two SendTargets on the timer; 0 asks once (and at SIGHUP)."""
     enabled: bool = True
+    network_entity: str = ""
+    """What answers here: addresses with the same one speak for one another's targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,6 +206,20 @@ def _parse_user_name(text: str) -> str:
     return text
 
 
+def _parse_word(text: str) -> str:
+    if text.lower() == "none":
+        return ""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise InvalidValue(f"{quoted(text)} is no such word")
+    return text
+
+
+WORD = Syntax(
+    "a word of up to 64 letters, digits, dots, hyphens and underscores, or none",
+    _parse_word,
+    lambda word: word or "none",
+)
+
 USER_NAME = Syntax(f"a CHAP name of 1 to {LONGEST_TEXT} octets", _parse_user_name, str)
 
 

@@ -14,7 +14,7 @@ from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
 from iscsid.jobs import DiscoveryJob, JobId
 from iscsid.orders import AskAgain
-from iscsid.protocol.names import DiscoveryRecord, IscsiName
+from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.protocol.parameters import LoginPlan
 
 
@@ -46,6 +46,11 @@ class Discovery:
         self.state = DiscoveryState.WAITING
         self.since = outbox.now
         self.targets: dict[IscsiName, DiscoveryRecord] = {}
+        self.answered_at: Portal | None = None
+        """The address where the last answer came from, if ``settings.portal`` is a host name."""
+        self._namesakes: dict[IscsiName, dict[str, DiscoveryRecord]] = {}
+        """Targets of one answer whose names differ in capitals only, by their spelling."""
+        self._new_namesakes: dict[IscsiName, dict[str, DiscoveryRecord]] = {}
         self.job: JobId | None = None
         self.failures = 0
         self.last_failure: Failure | None = None
@@ -99,7 +104,20 @@ class Discovery:
     # --- what the child reported ----------------------------------------------------------------
 
     def reported(self, record: DiscoveryRecord) -> None:
-        self._answer[record.target_name] = record
+        """Take one target of an answer; a later record of the same target replaces it."""
+        name = record.target_name
+        first = self._answer.setdefault(name, record)
+        if first.spelling == record.spelling:
+            self._answer[name] = record
+        if first.spelling != record.spelling or name in self._new_namesakes:
+            namesakes = self._new_namesakes.setdefault(name, {first.name_to_send: first})
+            namesakes[record.name_to_send] = record
+
+    def record(self, target_name: IscsiName, spelling: str) -> DiscoveryRecord | None:
+        """Return what was reported of a target; ``spelling`` chooses among names that differ in
+        capitals only."""
+        namesakes = self._namesakes.get(target_name, {})
+        return namesakes.get(spelling) or self.targets.get(target_name)
 
     def completed(self, fact: DiscoveryCompleted) -> set[IscsiName]:
         """Take the answer as the truth, or as an addition to it (see the class).
@@ -108,6 +126,15 @@ class Discovery:
         """
         for note in fact.notes:
             self._outbox.warn(self.log_prefix, note)
+        self._namesakes, self._new_namesakes = self._new_namesakes, {}
+        for namesakes in self._namesakes.values():
+            spellings = " and ".join(sorted(namesakes))
+            self._outbox.error(
+                self.log_prefix,
+                f"{spellings} are one name to iSCSI: only one of these targets is used, the one "
+                "that was used before; give the other one another name",
+            )
+        self.answered_at = fact.answered_at
         before, answer = self.targets, self._answer
         # Asked for after this answer had begun: only the next one is complete as of now.
         is_late = self._again and self.state is DiscoveryState.ASKING
@@ -175,7 +202,7 @@ class Discovery:
 
     def _start(self) -> None:
         self.job = self._outbox.new_job()
-        self._answer, self._again = {}, False
+        self._answer, self._new_namesakes, self._again = {}, {}, False
         self.next_attempt_at = None
         portal, identity = self.settings.portal, self.identity
         job = DiscoveryJob(

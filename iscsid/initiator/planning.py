@@ -1,4 +1,4 @@
-"""Which sessions are wanted: targets and their addresses in, paths out.
+"""Which sessions a target gets: its addresses in, plans of sessions out.
 
 A *path* is what gets a session of its own: a whole target with all its portals, or with Multipath
 one portal or one portal group of it. Pure.
@@ -6,18 +6,17 @@ one portal or one portal group of it. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.bindings.binding import Binding
+from iscsid.bindings.binding import ENTITY_MARK, Binding
 from iscsid.config.configuration import Configuration
-from iscsid.config.settings import MultipathPolicy, SessionSettings, StaticTarget
+from iscsid.config.settings import MultipathPolicy, SessionSettings
 from iscsid.errors import BindingsFull
-from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-
-Known = StaticTarget | DiscoveryRecord
+from iscsid.initiator.sources import KnownTarget
+from iscsid.protocol.names import IscsiName, Portal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,12 @@ class PlannedSession:
     options: tuple[PortalOption, ...]
     """In the order in which they are tried; at least one."""
     path_name: str = ""
-    """With Multipath, which of the paths this is: a portal, or the tag of a portal group."""
+    """Which of several sessions with targets of this name this is; empty for the only one.
+
+    With Multipath a portal, or the tag of a portal group; with several network entities that of
+    the target, and a mark, before it."""
     spelling: str = ""
-    """The name as the target itself writes it, where that is not the normalised one."""
+    """The name as the target itself writes it, if that is not the normalised one."""
 
     @property
     def name_to_send(self) -> IscsiName:
@@ -50,47 +52,27 @@ class PlannedSession:
         return IscsiName(self.spelling) if self.spelling else self.target_name
 
 
-@dataclass(frozen=True, slots=True)
-class KnownTarget:
-    """What is known of one target: its addresses, and which DiscoveryAddress named it first."""
-
-    found_at: Portal | None
-    addresses: tuple[TargetAddress, ...]
-    spelling: str = ""
-
-    @classmethod
-    def merge(cls, known: Iterable[tuple[Portal | None, Known | None]]) -> KnownTarget | None:
-        """Make one source of all that is known of a target; ``None`` where that is no address.
-
-        Each with the DiscoveryAddress that reported it, ``None`` for the file. Who comes first
-        gives the target's spelling, and its credentials.
-        """
-        found_at: Portal | None = None
-        spelling = ""
-        addresses: dict[Portal, TargetAddress] = {}
-        for portal, target in known:
-            if target is None:
-                continue
-            if not addresses:
-                found_at, spelling = portal, target.spelling
-            for address in target.addresses:
-                addresses.setdefault(address.portal, address)
-        return cls(found_at, tuple(addresses.values()), spelling) if addresses else None
-
-
 def plan_sessions(
-    target_name: IscsiName, source: KnownTarget, configuration: Configuration, bindings: Bindings
+    target_name: IscsiName,
+    source: KnownTarget,
+    configuration: Configuration,
+    bindings: Bindings,
+    *,
+    inherits: bool = True,
 ) -> tuple[list[PlannedSession], list[BindingsFull]]:
     """Return the sessions with one target, none if it is not enabled. Assigns missing bindings.
 
-    Also return an error for each path that gets no number; the other paths keep theirs.
+    Also return an error for each path that gets no number; the other paths keep theirs. With
+    ``inherits`` a target with a network entity takes over the numbers that a target of its name
+    had without one.
     """
-    found_at = source.found_at
     options = [
         PortalOption(
             address.portal,
             address.portal_group_tag,
-            configuration.session_settings(target_name, address.portal, found_at),
+            configuration.session_settings(
+                target_name, address.portal, source.source_of(address.portal)
+            ),
         )
         for address in source.addresses
     ]
@@ -98,22 +80,31 @@ def plan_sessions(
     plans: list[PlannedSession] = []
     errors: list[BindingsFull] = []
     for path, group in _groups(options).items():
+        name = _with_entity(source.entity, path)
         try:
-            binding = (
-                bindings.assign_path(target_name, path) if path else bindings.assign(target_name)
-            )
+            if source.entity:
+                inherited = path if inherits else None
+                binding = bindings.assign_path(target_name, name, inherited)
+            elif name:
+                binding = bindings.assign_path(target_name, name)
+            else:
+                binding = bindings.assign(target_name, has_namesakes=source.has_namesakes)
         except BindingsFull as error:
             errors.append(error)
             continue
-        in_order = tuple(sorted(group, key=lambda option: _preference(option, found_at)))
+        in_order = tuple(sorted(group, key=_preference(source)))
         plans.append(
-            PlannedSession(binding, target_name, found_at, in_order, path, source.spelling)
+            PlannedSession(binding, target_name, source.found_at, in_order, name, source.spelling)
         )
     return plans, errors
 
 
+def _with_entity(entity: str, path: str) -> str:
+    return "/".join(filter(None, (f"{ENTITY_MARK}{entity}" if entity else "", path)))
+
+
 def _groups(options: list[PortalOption]) -> dict[str, list[PortalOption]]:
-    """Return the ways of each path by the path's name, in the order in which they were reported."""
+    """Return the portals of each path by the path's name, in the order of the report."""
     groups: dict[str, list[PortalOption]] = {}
     for option in options:
         groups.setdefault(_path_name(option), []).append(option)
@@ -130,13 +121,18 @@ def _path_name(option: PortalOption) -> str:
             return "?" if option.portal_group_tag is None else str(option.portal_group_tag)
 
 
-def _preference(option: PortalOption, found_at: Portal | None) -> int:
-    """Rank a way: PreferredPortal, PreferredSubnet, where discovery just worked, the others."""
-    if option.settings.preferred_portal == option.portal.host:
-        return 0
-    if _is_in_preferred_subnet(option):
-        return 1
-    return 2 if option.portal == found_at else 3
+def _preference(source: KnownTarget) -> Callable[[PortalOption], int]:
+    """Rank portals: PreferredPortal, PreferredSubnet, where discovery just worked, the others."""
+
+    def rank(option: PortalOption) -> int:
+        if option.settings.preferred_portal == option.portal.host:
+            return 0
+        if _is_in_preferred_subnet(option):
+            return 1
+        has_answered = option.portal in source.answered_at or option.portal == source.found_at
+        return 2 if has_answered else 3
+
+    return rank
 
 
 def _is_in_preferred_subnet(option: PortalOption) -> bool:

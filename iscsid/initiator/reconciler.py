@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
@@ -23,7 +24,7 @@ from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.numbers_in_use import report_displaced, report_kept
 from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
+from iscsid.initiator.planning import PlannedSession, PortalOption, plan_sessions
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_tag import SessionTag, is_of_later_version, parse_session_tag
@@ -43,6 +44,8 @@ class Reconciler:
         self.bindings = Bindings()
         self.sessions = Sessions()
         self.left_alone = LeftAlone()
+        self._postponed: set[IscsiName] = set()
+        """Targets that wait for the answers of other network entities."""
         self.device_links = DeviceLinks()
         self.portal_backoff = PortalBackoff(outbox)
         self.has_begun = False
@@ -69,7 +72,8 @@ class Reconciler:
         """
         discoveries = self.targets.discoveries
         orphans = (s for s in self.sessions if s.plan.found_at not in discoveries)
-        self.reconcile({s.plan.target_name for s in orphans})
+        postponed, self._postponed = self._postponed, set()
+        self.reconcile({s.plan.target_name for s in orphans} | postponed)
 
     def save_bindings(self) -> None:
         if self.bindings.changed:
@@ -78,8 +82,7 @@ class Reconciler:
 
     def _reconcile(self, name: IscsiName) -> list[PlannedSession]:
         """Change or end the sessions with one target; return those that are still to begin."""
-        source = self.targets.source(name)
-        plans = self._plans(name, source) if source else {}
+        plans = self._plans(name)
         for session in self.sessions.of(name):
             session.identify_as(self.identity)
             plan = plans.pop(session.plan.binding, None)
@@ -119,11 +122,46 @@ class Reconciler:
             self._session_gone,
         )
 
-    def _plans(self, name: IscsiName, source: KnownTarget) -> dict[Binding, PlannedSession]:
-        plans, errors = plan_sessions(name, source, self.targets.configuration, self.bindings)
-        for error in errors:
-            self.outbox.failed(name, str(error))
-        return {plan.binding: plan for plan in plans}
+    def _plans(self, name: IscsiName) -> dict[Binding, PlannedSession]:
+        """Return the plans of the sessions that are wanted with targets of this name."""
+        running = [s.plan for s in self.sessions.of(name) if s.sid is not None]
+        spelling = self.bindings.spelling(name)
+        targets, notes = self.targets.known(name, running, spelling)
+        for note in notes:
+            self.outbox.failed(name, note)
+        plans: dict[Binding, PlannedSession] = {}
+        for target in targets:
+            inherits = True
+            if target.entity:
+                answer = self.targets.inherits(name, target.entity, running)
+                if answer is None:
+                    self._postponed.add(name)
+                    continue
+                inherits = answer
+            found, errors = plan_sessions(
+                name, target, self.targets.configuration, self.bindings, inherits=inherits
+            )
+            for error in errors:
+                self.outbox.failed(name, str(error))
+            plans |= {plan.binding: self._spelt(plan, spelling) for plan in found}
+        return plans
+
+    def _spelt(self, plan: PlannedSession, known: str) -> PlannedSession:
+        """Return a plan with the spelling that the target's name had before, if it had one.
+
+        A target whose name differs in capitals only is another one, and must not get the number.
+        """
+        name, spelling = plan.target_name, plan.name_to_send
+        if not known:
+            self.bindings.spell(name, spelling)
+            return plan
+        if known != spelling:
+            self.outbox.failed(
+                name,
+                f"{spelling} and {known} are one name to iSCSI: the target goes on being called "
+                f"{known}; if it has been renamed, correct its line in the bindings file",
+            )
+        return replace(plan, spelling="" if known == name else known)
 
     def _session_gone(self, session: Session) -> None:
         """Forget a finished session; begin anew if its target has become wanted meanwhile.
@@ -212,6 +250,7 @@ class Reconciler:
         number = (name, session_tag.binding, session_tag.path)
         if self.bindings.disagrees(*number):
             report_kept(name, session_tag.binding, self.outbox)
+        self.bindings.spell(name, seen.target_name)
         displaced = self.bindings.hold(*number)
         settings = self.targets.configuration.session_settings(name, portal, session_tag.found_at)
         option = PortalOption(portal, seen.portal_group_tag, settings)

@@ -1,17 +1,19 @@
-"""Where the knowledge of a target comes from: the file itself, and the DiscoveryAddresses. Pure."""
+"""What the file and the DiscoveryAddresses say of targets. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from iscsid.bindings.binding import ENTITY_MARK
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, StaticTarget
 from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.planning import Known, KnownTarget, PlannedSession
-from iscsid.protocol.names import IscsiName, Portal
+from iscsid.initiator.planning import PlannedSession
+from iscsid.initiator.sources import KnownTarget, SourceReport, from_file, from_reports
+from iscsid.protocol.names import IscsiName, Portal, TargetAddress
 
 
 @dataclass
@@ -46,36 +48,93 @@ class Targets:
             affected |= discovery.targets.keys()
         return affected | self.static.keys()
 
-    def source(self, target_name: IscsiName) -> KnownTarget | None:
-        """Return where ``target_name`` is known from, addresses merged; ``None`` if nowhere."""
-        known: list[tuple[Portal | None, Known | None]] = [
-            (None, self.static.get(target_name)),
-            *((portal, d.targets.get(target_name)) for portal, d in self.discoveries.items()),
-        ]
-        return KnownTarget.merge(known)
+    def known(
+        self, target_name: IscsiName, plans: Iterable[PlannedSession] = (), spelling: str = ""
+    ) -> tuple[list[KnownTarget], list[str]]:
+        """Return the targets of one name, and what to log about contradictory reports.
 
-    def is_undecided(self, path: PlannedSession) -> bool:
-        """Whether a DiscoveryAddress has yet to say if a path that is not known of still exists.
-
-        Where the file no longer has the address that once reported the target, any other may be its
-        new spelling: each is given one attempt to report it. One path more to a target that is
-        known may have been reported by any of them.
+        ``plans`` are those of the sessions that the kernel has: what they are connected to goes
+        before what another source reports of the same name. ``spelling`` is that of the target
+        that has been used so far, if the same name has been reported in several spellings.
         """
-        source = self.source(path.target_name)
-        if source is None:
-            return self._is_target_undecided(path.found_at)
-        known = {address.portal for address in source.addresses}
-        is_known = any(option.portal in known for option in path.options)
-        if is_known or not self._may_be_several(path):
+        static = self.static.get(target_name)
+        if static and static.addresses:
+            return [from_file(static)], []
+        reports = [
+            SourceReport(
+                portal,
+                record.addresses,
+                record.spelling,
+                discovery.settings.network_entity,
+                discovery.answered_at,
+            )
+            for portal, discovery in self.discoveries.items()
+            if (record := discovery.record(target_name, spelling))
+        ]
+        if not reports:
+            return [], []
+        holders: dict[Portal | None, None] = {}
+        for plan in plans:
+            holders[plan.found_at] = None
+            if report := self._remembered(plan):
+                reports.insert(0, report)
+        reports.sort(key=lambda report: report.found_at not in holders)
+        return from_reports(reports, has_several_entities=len(self._entities) > 1)
+
+    def _remembered(self, plan: PlannedSession) -> SourceReport | None:
+        """Return what a DiscoveryAddress has reported in an earlier life of the daemon."""
+        discovery = self.discoveries.get(plan.found_at) if plan.found_at else None
+        if discovery is None or discovery.has_answered:
+            return None
+        return SourceReport(
+            discovery.settings.portal,
+            tuple(TargetAddress(each.portal, each.portal_group_tag) for each in plan.options),
+            plan.spelling,
+            discovery.settings.network_entity,
+            is_remembered=True,
+        )
+
+    @property
+    def _entities(self) -> set[str]:
+        return {discovery.settings.network_entity for discovery in self.discoveries.values()}
+
+    def inherits(
+        self, target_name: IscsiName, entity: str, plans: Iterable[PlannedSession]
+    ) -> bool | None:
+        """Whether a target has the number that its name had before the file named its entity.
+
+        ``None``: the addresses of other entities have yet to say if they have such a target.
+        """
+        others = [d for d in self.discoveries.values() if d.settings.network_entity != entity]
+        for plan in plans:
+            if not plan.path_name.startswith(ENTITY_MARK):
+                return all(plan.found_at != other.settings.portal for other in others)
+        if any(target_name in other.targets for other in others):
+            return False
+        return True if all(other.has_been_tried for other in others) else None
+
+    def is_undecided(self, plan: PlannedSession) -> bool:
+        """Whether a DiscoveryAddress has yet to say if the target of a session still exists.
+
+        If the file no longer has the address that once reported it, any other may be its new
+        spelling: each is given one attempt to report it. One more path to a target that is known
+        may have been reported by any of them.
+        """
+        targets, _ = self.known(plan.target_name)
+        if not targets:
+            return self._is_target_undecided(plan.found_at)
+        known = {address.portal for target in targets for address in target.addresses}
+        is_known = any(option.portal in known for option in plan.options)
+        if is_known or not self._may_be_several(plan):
             return False
         return not all(discovery.has_confirmed for discovery in self.discoveries.values())
 
-    def _may_be_several(self, path: PlannedSession) -> bool:
+    def _may_be_several(self, plan: PlannedSession) -> bool:
         """Whether the configuration still allows a target to have this as one of its paths."""
         resolve = self.configuration.session_settings
-        settings = resolve(path.target_name, path.options[0].portal, path.found_at)
+        settings = resolve(plan.target_name, plan.options[0].portal, plan.found_at)
         return (
-            bool(path.path_name)
+            bool(plan.path_name)
             and settings.enabled
             and settings.multipath is not MultipathPolicy.NO
         )

@@ -15,7 +15,8 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, SessionSettings
 from iscsid.initiator.isid import check_isid
 from iscsid.initiator.offers import LoginIdentity, discovery_offer, session_offer
-from iscsid.initiator.planning import KnownTarget, PlannedSession, PortalOption, plan_sessions
+from iscsid.initiator.planning import PlannedSession, PortalOption, plan_sessions
+from iscsid.initiator.sources import KnownTarget, SourceReport, from_file, from_reports
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
 from iscsid.protocol.parameters import Isid, LoginPlan
@@ -105,14 +106,23 @@ class Planner:
             portal: {record.target_name: record for record in records}
             for portal, records in found.items()
         }
+        entities = {d.portal: d.network_entity for d in self._configuration.discoveries}
+        has_several = len({entities.get(portal, "") for portal in reported}) > 1
         names = dict.fromkeys((*static, *(name for each in reported.values() for name in each)))
         wanted = [name for name in names if self._target in (None, name)]
         self.untried = max(len(wanted) - MOST_TARGETS, 0)
         targets = []
         for name in wanted[:MOST_TARGETS]:
-            records = ((portal, records.get(name)) for portal, records in reported.items())
-            source = KnownTarget.merge(((None, static.get(name)), *records))
-            if source is not None:
+            reports = [
+                SourceReport(portal, r.addresses, r.spelling, entities.get(portal, ""))
+                for portal, records in reported.items()
+                if (r := records.get(name))
+            ]
+            if name in static:
+                known = [from_file(static[name])]
+            else:
+                known, _ = from_reports(reports, has_several_entities=has_several)
+            for source in filter(lambda each: each.addresses, known):
                 logins = tuple(self._logins(name, source))
                 targets.append(PlannedTarget(name, source.found_at, logins))
         return tuple(targets)

@@ -82,8 +82,8 @@ class SendTargetsAnswer:
         self._splitter = PairSplitter(_MAX_PAIR_LENGTH)
         self._length = 0
         self._empty_pieces = 0
-        self._targets: dict[IscsiName, _Target] = {}
-        self._grown: dict[IscsiName, _Target] = {}
+        self._targets: dict[str, _Target] = {}
+        self._grown: dict[str, _Target] = {}
         self._listing: _Listing | None = None
         self._is_skipping = False
         self._skipped_names = 0
@@ -150,17 +150,14 @@ class SendTargetsAnswer:
         self._listing = _Listing(target, len(target.addresses))
 
     def _find_target(self, name: IscsiName, spelling: str) -> _Target:
-        target = self._targets.get(name)
+        # By its spelling: names that differ in capitals only may be those of two targets.
+        target = self._targets.get(spelling)
         if target is None:
             if len(self._targets) == MAX_TARGETS:
                 raise ProtocolError(f"{name} comes after {MAX_TARGETS} others")
-            target = self._targets[name] = _Target(name, spelling)
+            target = self._targets[spelling] = _Target(name, spelling)
             if why := why_irregular(name):
                 self._notes.add(f"the name of {name} is against the rules ({why}); used as it is")
-        elif target.spelling != spelling:
-            self._notes.add(f"{name} is listed in more than one spelling")
-            target.spelling = min(target.spelling, spelling)
-            self._grown[name] = target
         return target
 
     def _add_address(self, pair: bytes) -> None:
@@ -210,7 +207,7 @@ class SendTargetsAnswer:
         if not listing.has_address:
             target.addresses[TargetAddress(self._portal)] = None
         if len(target.addresses) > listing.known_addresses:
-            self._grown[target.name] = target
+            self._grown[target.spelling] = target
 
 
 def _value(pair: bytes) -> str:

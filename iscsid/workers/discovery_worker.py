@@ -31,6 +31,7 @@ from iscsid.workers.transport import (
     Limits,
     StreamEnded,
     ask_after_silence,
+    peer_of,
 )
 
 BURST = 1.0
@@ -70,7 +71,11 @@ class _DiscoverySession:
             for record in self._exchange.take_records():
                 self._reporter.report(TargetDiscovered(self._job.id, record))
         notes, skipped = self._exchange.take_notes(), self._exchange.skipped_targets
-        self._reporter.report(DiscoveryCompleted(self._job.id, self._job.keep, notes, skipped))
+        peer = peer_of(self._connection)
+        answered_at = None if peer == self._job.portal else peer
+        self._reporter.report(
+            DiscoveryCompleted(self._job.id, self._job.keep, notes, skipped, answered_at)
+        )
 
     def stay(self) -> bool:
         """Keep the session until the target or the daemon ends it.

@@ -154,7 +154,10 @@ _REPLACED = record(ReplacedLun, lun=number(0, 2**64 - 1), fingerprint=octets(32)
 _SHAPES: dict[type[Any], Codec[Any]] = {
     TargetDiscovered: fields(record=_RECORD),
     DiscoveryCompleted: fields(
-        kept=flag(), notes=several(text(300), NOTES), skipped=number(0, 2**32 - 1)
+        kept=flag(),
+        notes=several(text(300), NOTES),
+        skipped=number(0, 2**32 - 1),
+        answered_at=optional(_PORTAL),
     ),
     DiscoveryFailed: fields(failure=_FAILURE),
     LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from iscsid.errors import ConnectionFailed
+from iscsid.errors import ConnectionFailed, InvalidName
 from iscsid.orders import Level
-from iscsid.protocol.names import Portal
+from iscsid.protocol.names import Portal, parse_portal
 from iscsid.protocol.trace import Trace
 from iscsid.workers.connect_errors import (
     connection_failed,
@@ -130,6 +130,15 @@ def connect(
         except OSError as error:
             failures.append(_word(doing, error, limit))
     raise together(failures)
+
+
+def peer_of(connection: socket.socket) -> Portal | None:
+    """Return the address at the other end, ``None`` if the connection is gone."""
+    try:
+        host, port = connection.getpeername()[:2]
+        return parse_portal(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except (OSError, InvalidName):
+        return None
 
 
 def ask_after_silence(connection: socket.socket, silence: int, reply: int) -> None:

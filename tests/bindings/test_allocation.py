@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
-from iscsid.bindings.file_format import END, HEADER
+from iscsid.bindings.file_format import END, HEADER, SPELLINGS
 from iscsid.errors import BindingsFull
 from iscsid.protocol.names import IscsiName
 
@@ -154,7 +154,7 @@ def test_comments_blank_lines_and_order_survive_rewriting() -> None:
     bindings = parse(text)
     bindings.assign(B)
     assert bindings.format() == (
-        f"{HEADER[0]}\n# ours\n\n3\t0\t{C}\n  # between\n0\t0\t{A}\n0\t1\t{B}\n{END}\n"
+        f"{HEADER[0]}\n# ours\n\n3\t0\t{C}\n  # between\n0\t0\t{A}\n{SPELLINGS}\n0\t1\t{B}\n{END}\n"
     )
 
 

@@ -21,7 +21,7 @@ from iscsid.facts import DiscoveryFailed, LoginFailed, TimerPurpose
 from iscsid.initiator.retry import JITTER
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import Portal
-from tests.support.harness import Harness, record
+from tests.support.harness import DISK, Harness, record
 from tests.support.scripted_portal import Says, Station, scripted, station
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.login import split_text
@@ -47,6 +47,7 @@ HERE = {
         ),
         "test_discovery_has_credentials_of_its_own_or_none",
     ),
+    "NetworkEntity": "test_network_entity_tells_targets_of_one_name_apart",
     "LoginTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "AuthTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "LoginRetries": "test_login_retries_is_how_often_a_login_is_tried",
@@ -127,6 +128,18 @@ def test_discovery_has_credentials_of_its_own_or_none() -> None:
         used = job.login.authentication
         found.append([each.username for each in (used.outgoing, used.incoming) if each])
     assert found == [["alice"], [], ["finder"], ["finder", "vault"]]
+
+
+@pytest.mark.parametrize(("second", "logins"), [("", 1), (" NetworkEntity=b", 2)])
+def test_network_entity_tells_targets_of_one_name_apart(second: str, logins: int) -> None:
+    addresses = [Portal("192.0.2.1"), Portal("192.0.2.2")]
+    lines = [f"DiscoveryAddress={addresses[0]}", f"DiscoveryAddress={addresses[1]}", second]
+    harness = Harness()
+    harness.begin(parse_configuration("".join(f"{line}\n" for line in lines), "f"))
+    for job in [job for job in harness.jobs if isinstance(job, DiscoveryJob)]:
+        found = facts.TargetDiscovered(job.id, record(DISK, job.portal))
+        harness.handle(found, facts.DiscoveryCompleted(job.id))
+    assert sum(isinstance(job, LoginJob) for job in harness.jobs) == logins
 
 
 @pytest.mark.parametrize("retries", [1, 2, 5])

@@ -64,6 +64,7 @@ EXTENSIONS = {
     "DiscoveryIncomingUsername": ("", "", _G | _D),
     "DiscoveryIncomingPassword": ("", "", _G | _D),
     "CHAPAlgorithms": ("", "MD5", _G | _D | _T),
+    "NetworkEntity": ("", "none", _D),
     "LoginRetries": ("", "0", _G | _T),
     "LoginRetryInterval": ("", "0", _G | _T),
 }
@@ -89,6 +90,7 @@ SAMPLES = {
     "continuous": ("no", "maybe"),
     "send_async_text": ("no", "maybe"),
     "poll_interval": ("10m", "-1"),
+    "network_entity": ("array-1", "array/1"),
     "enabled": ("no", "maybe"),
     "luns": ("0,3,5-7", "x"),
     "multipath": ("portal", "maybe"),

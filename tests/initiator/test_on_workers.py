@@ -182,10 +182,11 @@ def test_a_target_found_at_two_addresses_gets_one_session_with_all_portals() -> 
     harness.begin(configuration(PORTAL, SECOND))
     first, second = (job.id for job in harness.jobs)
     harness.handle(
-        facts.TargetDiscovered(first, record(DISK, PORTAL)), facts.DiscoveryCompleted(first)
+        facts.TargetDiscovered(first, record(DISK, PORTAL, SECOND)), facts.DiscoveryCompleted(first)
     )
     given = harness.handle(
-        facts.TargetDiscovered(second, record(DISK, SECOND)), facts.DiscoveryCompleted(second)
+        facts.TargetDiscovered(second, record(DISK, SECOND, PORTAL)),
+        facts.DiscoveryCompleted(second),
     )
     assert given == []
     harness.handle(facts.LoginFailed(harness.job, REFUSED), facts.WorkerEnded(harness.job))

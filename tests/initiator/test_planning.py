@@ -11,7 +11,8 @@ from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, SessionSettings
-from iscsid.initiator.planning import KnownTarget, PlannedSession, plan_sessions
+from iscsid.initiator.planning import PlannedSession, plan_sessions
+from iscsid.initiator.sources import KnownTarget
 from iscsid.protocol.names import IscsiName, Portal, TargetAddress
 from tests.support.harness import DISK
 

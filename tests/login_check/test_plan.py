@@ -72,11 +72,11 @@ def test_a_target_that_is_not_enabled_is_named_and_not_tried() -> None:
     assert (green.target_name, green.logins) == (GREEN, ())
 
 
-def test_what_the_file_names_and_what_is_found_is_one_target() -> None:
+def test_no_answer_adds_a_portal_to_what_the_file_names() -> None:
     lines = (f"TargetName={RED}", " Address=192.0.2.3", f"TargetName={GREEN}", " Address=192.0.2.2")
     found = {A: (record(RED, A),), B: (record(RED, A, B), record(GREEN))}
     red, green = targets(*lines, found=found)
-    assert (red.found_at, portals(red)) == (None, [C, A, B])
+    assert (red.found_at, portals(red)) == (None, [C])
     assert (green.found_at, portals(green)) == (None, [B])
 
 

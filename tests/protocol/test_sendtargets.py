@@ -125,11 +125,16 @@ def test_a_name_with_capitals_is_known_folded_and_sent_as_spelt() -> None:
     assert notes == ()
 
 
-def test_two_spellings_of_a_name_are_one_target_and_a_note() -> None:
-    for order in ((A, A.upper()), (A.upper(), A)):
-        records, notes = read(text(*(f"TargetName={name}" for name in order)))
-        assert records[A].name_to_send == A.upper()
-        assert notes == (f"{A} is listed in more than one spelling",)
+def test_two_spellings_of_a_name_are_two_records_with_portals_of_their_own() -> None:
+    """They may be two targets: the portals of the one are not those of the other."""
+    pairs = (f"TargetName={A}", "TargetAddress=192.0.2.1,1", f"TargetName={A.upper()}")
+    answer = SendTargetsAnswer(PORTAL, Notes())
+    answer.receive_text(text(*pairs, "TargetAddress=192.0.2.2,1"))
+    answer.finish()
+    found = answer.take_records()
+    assert [(each.name_to_send, each.target_name) for each in found] == [(A, A), (A.upper(), A)]
+    hosts = [[address.portal.host for address in each.addresses] for each in found]
+    assert hosts == [["192.0.2.1"], ["192.0.2.2"]]
 
 
 @pytest.mark.parametrize(

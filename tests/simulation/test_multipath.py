@@ -28,7 +28,10 @@ class TwoPaths(World):
         def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
             return SETTINGS
 
-        discoveries = tuple(DiscoverySettings(portal=portal) for portal in self.configured)
+        # Each portal reports itself alone: the file says that they belong together.
+        discoveries = tuple(
+            DiscoverySettings(portal=portal, network_entity="array") for portal in self.configured
+        )
         return facts.ConfigurationRead(Configuration(discoveries, (), resolve), HOST)
 
     def lose_lines(self) -> None:

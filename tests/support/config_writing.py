@@ -97,6 +97,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "incoming_password": _TEXTS.map('"incoming" secret{}'.format),
     "chap_algorithms": st.sampled_from(["MD5", "sha256, MD5", "SHA3-256,SHA1"]),
     "poll_interval": _TIMES,
+    "network_entity": st.sampled_from(["none", "array-1", "Array_2.x"]),
     "luns": st.one_of(st.just("all"), _LUN_LISTS),
     "multipath": st.sampled_from(["no", "yes", "portal", "portalgroup"]),
     "preferred_portal": st.one_of(st.just("none"), _IPV4, st.builds("[{}]".format, _IPV6)),
