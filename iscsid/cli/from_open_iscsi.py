@@ -223,8 +223,7 @@ def _number(record: Record, key: str) -> int | None:
 
 
 def _credentials(record: Record, prefix: str) -> dict[str, str]:
-    if record.get(f"{prefix}authmethod") != "CHAP":
-        return {}
+    # open-iscsi uses credentials that are there whatever authmethod is.
     keywords = {
         "OutgoingUsername": "username",
         "OutgoingPassword": "password",

@@ -137,7 +137,7 @@ def make_parser() -> CommandParser:
         "--from-open-iscsi",
         type=_path,
         nargs="?",
-        const="",
+        const=None,
         metavar="DIR",
         help="print a configuration made from open-iscsi's database",
     )
@@ -159,6 +159,7 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
         values["purpose"] = Purpose.WAIT
     if "from_open_iscsi" in values:
         values["purpose"] = Purpose.CONVERT
+        values["from_open_iscsi"] = values["from_open_iscsi"] or ""
     purpose = values.get("purpose", Purpose.RUN)
     if values.get("login") and purpose is not Purpose.CHECK:
         raise UsageError("--login goes with --check only")

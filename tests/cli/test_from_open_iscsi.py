@@ -67,6 +67,14 @@ def test_targets_portals_and_credentials_are_taken_over(database: Path) -> None:
     assert settings(configuration, DISK2).authentication.outgoing is None
 
 
+def test_credentials_count_whatever_the_method_is(database: Path) -> None:
+    """open-iscsi sends them even with authmethod None."""
+    for file in (database / "nodes" / DISK1).rglob("default"):
+        change(file, "node.session.auth.authmethod", "None")
+    _, configuration = convert(database)
+    assert settings(configuration).authentication.outgoing is not None
+
+
 def test_what_is_not_started_at_boot_is_not_started_here(database: Path) -> None:
     text, configuration = convert(database)
     assert settings(configuration).enabled and not settings(configuration, DISK2).enabled

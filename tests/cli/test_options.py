@@ -100,6 +100,11 @@ def test_without_options_the_promised_defaults_hold() -> None:
                 "target": "iqn.2001-04.com.example:disk",
             },
         ),
+        ([["--from-open-iscsi"]], {"purpose": Purpose.CONVERT}),
+        (
+            [["--from-open-iscsi=/d"], ["--from-open-iscsi", "/d"]],
+            {"purpose": Purpose.CONVERT, "from_open_iscsi": "/d"},
+        ),
         ([["--wait"]], {"purpose": Purpose.WAIT}),
         ([["--wait=90"]], {"purpose": Purpose.WAIT, "wait": 90}),
         # FreeBSD, of its -d: "verbose debug output to standard error, and does not put itself in
