@@ -12,7 +12,7 @@ from iscsid.config.configuration import Configuration, parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.settings import SessionSettings
 from iscsid.protocol.names import IscsiName, Portal
-from tests.fuzz import fuzz_configuration
+from tests.fuzz import configuration as fuzz_configuration
 from tests.support.config_writing import files, render, spellings
 
 TARGET = IscsiName("iqn.1987-05.com.cisco:00.01c82dc85b33.fc8disk1")

@@ -1,22 +1,17 @@
-"""Fuzz target F-7: the configuration file, byte by byte.
+"""Fuzz target: the configuration file.
 
-With atheris installed: ``python tests/fuzz/fuzz_configuration.py [libFuzzer options] [corpus]``.
-The oracle: a configuration that answers, or complaints that each name a line; and what comes out
-says the same when it is written and read again.
+``python -m tests.fuzz.configuration -max_total_time=60``. The oracle: a configuration that answers,
+or diagnostics that each name a line; and a configuration that is written and read again is the
+same.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from iscsid.config.configuration import parse_configuration  # noqa: E402
-from iscsid.config.diagnostics import ConfigurationErrors  # noqa: E402
-from iscsid.protocol.names import IscsiName, Portal  # noqa: E402
-from tests.support.config_writing import render  # noqa: E402
+from iscsid.config.configuration import parse_configuration
+from iscsid.config.diagnostics import ConfigurationErrors
+from iscsid.protocol.names import IscsiName, Portal
+from tests.fuzz import engine
+from tests.support.config_writing import render
 
 TARGET = IscsiName("iqn.2001-04.com.example:disk")
 
@@ -37,12 +32,5 @@ def test_one_input(data: bytes) -> None:
     assert again == configuration
 
 
-def main() -> None:
-    atheris = importlib.import_module("atheris")
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, test_one_input)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    engine.run(test_one_input, __file__)
