@@ -5,10 +5,10 @@ The initiator makes a job; every fact about it carries its id. Pure values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
-from iscsid.config.settings import Timeouts
+from iscsid.config.settings import SocketOptions, Timeouts
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import LoginPlan
 from iscsid.protocol.vpd import LunIdentity, ReplacedLun
@@ -32,6 +32,7 @@ class DiscoveryJob:
     deadline: float
     """Seconds for resolving, connecting, login and the first complete answer; 0 is no limit."""
     keep: bool = False
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
 
     @property
     def title(self) -> str:
@@ -53,6 +54,7 @@ class LoginJob:
     """What the kernel knows of the LUNs it has: verified before the socket is passed on."""
     accepted: tuple[ReplacedLun, ...] = ()
     """Other identities that a person has accepted since."""
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
     only_try: bool = False
     """Log out again instead of passing on the socket."""
 

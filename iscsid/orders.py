@@ -71,6 +71,10 @@ class SessionDescription:
     exp_stat_sn: int
     parameters: AgreedParameters
     timeouts: KernelTimeouts
+    commands_max: int = 128
+    """Tasks of the session; only a new session gets another number."""
+    queue_depth: int = 32
+    """Commands at once for one LUN; each device has a file in /sys to change it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,41 @@ def _parse_preferred_portal(text: str) -> str | None:
     return portal.host
 
 
+_INTERFACE = re.compile(r"[^\s/:%]{1,15}", re.ASCII)
+"""What the kernel takes for the name of an interface (15 characters: IFNAMSIZ)."""
+
+
+def _parse_interface(text: str) -> str | None:
+    if text.lower() == "any":
+        return None
+    if not _INTERFACE.fullmatch(text) or text in (".", "..") or not text.isascii():
+        raise InvalidValue(f"{quoted(text)} is no name of an interface")
+    return text
+
+
+INTERFACE: Syntax[str | None] = Syntax(
+    "the name of an interface such as eth1, or any", _parse_interface, lambda name: name or "any"
+)
+
+
+def _parse_source_address(text: str) -> str | None:
+    if text.lower() == "any":
+        return None
+    try:
+        address = ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise InvalidValue(f"{quoted(text)} is no IP address") from None
+    if address.is_multicast or address.is_unspecified:
+        raise InvalidValue(f"{quoted(text)} cannot be an address of this machine")
+    return str(address)
+
+
+SOURCE_ADDRESS: Syntax[str | None] = Syntax(
+    "an IP address of this machine, or any",
+    _parse_source_address,
+    lambda address: address or "any",
+)
+
 PREFERRED_SUBNET: Syntax[Network | None] = Syntax(
     f"{NETWORK.expected}, or none",
     _parse_preferred_subnet,

@@ -55,6 +55,9 @@ _OPEN_ISCSI_KEYS = {
     "node.session.iscsi.immediatedata": "ImmediateData",
     "node.session.iscsi.firstburstlength": "FirstBurstLength",
     "node.session.iscsi.maxburstlength": "MaxBurstLength",
+    "node.session.cmds_max": "CommandsMax",
+    "node.session.queue_depth": "QueueDepth",
+    "iface.net_ifacename": "Interface",
     "node.conn[0].iscsi.headerdigest": "HeaderDigest",
     "node.conn[0].iscsi.datadigest": "DataDigest",
     "node.conn[0].iscsi.maxrecvdatasegmentlength": "MaxRecvDataSegmentLength",
@@ -73,7 +76,6 @@ _FREEBSD_KEYS = {
     "sessiontype": "DiscoveryAddress or TargetName",
     "offload": _NOTHING,
     "protocol": _NOTHING,
-    "dscp": _NOTHING,
     "port": "a port behind the address: host:port",
 }
 

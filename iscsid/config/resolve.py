@@ -9,14 +9,20 @@ reported it. The result are the typed values of ``settings``. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from operator import itemgetter
 from typing import Any
 
 from iscsid.config.grammar import ConfigEntry, ParsedFile, Scope, Setting, Settings
 from iscsid.config.keywords import BY_FIELD, DEFAULTS
-from iscsid.config.settings import DiscoverySettings, SessionSettings, StaticTarget, Timeouts
+from iscsid.config.settings import (
+    DiscoverySettings,
+    SessionSettings,
+    SocketOptions,
+    StaticTarget,
+    Timeouts,
+)
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Authentication, Credentials
 
@@ -34,7 +40,8 @@ DISCOVERY_FIELDS = (
     "discovery_incoming_password",
 )
 _CREDENTIALS = frozenset({*AUTHENTICATION_FIELDS, *DISCOVERY_FIELDS, "discovery_chap"})
-_TIMEOUTS = "timeouts."
+_GROUPS: dict[str, Callable[..., Any]] = {"timeouts": Timeouts, "socket_options": SocketOptions}
+"""Settings that are attributes of an object of their own."""
 _SESSION_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.TARGET in row.scope)
 _DISCOVERY_FIELDS = tuple(field for field, row in BY_FIELD.items() if Scope.DISCOVERY in row.scope)
 
@@ -64,13 +71,14 @@ def static_target(entry: ConfigEntry) -> StaticTarget:
 def _attributes(settings: Settings, fields: Iterable[str]) -> dict[str, Any]:
     """Return keyword arguments for a settings class; a test checks their types."""
     plain: dict[str, Any] = {}
-    timeouts: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {group: {} for group in _GROUPS}
     for field in fields:
-        if field.startswith(_TIMEOUTS):
-            timeouts[field.removeprefix(_TIMEOUTS)] = settings[field].value
+        group, dot, name = field.partition(".")
+        if dot:
+            groups[group][name] = settings[field].value
         elif field not in _CREDENTIALS:
             plain[field] = settings[field].value
-    plain["timeouts"] = Timeouts(**timeouts)
+    plain |= {group: _GROUPS[group](**values) for group, values in groups.items()}
     return plain
 
 

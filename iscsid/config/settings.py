@@ -50,12 +50,24 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """Options of the connection that are set before it is made."""
+
+    interface: str | None = None
+    """The network interface to use; ``None``: by the routes."""
+    source_address: str | None = None
+    """The local address to use; ``None``: by the routes."""
+    dscp: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoverySettings:
     """One DiscoveryAddress and what holds for its discovery session."""
 
     portal: Portal
     authentication: Authentication = field(default_factory=Authentication)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
     continuous: bool = True
     send_async_text: bool = True
     poll_interval: int = 0
@@ -72,6 +84,7 @@ class SessionSettings:
     enabled: bool = True
     authentication: Authentication = field(default_factory=Authentication)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
     conn_fail_timeout: int = 0
     """Seconds a session may be down before its I/O fails; 0 waits for ever."""
     login_retries: int = 0
@@ -92,6 +105,8 @@ class SessionSettings:
     max_burst_length: int = 16776192
     tcp_window_size: int = 262144
     """Bytes of socket buffer, each way; 0 leaves the kernel's own choice."""
+    commands_max: int = 128
+    queue_depth: int = 32
     luns: frozenset[int] | None = None
     """The LUNs that may appear; ``None`` means all."""
     portal_failover: bool = True

@@ -265,6 +265,35 @@ ALGORITHMS = Syntax(
 )
 
 
+def _parse_commands_max(text: str) -> int:
+    number = parse_number(text, 16, 4096)
+    if number & (number - 1):
+        # The kernel would take the next smaller power of two, in silence.
+        raise InvalidValue(
+            f"{quoted(text)} is no power of two", suggestion=str(1 << (number.bit_length() - 1))
+        )
+    return number
+
+
+COMMANDS_MAX = Syntax("a power of two from 16 to 4096", _parse_commands_max, str)
+
+# RFC 4594's names, and those of the class selectors.
+_DSCP_NAMES = {
+    **{f"cs{number}": number * 8 for number in range(8)},
+    **{f"af{row}{drop}": row * 8 + drop * 2 for row in range(1, 5) for drop in range(1, 4)},
+    "ef": 46,
+}
+
+
+def _parse_dscp(text: str) -> int:
+    if text.lower() in _DSCP_NAMES:
+        return _DSCP_NAMES[text.lower()]
+    return parse_number(text, 0, 63)
+
+
+DSCP = Syntax("a number from 0 to 63, or a name such as cs1, af21 or ef", _parse_dscp, str)
+
+
 def _parse_luns(text: str) -> frozenset[int] | None:
     if text.lower() == "all":
         return None

@@ -217,6 +217,7 @@ class Discovery:
                 offer=discovery_offer(self.settings),
             ),
             timeouts=self.settings.timeouts,
+            socket_options=self.settings.socket_options,
             deadline=identity.login_timeout,
             keep=self.settings.continuous and self.keeps_sessions,
         )

@@ -79,7 +79,12 @@ def kernel_timeouts(settings: SessionSettings) -> KernelTimeouts:
 
 def login_settings(settings: SessionSettings) -> tuple[object, ...]:
     """Return what only a new login can change."""
-    return session_offer(settings), settings.authentication, settings.tcp_window_size
+    return (
+        session_offer(settings),
+        settings.authentication,
+        settings.tcp_window_size,
+        settings.socket_options,
+    )
 
 
 def login_job(
@@ -109,6 +114,7 @@ def login_job(
         ),
         timeouts=settings.timeouts,
         tcp_window_size=settings.tcp_window_size,
+        socket_options=settings.socket_options,
         deadline=identity.login_timeout,
         identities=lun_identities,
         accepted=accepted,

@@ -569,6 +569,8 @@ class Session:
             exp_stat_sn=login.result.exp_stat_sn,
             parameters=login.result.parameters,
             timeouts=self._timeouts_in_kernel,
+            commands_max=self.settings.commands_max,
+            queue_depth=self.settings.queue_depth,
         )
 
     def _give_up_disks(self) -> None:

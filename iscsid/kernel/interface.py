@@ -50,10 +50,6 @@ from iscsid.orders import KernelTimeouts, ResumeSession, StartSession
 from iscsid.process.signals import recover_lost_signals
 from iscsid.protocol.pdu import LogoutRequest
 
-_CMDS_MAX = 128
-"""Tasks of a session: the kernel's own choice, and open-iscsi's."""
-_QUEUE_DEPTH = 32
-"""Commands at once for one LUN; each device has a file in /sys to change it."""
 OLDEST_KERNEL = (5, 10)
 """The oldest kernel whose interface was compared with this program. Before 5.6 sessions cannot be
 destroyed without waiting, and a connection that breaks while no daemon runs hangs its I/O."""
@@ -142,7 +138,8 @@ class Kernel:
                 settings = session_settings(order.description)
                 # Read each time: a reloaded module has another handle.
                 self._requests.handle = self._sysfs.transport_handle()
-                create = iscsi_if.create_session(order.description.cmd_sn, _CMDS_MAX, _QUEUE_DEPTH)
+                made = order.description
+                create = iscsi_if.create_session(made.cmd_sn, made.commands_max, made.queue_depth)
                 session = self._requests.ask(create)
             except IscsidError as error:
                 recover_lost_signals()

@@ -141,6 +141,7 @@ class Planner:
                 offer=discovery_offer(settings),
             ),
             timeouts=settings.timeouts,
+            socket_options=settings.socket_options,
             deadline=self._identity.login_timeout,
         )
 
@@ -169,6 +170,7 @@ class Planner:
             ),
             timeouts=option.settings.timeouts,
             tcp_window_size=option.settings.tcp_window_size,
+            socket_options=option.settings.socket_options,
             deadline=self._identity.login_timeout,
             only_try=True,
         )

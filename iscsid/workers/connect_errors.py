@@ -42,8 +42,8 @@ BY_ERRNO: dict[int, Reason] = {
     errno.EPIPE: Reason("the target has closed the connection", "look into the target's log"),
     errno.ENOTCONN: Reason("the connection is gone", "look into the target's log"),
     errno.EADDRNOTAVAIL: Reason("no local address fits", _NETWORK),
-    errno.ENODEV: Reason("the interface named in the address does not exist", _NETWORK),
-    errno.ENXIO: Reason("the interface named in the address does not exist", _NETWORK),
+    errno.ENODEV: Reason("the interface named for it does not exist", _NETWORK),
+    errno.ENXIO: Reason("the interface named for it does not exist", _NETWORK),
     errno.EACCES: Reason("forbidden on this machine", "look at its firewall's rules"),
     errno.EPERM: Reason("forbidden on this machine", "look at its firewall's rules"),
     # What connect(2) says to an IPv6 link-local address without a scope.

@@ -138,6 +138,7 @@ class LoginAttempt:
                     self._reporter,
                     self._confine_once,
                     window=self._window,
+                    options=self._job.socket_options,
                 )
             except ConnectionFailed as error:
                 failures.append(error)

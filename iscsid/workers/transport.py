@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from iscsid.config.settings import SocketOptions
 from iscsid.errors import ConnectionFailed, InvalidName
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal, parse_portal
@@ -42,6 +43,10 @@ _MOST_SECONDS, _MOST_QUESTIONS = 32767, 127
 """What TCP takes for the time between two questions, and for their number (tcp(7))."""
 
 Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>; Python 3.11 has no name for it
+
+BY_ROUTES = SocketOptions()
 
 _NAME_FILES = ("/etc/nsswitch.conf", "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf")
 
@@ -110,7 +115,13 @@ class Limits:
 
 
 def connect(
-    portal: Portal, limits: Limits, reporter: Reporter, confine: Confine, *, window: int = 0
+    portal: Portal,
+    limits: Limits,
+    reporter: Reporter,
+    confine: Confine,
+    *,
+    window: int = 0,
+    options: SocketOptions = BY_ROUTES,
 ) -> socket.socket:
     """Return a connection to ``portal``, all of whose addresses are tried in turn.
 
@@ -126,7 +137,7 @@ def connect(
         limit = Deadline.after(limits.timeout, limits.deadline)
         seconds = limit.left(doing)
         try:
-            return _connect(family, address, seconds, window)
+            return _connect(family, address, seconds, window, options)
         except OSError as error:
             failures.append(_word(doing, error, limit))
     raise together(failures)
@@ -288,10 +299,12 @@ def _connect(
     address: tuple[str | bytes | int, ...],
     seconds: float | None,
     window: int,
+    options: SocketOptions,
 ) -> socket.socket:
     connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         _set_options(connection, window)
+        _bind(connection, family, options)
         connection.settimeout(seconds)
         connection.connect(address)
     except BaseException:
@@ -307,6 +320,30 @@ def _set_options(connection: socket.socket, window: int) -> None:
     if window:
         _set_buffer(connection, _SO_RCVBUFFORCE, socket.SO_RCVBUF, window)
         _set_buffer(connection, _SO_SNDBUFFORCE, socket.SO_SNDBUF, window)
+
+
+def _bind(connection: socket.socket, family: socket.AddressFamily, options: SocketOptions) -> None:
+    """Choose the way out of this machine, and mark the packets: from the first one on."""
+    if options.interface is not None:
+        name = options.interface.encode("ascii")
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        except OSError as error:
+            raise OSError(errno.ENODEV, "") from error
+    if options.source_address is not None:
+        is_ipv6 = ":" in options.source_address
+        if is_ipv6 != (family == socket.AF_INET6):
+            raise OSError(errno.EADDRNOTAVAIL, "")
+        # The port is chosen with connect(): bound alone, all sources would share 28,000 ports.
+        connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        connection.bind((options.source_address, 0))
+    if options.dscp:
+        # The field is the upper six bits of the old Type of Service octet.
+        octet = options.dscp << 2
+        if family == socket.AF_INET6:
+            connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, octet)
+        else:
+            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, octet)
 
 
 def _set_buffer(connection: socket.socket, forced: int, plain: int, size: int) -> None:

@@ -13,7 +13,7 @@ from iscsid.config.configuration import parse_configuration
 from iscsid.config.diagnostics import ConfigurationErrors
 from iscsid.config.grammar import PLACES, SCOPE_OF, EntryKind, Keyword, Scope
 from iscsid.config.keywords import ALL_NAMES, BY_FIELD, BY_NAME, DEFAULTS, KEYWORDS
-from iscsid.config.settings import DiscoverySettings, SessionSettings, Timeouts
+from iscsid.config.settings import DiscoverySettings, SessionSettings, SocketOptions, Timeouts
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication
 from tests.support.config_writing import CREDENTIALS
@@ -65,6 +65,11 @@ EXTENSIONS = {
     "DiscoveryIncomingPassword": ("", "", _G | _D),
     "CHAPAlgorithms": ("", "MD5", _G | _D | _T),
     "NetworkEntity": ("", "none", _D),
+    "Interface": ("", "any", _G | _D | _T | _S),
+    "SourceAddress": ("", "any", _G | _D | _T | _S),
+    "DSCP": ("", "0", _G | _D | _T | _S),
+    "CommandsMax": ("", "128", _G | _T),
+    "QueueDepth": ("", "32", _G | _T),
     "LoginRetries": ("", "0", _G | _T),
     "LoginRetryInterval": ("", "0", _G | _T),
 }
@@ -116,6 +121,11 @@ SAMPLES = {
     "first_burst_length": ("65536", "16777216"),
     "max_burst_length": ("1M", "16777216"),
     "tcp_window_size": ("0", "1073741825"),
+    "socket_options.interface": ("eth1", "eth0/1"),
+    "socket_options.source_address": ("10.0.0.9", "storage"),
+    "socket_options.dscp": ("af21", "64"),
+    "commands_max": ("256", "100"),
+    "queue_depth": ("64", "0"),
 }
 
 each_row = pytest.mark.parametrize("row", KEYWORDS, ids=lambda row: row.name)
@@ -151,9 +161,9 @@ def test_every_field_of_the_settings_has_a_row_and_every_row_a_field() -> None:
         for each in (SessionSettings, DiscoverySettings)
         for field in dataclasses.fields(each)
     }
-    fields = (settings - {"authentication", "timeouts", "portal"}) | {
-        f"timeouts.{field.name}" for field in dataclasses.fields(Timeouts)
-    }
+    fields = settings - {"authentication", "timeouts", "socket_options", "portal"}
+    fields |= {f"timeouts.{field.name}" for field in dataclasses.fields(Timeouts)}
+    fields |= {f"socket_options.{field.name}" for field in dataclasses.fields(SocketOptions)}
     credentials = {*CREDENTIALS, "discovery_chap"}
     assert set(BY_FIELD) == fields | credentials | {"chap_algorithms"}
     assert set(SAMPLES) == fields | {"chap_algorithms"}
@@ -173,7 +183,9 @@ def promised_types(field: str) -> set[object]:
     hints: dict[str, object] = {"chap_algorithms": get_type_hints(Authentication)["algorithms"]}
     for each in (SessionSettings, DiscoverySettings):
         hints |= get_type_hints(each)
-    hints |= {f"timeouts.{name}": hint for name, hint in get_type_hints(Timeouts).items()}
+    groups: dict[str, type] = {"timeouts": Timeouts, "socket_options": SocketOptions}
+    for group, kind in groups.items():
+        hints |= {f"{group}.{name}": hint for name, hint in get_type_hints(kind).items()}
     hint = hints[field]
     union = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     return {get_origin(each) or each for each in union}

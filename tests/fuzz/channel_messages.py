@@ -24,4 +24,4 @@ def test_one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    engine.run(test_one_input, __file__)
+    engine.run(__file__)

@@ -52,4 +52,4 @@ def check_words(error: Exception, keys: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    engine.run(test_one_input, __file__)
+    engine.run(__file__)

@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
@@ -21,16 +20,14 @@ FOUND = TOP / ".cache" / "fuzz"
 LONGEST_KEPT = 2000
 """Octets of an input: longer ones are not worth their place in the repository."""
 
-TestOneInput = Callable[[bytes], None]
-
 
 def kept(name: str) -> list[bytes]:
     """Return the inputs of the kept corpus of a target."""
     return [bytes.fromhex(line) for line in (CORPUS / f"{name}.hex").read_text().split("\n")]
 
 
-def run(test_one_input: TestOneInput, file: str) -> None:
-    """Fuzz ``test_one_input`` of the target in ``file`` with the options of the command line."""
+def run(file: str) -> None:
+    """Fuzz the target in ``file`` with the options of the command line."""
     name = Path(file).stem
     directory = FOUND / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -40,7 +37,11 @@ def run(test_one_input: TestOneInput, file: str) -> None:
         _keep(name, directory)
         return
     atheris = importlib.import_module("atheris")
-    atheris.instrument_all()
+    for module in [each for each in sys.modules if each.startswith(("iscsid.", "tests."))]:
+        del sys.modules[module]
+    # Only what is imported from here on reports its branches: the program, not its libraries.
+    with atheris.instrument_imports(include=["iscsid"]):
+        test_one_input = importlib.import_module(f"tests.fuzz.{name}").test_one_input
     options = [f"-artifact_prefix={FOUND}/{name}-", *sys.argv[1:], str(directory)]
     atheris.Setup([sys.argv[0], *options], test_one_input)
     atheris.Fuzz()

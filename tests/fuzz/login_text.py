@@ -93,4 +93,4 @@ def refuses(parse: object, text: str) -> None:
 
 
 if __name__ == "__main__":
-    engine.run(test_one_input, __file__)
+    engine.run(__file__)

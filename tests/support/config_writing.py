@@ -109,6 +109,11 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "first_burst_length": st.integers(512, 65536).map(str),
     "max_burst_length": _LENGTHS,
     "tcp_window_size": st.integers(0, 2**30).map(str),
+    "socket_options.interface": st.sampled_from(["any", "eth0", "bond0.100", "enp3s0f1"]),
+    "socket_options.source_address": st.one_of(st.just("any"), _IPV4, _IPV6),
+    "socket_options.dscp": st.sampled_from(["0", "63", "af21", "EF"]),
+    "commands_max": st.sampled_from(["16", "128", "4096"]),
+    "queue_depth": st.integers(1, 1024).map(str),
 }
 """Texts for each field that is neither a boolean nor a time."""
 

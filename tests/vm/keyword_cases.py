@@ -116,6 +116,30 @@ def socket_buffers(_daemon: Daemon, name: str) -> str:
     return f"{memory['rb']} {memory['tb']}"
 
 
+def socket_shows(what: str) -> View:
+    """Return the local address of the connection with its interface, or its Type of Service."""
+
+    def view(_daemon: Daemon, name: str) -> str:
+        (sid,) = _sids(name)
+        port = sessions.connection_attribute(sid, "local_port")
+        shown = disks.run("ss", "-tnH", "--tos", "sport", "=", f":{port}")
+        if what == "addresses":
+            return shown.split()[3].rpartition(":")[0]
+        return next((word[4:] for word in shown.split() if word.startswith("tos:")), "0")
+
+    return view
+
+
+def can_queue(_daemon: Daemon, name: str) -> str:
+    (sid,) = _sids(name)
+    host = (sessions.SESSIONS / f"session{sid}" / "device").resolve().parent
+    return (host / "scsi_host" / host.name / "can_queue").read_text().strip()
+
+
+def queue_depths(_daemon: Daemon, name: str) -> str:
+    return " ".join(sorted({(path / "queue_depth").read_text().strip() for path in _disks(name)}))
+
+
 def luns(_daemon: Daemon, name: str) -> str:
     return " ".join(sorted(path.name.rpartition(":")[2] for path in _disks(name)))
 
@@ -293,6 +317,31 @@ EFFECTS = (
     ),
     _kernel(
         "MaxBurstLength", session("max_burst_len"), "16776192", "MaxBurstLength=524288", "524288"
+    ),
+    _kernel("Interface", socket_shows("addresses"), "127.0.0.1", "Interface=lo", "127.0.0.1%lo"),
+    _kernel(
+        "SourceAddress",
+        socket_shows("addresses"),
+        "127.0.0.1",
+        "SourceAddress=127.0.0.9",
+        "127.0.0.9",
+    ),
+    _kernel("DSCP", socket_shows("tos"), "0", "DSCP=af21", "0x48"),
+    # The kernel keeps 15 of them for its own PDUs.
+    Effect(
+        keyword="CommandsMax",
+        view=can_queue,
+        first=("", "113"),
+        second=("CommandsMax=256", "241"),
+        is_live=False,
+    ),
+    Effect(
+        keyword="QueueDepth",
+        view=queue_depths,
+        first=("", "32"),
+        second=("QueueDepth=64", "64"),
+        has_disks=True,
+        is_live=False,
     ),
     _kernel(
         "TCPWindowSize", socket_buffers, "524288 524288", "TCPWindowSize=65536", "131072 131072"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from iscsid.config.settings import SocketOptions
 from iscsid.errors import ConnectionFailed, Retry
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
@@ -233,10 +234,44 @@ def test_a_hosts_file_that_only_root_can_read_is_reported_as_the_reason(
         assert "connection refused" in done.stdout
 
 
+def test_a_connection_goes_out_as_the_options_say(notebook: InlineReporter) -> None:
+    options = SocketOptions(interface="lo", source_address="127.0.0.9", dscp=18)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        portal = Portal("127.0.0.1", listener.getsockname()[1])
+        with connect(portal, RELAXED, notebook, remain, options=options) as connection:
+            device = connection.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+            assert device.rstrip(b"\0") == b"lo"
+            assert connection.getsockname()[0] == "127.0.0.9"
+            assert connection.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 18 << 2
+
+
+def test_a_connection_by_ipv6_goes_out_as_the_options_say(notebook: InlineReporter) -> None:
+    options = SocketOptions(interface="lo", source_address="::1", dscp=46)
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        portal = Portal("::1", listener.getsockname()[1])
+        with connect(portal, RELAXED, notebook, remain, options=options) as connection:
+            assert connection.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == 46 << 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (SocketOptions(interface="nonesuch0"), "the interface named for it does not exist"),
+        (SocketOptions(source_address="192.0.2.77"), "no local address fits"),
+        (SocketOptions(source_address="::1"), "no local address fits"),
+    ],
+)
+def test_a_way_out_that_does_not_exist_is_named(
+    options: SocketOptions, words: str, notebook: InlineReporter
+) -> None:
+    with pytest.raises(ConnectionFailed, match=words):
+        connect(Portal("127.0.0.1", 1), RELAXED, notebook, remain, options=options)
+
+
 def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
     notebook: InlineReporter,
 ) -> None:
-    with pytest.raises(ConnectionFailed, match="the interface named in the address does not exist"):
+    with pytest.raises(ConnectionFailed, match="the interface named for it does not exist"):
         connect(Portal("fe80::1%nosuch0"), RELAXED, notebook, remain)
 
 
