@@ -17,7 +17,7 @@ import pytest
 from iscsid.cli.options import parse
 from iscsid.exit_status import ExitStatus
 from iscsid.login_check.run import run_login_check
-from tests.support.patience import PATIENCE
+from tests.support.patience import FACTOR, PATIENCE
 from tests.support.programs import started
 from tests.support.supervisor_harness import forked
 from tests.target.portal import listen, serve
@@ -130,18 +130,19 @@ def test_a_static_target_needs_no_discovery(served: Serve, command: Command) -> 
 def test_a_dead_portal_holds_nobody_up_and_costs_the_good_status(
     served: Serve, command: Command
 ) -> None:
+    limit = max(1, round(FACTOR))  # in which the other target must log in
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dead = f"127.0.0.1:{silent.getsockname()[1]}"
         address = served(Script(listed=listing("red")))
         command.configure(
             f"DiscoveryAddress={address}", f"TargetName={NAME}:green", f" Address={dead}"
         )
-        status, lines = command.shown("--login-timeout=1")
+        status, lines = command.shown(f"--login-timeout={limit}")
     assert status == 1
     assert lines[2:6] == [
         f"TargetName {NAME}:green (named in the file)",
         f"    {dead}: FAILED",
-        "        logging in: no answer within the 1 s for all of the login",
+        f"        logging in: no answer within the {limit} s for all of the login",
         "        advice: look at the cable, the switch and the firewalls on the way, "
         "and whether the target runs",
     ]

@@ -15,9 +15,10 @@ from iscsid.protocol.trace import Trace
 from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.transport import Deadline, ExchangeDriver, Limits, StreamEnded, StreamReset
 from tests.support.jobs import login_job
+from tests.support.patience import PATIENCE
 from tests.support.supervisor_harness import forked
 
-RELAXED = Limits(20, Deadline.after(0))
+RELAXED = Limits(PATIENCE, Deadline.after(0))
 HURRIED = 0.2
 
 
@@ -131,7 +132,7 @@ def test_a_large_pdu_is_not_read_in_one_piece(pair: tuple[socket.socket, socket.
 def test_a_target_that_says_nothing_is_given_up_in_time(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    driver = driver_of(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+    driver = driver_of(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(PATIENCE)))
     driver.step()
     with pytest.raises(ConnectionFailed, match="logging in: no answer within 0.2 s"):
         driver.step()
@@ -142,7 +143,7 @@ def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
 ) -> None:
     """The limit is for the answer, not for each octet of it."""
     near, far = pair
-    driver = driver_of(near, Reader(48, b"request"), Limits(HURRIED, Deadline.after(20)))
+    driver = driver_of(near, Reader(48, b"request"), Limits(HURRIED, Deadline.after(PATIENCE)))
 
     def drip() -> None:
         while True:
@@ -159,7 +160,7 @@ def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
 def test_the_limit_for_all_of_it_holds_for_each_answer(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    patience = Limits(20, Deadline.after(HURRIED, words="the 60 s for all of the login"))
+    patience = Limits(PATIENCE, Deadline.after(HURRIED, words="the 60 s for all of the login"))
     driver = driver_of(pair[0], Reader(48, b"request"), patience)
     driver.step()
     with pytest.raises(ConnectionFailed, match="within the 60 s for all of the login"):
@@ -170,7 +171,7 @@ def test_a_target_that_does_not_read_is_given_up_in_time(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     request = b"x" * 16_000_000
-    driver = driver_of(pair[0], Reader(48, request), Limits(HURRIED, Deadline.after(20)))
+    driver = driver_of(pair[0], Reader(48, request), Limits(HURRIED, Deadline.after(PATIENCE)))
     with pytest.raises(ConnectionFailed, match="no answer within 0.2 s"):
         driver.step()
 

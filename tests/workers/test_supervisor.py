@@ -256,18 +256,19 @@ def test_the_socket_of_a_login_that_came_too_late_can_be_closed(portal: Portal) 
     assert open_descriptors() == before
 
 
-def test_only_a_kept_discovery_is_asked_again() -> None:
+def test_only_a_kept_discovery_is_asked_again(tmp_path: Path) -> None:
     def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
         reporter.progress("waiting")
-        time.sleep(0.1)
+        until((tmp_path / f"asked {job.id}").exists)
         reporter.log(Level.INFO, reporter.poll_parent().name)
         reporter.report(DiscoveryCompleted(job.id, kept=False))
 
-    for keep, heard in ((True, "ASK_AGAIN"), (False, "NOTHING")):
+    for number, keep, heard in ((1, True, "ASK_AGAIN"), (2, False, "NOTHING")):
         harness = WorkersHarness(run_job)
-        harness.start(discovery_job(keep=keep))
+        harness.start(discovery_job(number, keep=keep))
         harness.until_said("waiting")
-        harness.supervisor.ask_again(ONE)
+        harness.supervisor.ask_again(JobId(number))
+        (tmp_path / f"asked {number}").touch()
         harness.until(lambda harness=harness: len(harness.supervisor) == 0)  # type: ignore[misc]
         assert harness.lines[-1] == heard
 

@@ -20,8 +20,9 @@ from iscsid.workers import transport
 from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.transport import Deadline, Limits, ask_after_silence, connect
 from tests.support.jobs import login_job
+from tests.support.patience import PATIENCE
 
-RELAXED = Limits(20, Deadline.after(0))
+RELAXED = Limits(PATIENCE, Deadline.after(0))
 HURRIED = 0.2
 
 
@@ -115,7 +116,7 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: InlineRepor
         portal = Portal(*listener.getsockname())
         with socket.create_connection(listener.getsockname()):
             with pytest.raises(ConnectionFailed) as caught:
-                connect(portal, Limits(HURRIED, Deadline.after(20)), notebook, remain)
+                connect(portal, Limits(HURRIED, Deadline.after(PATIENCE)), notebook, remain)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
 
 
