@@ -63,7 +63,7 @@ class CommandParser(ArgumentParser):
         raise UsageError(printable(message, 200), self.prog)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        # Help and version: an error of the output is told like any other.
+        # Help and version: an error of the output is reported like any other.
         write_lines(file or sys.stdout, message.splitlines())
 
 
@@ -148,5 +148,5 @@ def _complain(program: str, error: IscsidError | str, status: ExitStatus) -> Exi
         write_lines(sys.stderr, [f"{program}: {line}" for line in str(error).splitlines()])
         flush(sys.stderr)
     except (OutputFailed, BrokenPipeError):
-        pass  # the status says it, too
+        pass  # the exit status is enough
     return status

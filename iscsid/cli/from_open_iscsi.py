@@ -1,4 +1,4 @@
-"""``--from-open-iscsi``: prints an iscsi.conf that says what open-iscsi's node database says.
+"""``--from-open-iscsi``: prints an iscsi.conf that means what open-iscsi's node database means.
 
 Meanings are converted, not numbers: replacement_timeout=0 fails I/O at once there, while
 ConnFailTimeout=0 waits for ever here. What has no counterpart becomes a comment. May read the

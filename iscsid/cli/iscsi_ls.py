@@ -143,7 +143,7 @@ def _is_capable() -> bool:
 
 
 def look(pidfile: str, sysfs: Sysfs, now: float) -> tuple[Status, str]:
-    """Return what the daemon has written, or what the kernel shows and a line that says why."""
+    """Return what the daemon has written, or what the kernel shows and a line with the reason."""
     if not PidFile(pidfile).is_locked():
         return kernel_status(sysfs, now), NOT_RUNNING
     with suppress(OSError, ValueError):

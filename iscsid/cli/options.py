@@ -199,7 +199,7 @@ def _mode(text: str) -> int:
     if not re.fullmatch("[0-7]{1,4}", text):
         raise ArgumentTypeError(f"'{text}' is no octal mode such as 0755")
     if int(text, 8) & 0o7002:
-        # A link that anybody can make would lead root's mount(8) to any device.
+        # A link that any user can make would lead root's mount(8) to any device.
         raise ArgumentTypeError(f"'{text}' lets every user write, or has bits above 0777")
     return int(text, 8)
 

@@ -20,7 +20,7 @@ from iscsid.status.readiness import missing, progress
 PAUSE = 0.2
 """Seconds between two looks; the daemon writes its status at most once a second."""
 COLUMNS = 80
-"""Of a terminal that does not say how many it has."""
+"""Of a terminal whose width is not known."""
 NAMED = 3
 """How many of the missing the error names."""
 

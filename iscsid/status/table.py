@@ -1,6 +1,6 @@
 """A table of text that fits a terminal's width. Pure.
 
-What is too wide is cut first, then left out: the columns say how far.
+What is too wide is cut, then left out: each column has its limits.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""man/iscsi.conf.5 against the table the parser reads by, and against two formatters."""
+"""man/iscsi.conf.5 against the table the parser reads by."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,18 +98,3 @@ def test_the_complaints_shown_are_those_that_are_made() -> None:
     assert len(shown) == len(caught.value.lines)
     for (line, column, start), made in zip(shown, caught.value.lines, strict=True):
         assert made.startswith(f"/etc/iscsi.conf:{line}:{column}: {start}")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["mandoc", "-Tlint", "-Wwarning"],
-        ["groff", "-ww", "-man", "-Tutf8", "-z"],
-    ],
-    ids=["mandoc", "groff"],
-)
-def test_a_formatter_has_nothing_to_say(command: list[str]) -> None:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
-    done = subprocess.run([*command, str(PAGE)], capture_output=True, text=True)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")

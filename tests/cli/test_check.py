@@ -19,7 +19,7 @@ SECRETS = "DiscoveryAddress=10.0.0.1\n  Username=alice\n  Password=open-sesame-1
 
 
 class Files:
-    """Both files in a directory, and what the two commands say of them."""
+    """Both files in a directory, and what the two commands print about them."""
 
     def __init__(self, directory: Path) -> None:
         self.config = directory / "iscsi.conf"
@@ -47,7 +47,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def test_clean_files_are_said_to_be_clean(files: Files) -> None:
+def test_clean_files_are_reported_as_clean(files: Files) -> None:
     files.write(SECRETS)
     assert files.check() == (
         0,

@@ -66,7 +66,7 @@ each_command = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMAND
 
 
 def run_shell(command: list[str], redirection: str) -> tuple[int, str]:
-    """Run a command in a shell with its output redirected; return its status and what it said."""
+    """Run a command in a shell with its output redirected; return its status and its errors."""
     line = f"exec {sys.executable} -m {' '.join(command)} {redirection}"
     env = environment() | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run(
@@ -105,8 +105,8 @@ def test_a_reader_that_has_gone_costs_status_1_and_no_line(command: list[str]) -
         check=False,
     )
     os.close(writer)
-    said = [line for line in done.stderr.splitlines() if "is not running" not in line]
-    assert (done.returncode, said) == (1, [])
+    output = [line for line in done.stderr.splitlines() if "is not running" not in line]
+    assert (done.returncode, output) == (1, [])
 
 
 @each_command
@@ -129,5 +129,5 @@ def test_too_few_descriptors_show_no_traceback(command: list[str], limit: int) -
         check=False,
         preexec_fn=partial(setrlimit, RLIMIT_NOFILE, (limit, limit)),
     )
-    said = [line for line in done.stderr.splitlines() if "is not running" not in line]
-    assert done.returncode in (0, 1, 3) and "Traceback" not in done.stderr and len(said) <= 1
+    output = [line for line in done.stderr.splitlines() if "is not running" not in line]
+    assert done.returncode in (0, 1, 3) and "Traceback" not in done.stderr and len(output) <= 1

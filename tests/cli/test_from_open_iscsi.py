@@ -139,7 +139,7 @@ def test_the_bindings_are_those_that_the_comments_name(database: Path) -> None:
     assert old + new in text
 
 
-def test_a_secret_that_is_too_short_is_told_without_the_secret(database: Path) -> None:
+def test_a_secret_that_is_too_short_is_reported_without_the_secret(database: Path) -> None:
     change(database / RECORD1, "node.session.auth.password", "short")
     command = [sys.executable, "-m", "iscsid", f"--from-open-iscsi={database}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""iscsi-ls shows what the daemon says, or what the kernel shows where no daemon runs."""
+"""iscsi-ls shows the daemon's status, or what the kernel has if no daemon runs."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_status_of_a_running_daemon_is_shown(
     running: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert iscsi_ls.main(["-P", str(running)]) == LsStatus.TROUBLES
-    said = capsys.readouterr()
-    assert said.err == "" and said.out.startswith("DISK      SIZE  NAME")
-    assert "\n\ndiscovery at 192.0.2.9" in said.out
-    assert "\x1b" not in said.out, "colours are for terminals"
+    output = capsys.readouterr()
+    assert output.err == "" and output.out.startswith("DISK      SIZE  NAME")
+    assert "\n\ndiscovery at 192.0.2.9" in output.out
+    assert "\x1b" not in output.out, "colours are for terminals"
     iscsi_ls.main(["-P", str(running), "--sessions"])
     assert capsys.readouterr().out.startswith("BUS  TGT  STATE")
     iscsi_ls.main(["-P", str(running), "--tree"])
@@ -70,7 +70,7 @@ def test_status_of_a_running_daemon_is_shown(
     ],
 )
 @pytest.mark.parametrize("option", ["--sessions", "--json", "--luns"])
-def test_exit_status_says_how_it_is(
+def test_exit_status_tells_trouble_from_health(
     running: Path,
     sessions: list[SessionStatus],
     discoveries: list[DiscoveryStatus],
@@ -89,8 +89,8 @@ def test_a_terminal_without_colours_gets_none(
     monkeypatch.setenv("TERM", "xterm")
     name, _, value = variable.partition("=")
     monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
-    _, said = on_a_terminal([*COMMAND, "-P", str(running)])
-    assert "DISK" in said and "\x1b" not in said
+    _, output = on_a_terminal([*COMMAND, "-P", str(running)])
+    assert "DISK" in output and "\x1b" not in output
 
 
 def test_the_table_is_as_wide_as_the_terminal(
@@ -99,10 +99,10 @@ def test_the_table_is_as_wide_as_the_terminal(
     monkeypatch.setenv("NO_COLOR", "1")
     for width in (60, 100):
         monkeypatch.setenv("COLUMNS", str(width))
-        _, said = on_a_terminal([*COMMAND, "-P", str(running), "--sessions"])
-        table = said.partition("\r\n\r\n")[0].splitlines()
+        _, output = on_a_terminal([*COMMAND, "-P", str(running), "--sessions"])
+        table = output.partition("\r\n\r\n")[0].splitlines()
         assert max(map(len, table)) <= width
-    assert "  LUNS  " in said
+    assert "  LUNS  " in output
 
 
 def test_json_is_what_the_daemon_wrote(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,12 +127,12 @@ def test_daemon_that_died_is_not_believed(
     stale.with_suffix("").mkdir()
     (stale.with_suffix("") / "status.json").write_text(to_json(STATUS))
     iscsi_ls.main(["-P", str(stale)])
-    said = capsys.readouterr()
-    assert said.err == f"{iscsi_ls.NOT_RUNNING}\n" and "example:red" not in said.out
+    output = capsys.readouterr()
+    assert output.err == f"{iscsi_ls.NOT_RUNNING}\n" and "example:red" not in output.out
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", to_json(RUNNING)[:-10], to_json(STATUS)])
-def test_status_that_cannot_be_read_is_said(
+def test_status_that_cannot_be_read_is_reported(
     running: Path, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
     status = running.with_suffix("") / "status.json"
@@ -156,8 +156,8 @@ def test_sessions_are_read_from_sysfs_where_no_daemon_runs(pidfile: Path, tmp_pa
     assert theirs.target_name.isprintable()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_anybody_may_look(running: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
+def test_every_user_may_look(running: Path) -> None:
     for directory in (running.parent, *running.parent.parents[:2]):  # those of pytest
         directory.chmod(0o755)
 
@@ -174,10 +174,10 @@ def test_terminal_gets_colours_and_json_none(
     running: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    status, said = on_a_terminal([*COMMAND, "-P", str(running)])
-    assert status == LsStatus.TROUBLES and "\x1b[32mup" in said and "\x1b[31mwaiting" in said
-    status, said = on_a_terminal([*COMMAND, "-P", str(running), "--json"])
-    assert status == LsStatus.TROUBLES and "\x1b" not in said
+    status, output = on_a_terminal([*COMMAND, "-P", str(running)])
+    assert status == LsStatus.TROUBLES and "\x1b[32mup" in output and "\x1b[31mwaiting" in output
+    status, output = on_a_terminal([*COMMAND, "-P", str(running), "--json"])
+    assert status == LsStatus.TROUBLES and "\x1b" not in output
 
 
 def _restore_interrupts() -> None:
@@ -210,5 +210,5 @@ def test_watching_ends_when_the_reader_has_gone(running: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["-v"], 0), (["--help"], 0), (["-x"], 2)])
-def test_exit_status_says_whether_the_command_made_sense(arguments: list[str], status: int) -> None:
+def test_a_wrong_command_line_has_status_2(arguments: list[str], status: int) -> None:
     assert iscsi_ls.main(arguments) == status

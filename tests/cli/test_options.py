@@ -200,7 +200,7 @@ ADVICE = "; 'iscsid --help' lists the options"
         (["--foreground=yes"], "--foreground: ignored explicit argument 'yes'"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_that_says_why(arguments: list[str], what: str) -> None:
+def test_a_wrong_command_line_is_one_line_with_the_reason(arguments: list[str], what: str) -> None:
     line = refusal(*arguments)
     assert line.startswith(what)
     assert line.endswith(ADVICE)
@@ -229,6 +229,6 @@ def test_every_option_has_a_long_name_and_a_line_of_help() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Options)])
 def test_every_field_of_the_options_can_be_set(name: str) -> None:
-    # The two that are arguments are told apart by what they look like.
+    # The two that are arguments are distinguished by their form.
     names = {action.dest for action in make_parser().options()} | {"address", "target"}
     assert name in names

@@ -1,4 +1,4 @@
-"""``iscsid --wait`` returns when the tree is complete, and says what is missing when it is not."""
+"""``iscsid --wait`` returns when the tree is complete, and names what is missing if it is not."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def test_when_time_runs_out_it_names_what_is_missing(pidfile: str) -> None:
         wait(pidfile, 1)
 
 
-def test_terminal_is_told_what_is_waited_for_and_left_clean(pidfile: str) -> None:
+def test_a_terminal_shows_the_progress_and_is_left_clean(pidfile: str) -> None:
     write(pidfile, None)
     command = [sys.executable, "-m", "iscsid", "-P", pidfile]
-    status, said = on_a_terminal([*command, "--wait=1"])
+    status, output = on_a_terminal([*command, "--wait=1"])
     assert status == 1
-    _, shown, blanks, diagnostic, _ = said.split("\r")
+    _, shown, blanks, diagnostic, _ = output.split("\r")
     assert shown == "0 of 0 sessions up, waiting for discovery at 192.0.2.1:3260"
     assert blanks == " " * len(shown) and diagnostic.startswith("iscsid: not complete after 1 s")
     write(pidfile, 0)
-    status, said = on_a_terminal([*command, "--wait"])
-    assert (status, said.strip()) == (0, "0 of 0 sessions up"), "and a blank line over it"
+    status, output = on_a_terminal([*command, "--wait"])
+    assert (status, output.strip()) == (0, "0 of 0 sessions up"), "and a blank line over it"
 
 
 def test_without_a_daemon_it_does_not_wait(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_without_a_daemon_it_does_not_wait(tmp_path: Path) -> None:
         wait(path, 0)
 
 
-def test_a_status_that_makes_no_sense_is_told(pidfile: str) -> None:
+def test_a_status_that_makes_no_sense_is_reported(pidfile: str) -> None:
     write(pidfile, 0)
     Path(directory_for(pidfile), STATUS).write_text("{")
     with pytest.raises(IscsidError, match="cannot be read"):

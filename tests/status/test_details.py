@@ -44,7 +44,7 @@ def test_blocks_have_the_drivers_keys() -> None:
     assert "PARAMETERS" not in text
 
 
-def test_session_that_is_down_says_since_when_and_why() -> None:
+def test_a_session_that_is_down_has_a_time_and_a_reason() -> None:
     block = details(luns=True).split("green")[1]
     assert "SESSION STATUS   : WAITING SINCE 2023-11-13T21:23:20Z\n" in block
     assert "LAST ERROR       : connecting: connection refused\n" in block

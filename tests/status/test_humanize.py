@@ -1,4 +1,4 @@
-"""Sizes and spans of time are written as a person says them."""
+"""Sizes and spans of time are written for people."""
 
 from __future__ import annotations
 

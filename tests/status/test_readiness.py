@@ -81,6 +81,6 @@ def test_progress_counts_sessions() -> None:
     assert progress(status(session()), ()) == "1 of 1 session up"
 
 
-def test_progress_says_what_is_waited_for() -> None:
+def test_progress_names_what_is_missing() -> None:
     assert progress(status(), ("disk a",)) == "0 of 0 sessions up, waiting for disk a"
     assert progress(status(), ("a", "b", "c")).endswith("waiting for a and 2 more")

@@ -1,17 +1,21 @@
 """The demonstration: iscsid at work in a throw-away virtual machine.
 
-``python -m tests.vm.demo`` boots the machine and prints what the story prints inside it. The
-exit status is 0 only when the story has come to its end, and it ends where anything it tells does
-not come true.
+``python -m tests.vm.demo`` boots the machine and prints what the scenario prints inside it. The
+exit status is 0 only if every step worked. With ``--record=FILE`` the output is also written as a
+recording that asciinema(1) plays.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 import textwrap
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 from tests.support.patience import scaled
 from tests.vm import disks, sessions
@@ -34,7 +38,7 @@ MOUNT = Path("/mnt")
 # --- outside ------------------------------------------------------------------------------------
 
 
-def tell() -> int:
+def run(record: str) -> int:
     """Boot the machine, print its output, and return the exit status."""
     if missing := what_is_missing():
         print(f"demo: {missing}", file=sys.stderr)
@@ -42,26 +46,45 @@ def tell() -> int:
     version = KERNEL.resolve().name.removeprefix("vmlinuz-")
     say(f"Booting a throw-away virtual machine with Debian's kernel {version}.")
     say("Its processor is emulated, so all of this is slower than life.")
-    with tempfile.TemporaryDirectory() as directory:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        recording = Recording(stack.enter_context(open(record, "w")) if record else None)
         console = Path(directory) / "console"
         machine = Machine(f"exec {sys.executable} -m tests.vm.demo {INSIDE}\n", console=console)
         try:
-            came_to_its_end = listen(machine)
+            is_complete = print_output(machine, recording)
         finally:
             machine.stop()
         text = console.read_text(errors="replace").replace("\r", "")
-        if came_to_its_end and not find_oops(text):
+        if is_complete and not find_oops(text):
             return 0
         print("demo: it did not work. The end of the virtual machine's console:", file=sys.stderr)
         print(last_words(text), file=sys.stderr)
         return 1
 
 
-def listen(machine: Machine) -> bool:
-    """Print the output as it comes; return whether it came to its end."""
+class Recording:
+    """The output in asciinema's format, version 2, if there is a file to write it to."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+        self._start = time.monotonic()
+        self._write({"version": 2, "width": 100, "height": 30, "title": "iscsid"})
+
+    def add(self, line: str) -> None:
+        self._write([round(time.monotonic() - self._start, 3), "o", f"{line}\r\n"])
+
+    def _write(self, value: object) -> None:
+        if self._file is not None:
+            print(json.dumps(value), file=self._file, flush=True)
+
+
+def print_output(machine: Machine, recording: Recording) -> bool:
+    """Print the output as it comes; return whether it is complete."""
     try:
         while (line := machine.read_line(seconds=SILENCE_LIMIT)) is not None:
             print(line, flush=True)
+            recording.add(line)
             if line == THE_END:
                 return True
     except MachineSilent as silence:
@@ -80,9 +103,9 @@ def chapter(title: str) -> None:
     print(f"\n=== {title}\n", flush=True)
 
 
-def show(command: str) -> str:
-    """Run a line of shell, and print both it and its output."""
-    print(f"  # {command}", flush=True)
+def show(command: str, shown: str = "") -> str:
+    """Run a line of shell, and print both it (or ``shown``) and its output."""
+    print(f"  # {shown or command}", flush=True)
     output = disks.run("sh", "-c", command)
     if output:
         print(textwrap.indent(output.rstrip("\n"), "  "), flush=True)
@@ -113,7 +136,7 @@ def scenario() -> None:
         configure(daemon, target)
         start(daemon)
         show_names(daemon)
-        use_a_disk()
+        use_a_disk(daemon)
         end_and_begin_again(daemon, target, directory)
         daemon.stop()
         sessions.destroy_all()
@@ -124,7 +147,7 @@ def scenario() -> None:
 
 def export_disks(directory: Path) -> Tgtd:
     chapter("An iSCSI target with disks")
-    say("tgtd is a target nobody here wrote. It exports three files as the disks of two targets:")
+    say("tgtd exports three files as the disks of two targets:")
     files = {name: disks.make_file(directory / name, 64) for name in ("red", "green1", "green2")}
     disks.run("sfdisk", "--quiet", str(files["green2"]), text=",24M\n,24M\n")
     target = Tgtd()
@@ -137,8 +160,8 @@ def export_disks(directory: Path) -> Tgtd:
 
 
 def configure(daemon: Here, target: Tgtd) -> None:
-    chapter("What the administrator writes")
-    say("Where to ask for targets, and who we are. That is all.")
+    chapter("The configuration")
+    say("An address to ask for targets, and the initiator's name:")
     daemon.configure("# One line per address to ask.", f"DiscoveryAddress={target.address}")
     show(f"cat {daemon.configuration}")
     show(f"cat {daemon.initiatorname}")
@@ -152,9 +175,13 @@ def start(daemon: Here) -> None:
     daemon.wait_for_links(DISK, *green_links(daemon))
     print(textwrap.indent(daemon.log().rstrip("\n"), "  "), flush=True)
     say("The kernel runs the sessions now:")
-    for sid in sessions.session_ids():
-        state, name = sessions.attribute(sid, "state"), sessions.attribute(sid, "targetname")
-        print(f"  session{sid}: {state:<10} {name}", flush=True)
+    list_disks(daemon)
+
+
+def list_disks(daemon: Here, option: str = "") -> None:
+    show(
+        f"COLUMNS=94 {daemon.python} -m iscsid.cli.iscsi_ls {option}", f"iscsi-ls {option}".rstrip()
+    )
 
 
 def green_links(daemon: Daemon) -> list[Path]:
@@ -165,22 +192,23 @@ def green_links(daemon: Daemon) -> list[Path]:
 
 def show_names(daemon: Here) -> None:
     chapter("Names that never change")
-    say("Each target got a bus and a target id, and keeps them for ever:")
+    say("Each target has a bus and a target id that never change:")
     show(f"cat {daemon.bindings}")
-    say("Disks are found under these numbers, whatever the kernel calls them today:")
+    say("Links with these numbers lead to the disks, whatever names the kernel gives them:")
     show(f"find {daemon.tree} -type l -printf '%p -> %l\\n' | sort")
 
 
-def use_a_disk() -> None:
-    chapter("A file system on a disk far away")
+def use_a_disk(daemon: Here) -> None:
+    chapter("A file system on an iSCSI disk")
     show(f"mkfs.ext4 -q -F {DISK}")
     show(f"mount {DISK} {MOUNT}")
     disks.write_pattern(MOUNT / "letter", 8, seed="a letter")
     written = show(f"sha256sum {MOUNT}/letter")
     show(f"umount {MOUNT}")
     disks.forget_cache(DISK)
-    say("Unmounted, and the cache thrown away: what is read now comes from the target.")
+    say("The cache is dropped: what is read now comes from the target.")
     show(f"mount {DISK} {MOUNT}")
+    list_disks(daemon, "--tree")
     found = show(f"sha256sum {MOUNT}/letter")
     show(f"umount {MOUNT}")
     assert found == written, "other bytes were read than had been written"
@@ -188,7 +216,7 @@ def use_a_disk() -> None:
 
 
 def end_and_begin_again(daemon: Here, target: Tgtd, directory: Path) -> None:
-    chapter("The daemon goes, the disk stays")
+    chapter("Without the daemon, the disk works")
     before = daemon.read_bindings()
     show(f"mount {DISK} {MOUNT}")
     show(f"kill -TERM {daemon.pid}")
@@ -196,9 +224,9 @@ def end_and_begin_again(daemon: Here, target: Tgtd, directory: Path) -> None:
     disks.forget_cache(DISK)
     letter = show(f"sha256sum {MOUNT}/letter")
     show(f"umount {MOUNT}")
-    say("SIGTERM ends the daemon. Sessions live in the kernel, and go on.")
+    say("SIGTERM ends the daemon. The sessions are in the kernel, and continue.")
 
-    chapter("Everything restarts, and the targets come in another order")
+    chapter("After a restart, with the targets in another order")
     sessions.destroy_all()
     for name in (RED, GREEN):
         target.remove_target(name)
@@ -212,12 +240,13 @@ def end_and_begin_again(daemon: Here, target: Tgtd, directory: Path) -> None:
     show(f"mount {DISK} {MOUNT}")
     assert show(f"sha256sum {MOUNT}/letter") == letter, "this is another disk"
     show(f"umount {MOUNT}")
-    say(f"The letter is where it was: {DISK} is the same disk.")
+    say(f"The same file: {DISK} is the same disk.")
 
 
 def main() -> int:
     if INSIDE not in sys.argv[1:]:
-        return tell()
+        records = [each.partition("=")[2] for each in sys.argv[1:] if each.startswith("--record=")]
+        return run(records[-1] if records else "")
     try:
         scenario()
     except (AssertionError, subprocess.SubprocessError) as error:
