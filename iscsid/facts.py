@@ -199,6 +199,8 @@ class ScanFinished:
     job_id: JobId
     missing: tuple[int, ...] = ()
     """LUNs that the kernel has, and of which the target says that it has them no more."""
+    absent: str = ""
+    """LUNs that the keyword LUNs names and the target does not have, as numbers and ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +381,10 @@ class Device:
     """The classic's name in the LUN's directory: disk, part1, generic, cd, mt, ..."""
     node: str
     """/dev/sda"""
-    identity: str = ""
-    """What the logical unit says of itself (WWID), where known."""
+    wwid: str = ""
+    """What the logical unit says of itself, if known."""
+    serial: str = ""
+    """What udev calls the unit if it has no WWID."""
 
 
 class UnitChange(Enum):

@@ -308,7 +308,7 @@ def _parse_luns(text: str) -> frozenset[int] | None:
     return frozenset(luns)
 
 
-def _format_luns(luns: frozenset[int] | None) -> str:
+def format_luns(luns: frozenset[int] | None) -> str:
     if luns is None:
         return "all"
     ranges: list[list[int]] = []
@@ -323,6 +323,6 @@ def _format_luns(luns: frozenset[int] | None) -> str:
 LUNS = Syntax(
     f"LUNs from 0 to {LARGEST_LUN} such as 0,3,5-7, or all",
     _parse_luns,
-    _format_luns,
+    format_luns,
     takes_blanks=True,
 )

@@ -29,10 +29,10 @@ def unit_at(sys_path: str) -> tuple[int, int] | None:
     return None if match is None else (int(match["sid"]), int(match["lun"]))
 
 
-def device_at(sys_path: str, node: str, identity: str = "") -> Device | None:
+def device_at(sys_path: str, node: str, wwid: str = "", serial: str = "") -> Device | None:
     """Return the device as the initiator knows it; ``None`` if it has no link in the tree.
 
-    ``node`` is its path under /dev, ``identity`` that of its logical unit.
+    ``node`` is its path under /dev; ``wwid`` or ``serial`` name its logical unit.
     """
     match = _PATH.search(sys_path)
     if match is None or match.end() != len(sys_path):
@@ -46,7 +46,8 @@ def device_at(sys_path: str, node: str, identity: str = "") -> Device | None:
         lun=int(match["lun"]),
         link=link,
         node=node,
-        identity=identity,
+        wwid=wwid,
+        serial=serial,
     )
 
 

@@ -102,7 +102,7 @@ class Udev:
     def _appeared(self, device: pyudev.Device) -> Iterator[DeviceAppeared]:
         if device.device_node is None or not is_session_device(device.sys_path):
             return
-        found = device_at(device.sys_path, device.device_node, _identity(device))
+        found = device_at(device.sys_path, device.device_node, *_identity(device))
         if found is not None:
             self._known.add(found.path)
             yield DeviceAppeared(found)
@@ -165,8 +165,8 @@ def _attention(device: pyudev.Device) -> Iterator[UnitAttentionReported]:
         yield UnitAttentionReported(*unit, change)
 
 
-def _identity(device: pyudev.Device) -> str:
-    """Return the kernel's WWID of the logical unit, or udev's scsi_id.
+def _identity(device: pyudev.Device) -> tuple[str, str]:
+    """Return the kernel's WWID of the logical unit, or without one udev's scsi_id.
 
     The kernel's comes first: it is the same for every node of the unit, and does not depend on
     a command of udev's that may have failed.
@@ -176,7 +176,7 @@ def _identity(device: pyudev.Device) -> str:
         wwid = unit.attributes.asstring("wwid").strip() if unit is not None else ""
     except (KeyError, UnicodeDecodeError):
         wwid = ""
-    return wwid or str(device.properties.get("ID_SERIAL", ""))
+    return (wwid, "") if wwid else ("", str(device.properties.get("ID_SERIAL", "")))
 
 
 def announce(path: str) -> None:

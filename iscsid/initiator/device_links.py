@@ -1,9 +1,8 @@
 """Which links there must be: devices and sessions in, ``MakeLink`` and ``RemoveLink`` out.
 
-What it guards: a name means one logical unit. So in every answer the links that go come before the
-links that come; a device node that a new device has taken is first taken from the link that had
-it; and a logical unit that turns out to be another one than before has no link any more, until the
-administrator says that it may. Pure.
+A name always means one logical unit. Therefore links are removed before others are made; a device
+node that a new device has is first taken from the link that had it; and a logical unit that turns
+out to be another one than before has no link until the administrator accepts it. Pure.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.link_table import LinkTable, announcements
 from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
+from iscsid.protocol.scsi import is_permitted
 from iscsid.protocol.vpd import changed_identity
 
 DeviceFact = (
@@ -38,31 +38,62 @@ class _Session:
 
 
 @dataclass(slots=True)
+class Names:
+    """What a logical unit said of itself first, and what it said last."""
+
+    first: str = ""
+    last: str = ""
+
+
+@dataclass(slots=True)
 class _Unit:
     """One LUN of one session, for as long as the session or a device of it is there."""
 
     devices: dict[str, Device] = field(default_factory=dict)
     """By the name of the link."""
-    identity: str = ""
-    """What the logical unit said of itself first."""
-    seen: str = ""
-    """What it said last: anything else than ``identity`` and it is another one."""
-    is_told: bool = False
+    wwids: Names = field(default_factory=Names)
+    serials: Names = field(default_factory=Names)
+    """What udev calls the unit while its WWID is not known: never to be compared with a WWID."""
+    is_reported: bool = False
     accepts_next: bool = False
     """A person has accepted the identity that it turns out to have, unseen so far."""
-    is_logging_out: bool = False
+    is_leaving: bool = False
     """Its devices are about to be removed: their names may be another's at any moment."""
+
+    def note(self, device: Device) -> None:
+        """Take the identity from one of the unit's devices."""
+        if device.wwid:
+            self._note(self.wwids, device.wwid)
+        elif device.serial:
+            self._note(self.serials, device.serial)
+
+    def _note(self, names: Names, name: str) -> None:
+        if self.accepts_next and name != names.first:
+            names.first, self.accepts_next = name, False
+        names.first = names.first or name
+        names.last = name
+
+    def accept(self) -> None:
+        """Take the unit that is there now for the right one."""
+        for names in (self.wwids, self.serials):
+            names.first = names.last
+        self.is_reported = False
+
+    @property
+    def names(self) -> Names:
+        """Those that count: a serial only until a WWID is known."""
+        return self.wwids if self.wwids.first else self.serials
 
     @property
     def is_replaced(self) -> bool:
-        return self.seen != self.identity
+        return self.names.first != self.names.last
 
 
 class DeviceLinks:
     """The links under the base directory, as they are and as they should be.
 
-    A device counts as being there from ``DeviceAppeared`` to ``DeviceVanished``, or until another
-    one appears with its node or its place in the tree: then it is gone, and its end was missed.
+    A device is there from ``DeviceAppeared`` to ``DeviceVanished``, or until another one appears
+    with its node or its place in the tree: then it is gone, and the event of that was missed.
     """
 
     def __init__(self) -> None:
@@ -73,7 +104,7 @@ class DeviceLinks:
         self._node_holders: dict[str, Device] = {}
         self._links = LinkTable()
 
-    # --- what the owner tells -------------------------------------------------------------------
+    # --- sessions and their devices -------------------------------------------------------------
 
     def session_started(
         self, sid: int, binding: Binding, luns: frozenset[int] | None = None, log_prefix: str = ""
@@ -106,21 +137,21 @@ class DeviceLinks:
 
     def unit_leaves(self, sid: int, lun: int) -> list[Order]:
         """Remove the links of a logical unit whose devices are about to be removed."""
-        return self._set_leaving(sid, lun, is_logging_out=True)
+        return self._set_leaving(sid, lun, is_leaving=True)
 
     def unit_left(self, sid: int, lun: int) -> list[Order]:
-        """Nobody removes devices of this logical unit any more: those that are there stay."""
-        return self._set_leaving(sid, lun, is_logging_out=False)
+        """Devices of this logical unit are not removed any more: those that are there stay."""
+        return self._set_leaving(sid, lun, is_leaving=False)
 
-    def _set_leaving(self, sid: int, lun: int, *, is_logging_out: bool) -> list[Order]:
+    def _set_leaving(self, sid: int, lun: int, *, is_leaving: bool) -> list[Order]:
         unit = self._units.get(sid, {}).get(lun)
         if unit is None:
             return []
-        unit.is_logging_out = is_logging_out
+        unit.is_leaving = is_leaving
         return self._relink([(sid, lun)])
 
     def handle(self, fact: DeviceFact) -> list[Order]:
-        """Take note of what udev, or the hand that makes the links, reports."""
+        """Take note of what was found out about devices and links."""
         match fact:
             case DeviceAppeared(device):
                 return self._appeared(device)
@@ -140,15 +171,15 @@ class DeviceLinks:
                 return []
 
     def accept(self) -> list[Order]:
-        """Do what the administrator's SIGHUP asks for: link what so far could not be.
+        """Do what SIGHUP asks for: link what could not be linked so far.
 
-        A logical unit that was replaced is accepted if its replacement has been told already; one
-        that the rescan after this SIGHUP brings to light waits for the next.
+        A logical unit that was replaced is accepted if its replacement has been logged already; one
+        that the scan after this SIGHUP finds waits for the next SIGHUP.
         """
         for units in self._units.values():
             for unit in units.values():
-                if unit.is_told:
-                    unit.identity, unit.is_told = unit.seen, False
+                if unit.is_reported:
+                    unit.accept()
         leftovers = self._links.sweep()
         return leftovers + self._relink(
             (sid, lun) for sid, units in self._units.items() for lun in units
@@ -164,7 +195,7 @@ class DeviceLinks:
             if lun in units:
                 units[lun].accepts_next = True
 
-    # --- what the owner asks --------------------------------------------------------------------
+    # --- what is linked -------------------------------------------------------------------------
 
     def links_of(self, binding: Binding) -> dict[int, dict[str, str]]:
         """Return the nodes of a session's links, by LUN and name of the link."""
@@ -174,7 +205,7 @@ class DeviceLinks:
 
     def replaced_luns(self, binding: Binding) -> list[int]:
         """Return the LUNs that have no links because they are not what they were."""
-        return [lun for lun, unit in self._luns_of(binding).items() if unit.is_told]
+        return [lun for lun, unit in self._luns_of(binding).items() if unit.is_reported]
 
     def _luns_of(self, binding: Binding) -> dict[int, _Unit]:
         sid = self._sids.get(binding, -1)
@@ -193,11 +224,7 @@ class DeviceLinks:
         self._units.setdefault(device.sid, {})[device.lun] = unit
         self._devices[device.path] = self._node_holders[device.node] = device
         unit.devices[device.link] = device
-        if device.identity:
-            if unit.accepts_next and device.identity != unit.identity:
-                unit.identity, unit.accepts_next = device.identity, False
-            unit.identity = unit.identity or device.identity
-            unit.seen = device.identity
+        unit.note(device)
         return self._relink({**touched, (device.sid, device.lun): None})
 
     def _forget(self, device: Device) -> tuple[int, int]:
@@ -219,22 +246,22 @@ class DeviceLinks:
     # --- links ----------------------------------------------------------------------------------
 
     def _relink(self, units: Iterable[tuple[int, int]]) -> list[Order]:
-        """Bring the links of these LUNs in step with what is known of them."""
+        """Make the links of these LUNs what they should be."""
         orders: list[Order] = []
         for sid, lun in units:
             session, unit = self._sessions.get(sid), self._units.get(sid, {}).get(lun)
             if session is None or unit is None:
                 continue
             directory = _directory(session.binding, lun)
-            if unit.is_logging_out or (session.luns is not None and lun not in session.luns):
+            if unit.is_leaving or not is_permitted(lun, session.luns):
                 orders += self._withdraw(directory, unit)
             elif unit.is_replaced:
                 orders += self._withdraw(directory, unit)
-                orders += self._tell(session, directory, unit)
+                orders += self._report(session, directory, unit)
             else:
                 orders += self._links.settle(directory, unit.devices)
-            unit.is_told = unit.is_told and unit.is_replaced
-        return sorted(orders, key=_turn)
+            unit.is_reported = unit.is_reported and unit.is_replaced
+        return sorted(orders, key=_rank)
 
     def _withdraw(self, directory: str, unit: _Unit) -> list[Order]:
         """Remove the links of devices that stay."""
@@ -242,13 +269,14 @@ class DeviceLinks:
         linked = [device for name, device in unit.devices.items() if name in names]
         return self._links.clear(directory) + announcements(linked)
 
-    def _tell(self, session: _Session, directory: str, unit: _Unit) -> list[Order]:
-        if unit.is_told:
+    def _report(self, session: _Session, directory: str, unit: _Unit) -> list[Order]:
+        if unit.is_reported:
             return []
-        unit.is_told = True
+        unit.is_reported = True
+        what = changed_identity(unit.names.first, unit.names.last)
         text = (
-            f"{directory}: {changed_identity(unit.identity, unit.seen)}; its links are removed. "
-            "If the exchange is meant, send SIGHUP to accept it"
+            f"{directory}: {what}; its links are removed. If the exchange is meant, send SIGHUP to "
+            "accept it"
         )
         return [Log(Level.ERROR, session.log_prefix, text)]
 
@@ -257,6 +285,6 @@ def _directory(binding: Binding, lun: int) -> str:
     return f"{binding}/lun{lun}"
 
 
-def _turn(order: Order) -> int:
-    """Rank an order: links go before links come, and udev looks when all is in place."""
+def _rank(order: Order) -> int:
+    """Order the orders: links go before others are made, and udev looks when all is in place."""
     return [Log, RemoveLink, MakeLink, AnnounceDevice].index(type(order))

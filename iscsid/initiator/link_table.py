@@ -1,4 +1,4 @@
-"""The links that are there, as far as the owner knows, and what it takes to change them. Pure."""
+"""The links that are there, as far as is known, and the orders that change them. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from iscsid.facts import Device
 from iscsid.orders import AnnounceDevice, MakeLink, Order, RemoveLink
 
 _NOWHERE = ""
-"""The node of a link that could not be made or removed: nobody knows what is there."""
+"""The node of a link that could not be made or removed: what is there is not known."""
 
 
 class LinkTable:
@@ -26,7 +26,7 @@ class LinkTable:
         """Links that may be there although nothing has asked for them."""
 
     def found(self, links: Iterable[tuple[str, str]]) -> None:
-        """Take note of links that an earlier life of the daemon has left."""
+        """Take note of links that an earlier daemon has left."""
         for path, node in links:
             directory, _, name = path.rpartition("/")
             self._set(directory, name, node)
@@ -101,7 +101,7 @@ class LinkTable:
 
 
 def announcements(devices: Iterable[Device]) -> list[Order]:
-    """Order udev's attention for those that can be mounted: somebody may wait for their names."""
+    """Let udev look at those that can be mounted: a mount unit may wait for their names."""
     return [
         AnnounceDevice(device.path)
         for device in sorted(devices, key=lambda device: device.path)

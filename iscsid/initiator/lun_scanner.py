@@ -57,6 +57,8 @@ class LunScanner:
         self._failures = 0
         self._dropping: frozenset[int] = frozenset()
         """LUNs that the scan under way drops."""
+        self._absent = ""
+        """The LUNs that were not there, as they were logged last."""
         self.kept: set[int] = set()
         """LUNs that the target has no more and that stay because they are in use; logged once."""
         self.has_finished = False
@@ -84,7 +86,7 @@ class LunScanner:
         if self.job is not None:
             self._outbox.stop(self.job)
         self._again, self._failures = False, 0
-        self.has_finished = False
+        self.has_finished, self._absent = False, ""
         self.kept.clear()
         self._give_up_job()
 
@@ -126,9 +128,17 @@ class LunScanner:
         else:
             self._outbox.release(self.job)
 
-    def finished(self, missing: Iterable[int]) -> None:
-        """Note the end of a scan, and ask which of the LUNs that are gone are in use."""
+    def finished(self, missing: Iterable[int], absent: str = "") -> None:
+        """Note the end of a scan, and ask which of the LUNs that are gone are in use.
+
+        ``absent`` are those that the file asks for and the target does not have.
+        """
         self._failures = 0
+        if absent and absent != self._absent:
+            self._outbox.warn(
+                self.log_prefix, f"the target has no LUN {absent}, which the keyword LUNs asks for"
+            )
+        self._absent = absent
         # What this scan could not drop would not go with the next one, either.
         gone = set(missing) - self._dropping
         self.kept &= gone

@@ -34,11 +34,11 @@ class OnWorkers:
                     self._discovery_completed(discovery, fact)
             case facts.LoginSucceeded(job):
                 self._login_succeeded(fact)
-            case facts.ScanFinished(job, missing):
+            case facts.ScanFinished(job, missing, absent):
                 scanner = self._outbox.job_owner_of(job, LunScanner)
                 self._outbox.forget_job(job)
                 if scanner is not None:
-                    scanner.finished(missing)
+                    scanner.finished(missing, absent)
             case facts.LoginFailed(job):
                 session = self._outbox.job_owner_of(job, Session)
                 if session is not None:

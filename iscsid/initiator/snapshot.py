@@ -11,6 +11,7 @@ from iscsid.initiator.discovery import Discovery
 from iscsid.initiator.reconciler import Reconciler
 from iscsid.initiator.session import Session
 from iscsid.protocol.printable import printable
+from iscsid.protocol.scsi import is_permitted
 from iscsid.status.model import DiscoveryStatus, LunStatus, SessionStatus, Status, negotiated
 
 
@@ -92,7 +93,7 @@ def _luns(session: Session, device_links: DeviceLinks) -> list[LunStatus]:
             links=links,
             replaced=lun in replaced,
             gone=lun in session.lun_scanner.kept,
-            permitted=wanted is None or lun in wanted,
+            permitted=is_permitted(lun, wanted),
         )
         for lun, links in device_links.links_of(binding).items()
     ]

@@ -7,6 +7,7 @@ are those of its Architecture Model and Primary Commands. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -188,3 +189,25 @@ def encode_lun(number: int) -> bytes:
     LUN 5 in peripheral device addressing, 16640 (4100h) is LUN 256 in flat space addressing.
     """
     return b"".join((number >> shift & 0xFFFF).to_bytes(2, "big") for shift in (0, 16, 32, 48))
+
+
+_FLAT_SPACE = 0x4000
+"""The addressing method of LUNs from 256 to 16383; some targets use it for all."""
+
+
+def array_lun(number: int) -> int:
+    """Return the LUN as the array calls it, of the kernel's number: 300 for 16684 (412Ch)."""
+    return number & 0x3FFF if number & ~0x3FFF == _FLAT_SPACE else number
+
+
+def kernel_luns(lun: int) -> tuple[int, ...]:
+    """Return the numbers that the kernel may give to a LUN of the array, the likelier first."""
+    if lun >= _FLAT_SPACE:
+        return (lun,)
+    in_flat_space = lun | _FLAT_SPACE
+    return (lun, in_flat_space) if lun < 256 else (in_flat_space, lun)
+
+
+def is_permitted(number: int, luns: Collection[int] | None) -> bool:
+    """Whether the kernel's ``number`` is one of these LUNs of the array; ``None`` is all."""
+    return luns is None or number in luns or array_lun(number) in luns

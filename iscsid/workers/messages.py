@@ -58,6 +58,9 @@ MISSING = 4096
 REPLACED = 256
 """The most LUNs of one session whose absence is told; the next scan finds the others."""
 
+ABSENT = 300
+"""Characters of the list of LUNs that a target does not have."""
+
 ASK_AGAIN = b"ask again"
 """The one thing the daemon says to a worker."""
 
@@ -162,7 +165,7 @@ _SHAPES: dict[type[Any], Codec[Any]] = {
     DiscoveryFailed: fields(failure=_FAILURE),
     LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),
     LoginFailed: fields(failure=_FAILURE, replaced=several(_REPLACED, REPLACED)),
-    ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING)),
+    ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING), absent=text(ABSENT)),
     ScanFailed: fields(failure=_FAILURE),
     LogLine: fields(level=choice(Level), text=_LINE),
     Progress: fields(what=_LINE),

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from iscsid.config.values import format_luns
 from iscsid.devices.scsi_generic import is_there
 from iscsid.devices.sysfs import ScsiDevice, Sysfs
 from iscsid.errors import IscsidError
 from iscsid.facts import ScanFinished
 from iscsid.jobs import ScanJob
 from iscsid.orders import Level
+from iscsid.protocol.scsi import kernel_luns
 from iscsid.workers.reporter import Reporter
 
 _DISK = "0"
@@ -38,16 +40,11 @@ def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) ->
             reporter.progress(f"removing LUN {device.lun} on host{job.host_no}")
             _write(device, device.delete, reporter)
     known = sysfs.devices(job.sid)
-    for lun in sorted(job.luns) if job.luns is not None else (None,):
-        what = "all logical units" if lun is None else f"LUN {lun}"
-        reporter.progress(f"looking for {what} on host{job.host_no}")
-        if sysfs.host_no(job.sid) != job.host_no:
-            # The host number of a session that has ended may be another session's by now.
-            raise IscsidError(f"session {job.sid} on host{job.host_no} has ended")
-        try:
-            sysfs.scan(job.host_no, lun)
-        except OSError as error:
-            raise IscsidError(f"host{job.host_no} cannot be scanned: {error.strerror}") from error
+    absent: list[int] = []
+    if job.luns is None:
+        _look_for(None, job, reporter, sysfs)
+    else:
+        absent = [lun for lun in sorted(job.luns) if not _find(lun, job, reporter, sysfs)]
     missing = []
     for device in known:
         if _is_there(device, reporter, ask):
@@ -58,7 +55,28 @@ def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) ->
         for device in sysfs.devices(job.sid):
             if _is_disk(device):
                 _limit_commands(device, job.disk_command_timeout, reporter)
-    reporter.report(ScanFinished(job.id, tuple(missing)))
+    reporter.report(ScanFinished(job.id, tuple(missing), format_luns(frozenset(absent))))
+
+
+def _find(lun: int, job: ScanJob, reporter: Reporter, sysfs: Sysfs) -> bool:
+    """Look for one LUN of the array, in each way in which it may be addressed."""
+    for number in kernel_luns(lun):
+        _look_for(number, job, reporter, sysfs)
+        if any(device.lun == number for device in sysfs.devices(job.sid)):
+            return True
+    return False
+
+
+def _look_for(number: int | None, job: ScanJob, reporter: Reporter, sysfs: Sysfs) -> None:
+    what = "all logical units" if number is None else f"LUN {number}"
+    reporter.progress(f"looking for {what} on host{job.host_no}")
+    if sysfs.host_no(job.sid) != job.host_no:
+        # The host number of a session that has ended may be another session's by now.
+        raise IscsidError(f"session {job.sid} on host{job.host_no} has ended")
+    try:
+        sysfs.scan(job.host_no, number)
+    except OSError as error:
+        raise IscsidError(f"host{job.host_no} cannot be scanned: {error.strerror}") from error
 
 
 def _is_there(device: ScsiDevice, reporter: Reporter, ask: Ask) -> bool:

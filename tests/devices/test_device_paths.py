@@ -31,7 +31,7 @@ LINKS = [
 def test_device_gets_the_classic_name(path: str, link: str) -> None:
     node = "/dev/" + path.rpartition("/")[2]
     assert device_at(f"{UNIT}/{path}", node, "naa.6000") == Device(
-        path=f"{UNIT}/{path}", sid=12, lun=5, link=link, node=node, identity="naa.6000"
+        path=f"{UNIT}/{path}", sid=12, lun=5, link=link, node=node, wwid="naa.6000"
     )
 
 

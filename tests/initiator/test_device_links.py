@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from iscsid.bindings.binding import Binding
@@ -23,7 +25,7 @@ FIRST, SECOND = Binding(0, 0), Binding(0, 1)
 def device(sid: int, lun: int, link: str, node: str, identity: str = "") -> Device:
     """Make a device with a path of its own for each session, LUN and node."""
     path = f"/sys/devices/platform/host{sid}/session{sid}/{sid}:0:0:{lun}/{node}"
-    return Device(path=path, sid=sid, lun=lun, link=link, node=f"/dev/{node}", identity=identity)
+    return Device(path=path, sid=sid, lun=lun, link=link, node=f"/dev/{node}", wwid=identity)
 
 
 SDA = device(1, 0, "disk", "sda", "naa.1")
@@ -90,7 +92,7 @@ def test_link_goes_with_its_device_and_only_once() -> None:
 
 def test_device_that_was_renamed_has_its_link_replaced() -> None:
     device_links = linked(SDA)
-    renamed = Device(path=SDA.path, sid=1, lun=0, link="disk", node="/dev/sdb", identity="naa.1")
+    renamed = Device(path=SDA.path, sid=1, lun=0, link="disk", node="/dev/sdb", wwid="naa.1")
     assert device_links.handle(DeviceAppeared(renamed)) == [
         MakeLink("bus0/target0/lun0/disk", "/dev/sdb", SDA.path),
         AnnounceDevice(SDA.path),
@@ -348,3 +350,61 @@ def test_link_that_could_not_be_removed_is_tried_again() -> None:
     device_links.handle(LinkNotRemoved("bus0/target0/lun0/generic", "read-only"))
     assert device_links.accept() == [RemoveLink("bus0/target0/lun0/generic")]
     assert device_links.accept() == []
+
+
+# --- two kinds of identity ----------------------------------------------------------------------
+
+
+def known_by(wwid: str = "", serial: str = "") -> DeviceAppeared:
+    return DeviceAppeared(replace(SDA, wwid=wwid, serial=serial))
+
+
+def test_a_disk_first_known_by_its_serial_keeps_its_links_when_its_wwid_appears() -> None:
+    device_links = DeviceLinks()
+    device_links.session_started(1, FIRST)
+    device_links.handle(known_by(serial="0QEMU_disk-1"))
+    assert removed(device_links.handle(known_by(wwid="naa.1"))) == []
+    assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
+    assert removed(device_links.handle(known_by(serial="3600140500000001"))) == []
+    assert removed(device_links.handle(known_by(wwid="naa.2"))) == ["bus0/target0/lun0/disk"]
+
+
+def test_a_disk_without_a_wwid_is_replaced_if_its_serial_changes() -> None:
+    device_links = DeviceLinks()
+    device_links.session_started(1, FIRST)
+    device_links.handle(known_by(serial="one"))
+    assert removed(device_links.handle(known_by(serial="two"))) == ["bus0/target0/lun0/disk"]
+    assert device_links.replaced_luns(FIRST) == [0]
+    device_links.accept()
+    assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
+
+
+def removed(orders: list[Order]) -> list[str]:
+    return [order.path for order in orders if isinstance(order, RemoveLink)]
+
+
+# --- LUNs as the array calls them ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "luns", "is_linked"),
+    [
+        (16684, {300}, True),
+        (16684, {16684}, True),
+        (16389, {5}, True),
+        (300, {300}, True),
+        (5, {5}, True),
+        (16684, {5, 301}, False),
+        (49152 + 300, {300}, False),
+        (1 << 16 | 300, {300}, False),
+    ],
+)
+def test_a_lun_in_the_file_is_the_arrays_whatever_its_addressing(
+    number: int, luns: set[int], is_linked: bool
+) -> None:
+    """The kernel's number of a LUN in flat space addressing has its method in the bits above."""
+    device_links = DeviceLinks()
+    device_links.session_started(1, FIRST, frozenset(luns))
+    orders = device_links.handle(DeviceAppeared(device(1, number, "disk", "sda")))
+    links = [order.path for order in orders if isinstance(order, MakeLink)]
+    assert links == ([f"bus0/target0/lun{number}/disk"] if is_linked else [])

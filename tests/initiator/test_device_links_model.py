@@ -30,9 +30,7 @@ filters = st.none() | st.frozensets(luns)
 def devices(draw: st.DrawFn) -> Device:
     sid, lun, link = draw(sids), draw(luns), draw(links)
     path = f"/sys/session{sid}/{lun}/{link}/{draw(st.integers(0, 1))}"
-    return Device(
-        path=path, sid=sid, lun=lun, link=link, node=draw(nodes), identity=draw(identities)
-    )
+    return Device(path=path, sid=sid, lun=lun, link=link, node=draw(nodes), wwid=draw(identities))
 
 
 @dataclass
@@ -50,9 +48,9 @@ class Model:
         self.devices.pop(new.path, None)
         self.forget_idle(new)
         self.devices[new.path] = new
-        if new.identity:
-            self.first.setdefault((new.sid, new.lun), new.identity)
-            self.last[new.sid, new.lun] = new.identity
+        if new.wwid:
+            self.first.setdefault((new.sid, new.lun), new.wwid)
+            self.last[new.sid, new.lun] = new.wwid
 
     def forget_idle(self, coming: Device | None = None) -> None:
         """A LUN is remembered while its session is known or a device of it is there."""

@@ -27,7 +27,7 @@ from tests.support.harness import (
 )
 
 PATH = "/sys/devices/platform/host2/session1/target2:0:0/2:0:0:3/block/sda"
-DISK = Device(path=PATH, sid=1, lun=3, link="disk", node="/dev/sda", identity="naa.3")
+DISK = Device(path=PATH, sid=1, lun=3, link="disk", node="/dev/sda", wwid="naa.3")
 LINK = "bus0/target0/lun3/disk"
 MOUNTED = ("/dev/sda is mounted on /data",)
 
@@ -159,6 +159,24 @@ def test_reported_luns_changed_is_answered_with_a_scan() -> None:
     data = len(sense).to_bytes(2, "big") + sense
     header[5:8] = len(data).to_bytes(3, "big")
     assert kinds(harness.handle(facts.PduReceived(1, bytes(header), data))) == ["ScanJob"]
+
+
+def test_a_lun_of_the_file_that_the_target_does_not_have_is_reported_once() -> None:
+    harness = rescanning()
+    job = scan_job_last(harness)
+    harness.handle(facts.ScanFinished(job, absent="7,300"), facts.WorkerEnded(job))
+    assert harness.has_logged("warning", "no LUN 7,300")
+    harness.log.clear()
+    for absent, is_logged in (("7,300", False), ("7", True), ("", False), ("7", True)):
+        harness.reload(configuration(PORTAL))
+        job = scan_job_last(harness)
+        harness.handle(facts.ScanFinished(job, absent=absent), facts.WorkerEnded(job))
+        assert harness.has_logged("no LUN") == is_logged
+        harness.log.clear()
+
+
+def scan_job_last(harness: Harness) -> JobId:
+    return next(job.id for job in reversed(harness.jobs) if isinstance(job, ScanJob))
 
 
 # --- places -------------------------------------------------------------------------------------

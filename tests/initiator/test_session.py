@@ -34,7 +34,7 @@ from tests.support.harness import (
 CORRECTED = IscsiName("iqn.2024-01.org.example:corrected")
 REFUSED = Failure(Retry.SOON, "connection refused")
 FINAL = Failure(Retry.NEVER, "the target was removed")
-DISK_1 = Device(path="/sys/a/sda", sid=1, lun=1, link="disk", node="/dev/sda", identity="naa.1")
+DISK_1 = Device(path="/sys/a/sda", sid=1, lun=1, link="disk", node="/dev/sda", wwid="naa.1")
 LOGOUT_RESPONSE = bytes([0x26, 0x80, *bytes(46)])
 WITH_DIGESTS = settings(header_digest=settings().header_digest.ALWAYS)
 
@@ -256,9 +256,9 @@ def test_the_links_of_an_accepted_disk_need_no_second_sighup() -> None:
     harness.handle(facts.CmdSnLearned(1, 9, KNOWN))
     harness.logged_in()
     harness.handle(facts.SessionStarted(ZERO, 1, 2))
-    given = harness.handle(DeviceAppeared(replace(DISK_1, identity="naa.2")))
+    given = harness.handle(DeviceAppeared(replace(DISK_1, wwid="naa.2")))
     assert "RemoveLink" not in kinds(given)
-    given = harness.handle(DeviceAppeared(replace(DISK_1, identity="naa.3")))
+    given = harness.handle(DeviceAppeared(replace(DISK_1, wwid="naa.3")))
     assert "RemoveLink" in kinds(given), "whatever comes later is accepted, too"
 
 

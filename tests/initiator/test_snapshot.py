@@ -36,7 +36,7 @@ def look(harness: Harness) -> Status:
 def disk(node: str = "sda", identity: str = "naa.1") -> DeviceAppeared:
     path = f"/sys/devices/platform/host2/session1/target2:0:0/2:0:0:1/block/{node}"
     return DeviceAppeared(
-        Device(path=path, sid=1, lun=1, link="disk", node=f"/dev/{node}", identity=identity)
+        Device(path=path, sid=1, lun=1, link="disk", node=f"/dev/{node}", wwid=identity)
     )
 
 

@@ -73,7 +73,7 @@ def test_every_kind_of_device_gets_its_link(udev: Udev, session: SessionStarted)
     assert links(found) == wanted | {(0, "generic")}  # tgtd's LUN 0 is a controller
     for device in devices(found):
         assert device.sid == session.sid and Path(device.node).exists()
-        assert device.identity.startswith("naa.")
+        assert device.wwid.startswith("naa.")
     by_link = {(device.lun, device.link): Path(device.node).name for device in devices(found)}
     assert by_link[1, "disk"].startswith("sd") and by_link[2, "cd"].startswith("sr")
     assert by_link[3, "mtan"].startswith("nst") and by_link[3, "mtan"].endswith("a")

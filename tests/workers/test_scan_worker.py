@@ -68,17 +68,52 @@ def test_all_logical_units_are_looked_for_on_the_one_target_there_is(sysfs: Sysf
     assert (sysfs.root / HOST / "scan").read_text().strip() == "0 0 -"
 
 
+class Target(Sysfs):
+    """A target whose LUNs are found under these numbers of the kernel's."""
+
+    def __init__(self, root: Path, *numbers: int) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "scanned", [])
+
+    def scan(self, host_no: int, lun: int | None = None) -> None:
+        self.scanned.append(lun)
+        if lun in self.numbers:
+            add_device(self, lun)
+
+    numbers: tuple[int, ...]
+    scanned: list[int | None]
+
+
 def test_only_the_permitted_logical_units_are_looked_for(sysfs: Sysfs) -> None:
-    os.remove(sysfs.root / HOST / "scan")
-    written: list[str] = []
-
-    class Recorded(Sysfs):
-        def scan(self, host_no: int, lun: int | None = None) -> None:
-            written.append(f"{host_no} {lun}")
-
-    _, said = run(Recorded(sysfs.root), job(luns=frozenset({5, 0, 255})))
-    assert written == ["4 0", "4 5", "4 255"]
+    target = Target(sysfs.root, 0, 5, 7, 255)
+    facts, said = run(target, job(luns=frozenset({5, 0, 255})))
+    assert target.scanned == [0, 5, 255]
+    assert facts == [ScanFinished(JobId(1))]
     assert said[0] == "looking for LUN 0 on host4"
+
+
+@pytest.mark.parametrize(
+    ("lun", "number", "scanned"),
+    [
+        (300, 16684, [16684]),
+        (300, 300, [16684, 300]),
+        (5, 16389, [5, 16389]),
+        (16684, 16684, [16684]),
+    ],
+)
+def test_a_lun_is_looked_for_in_each_addressing_until_it_is_found(
+    lun: int, number: int, scanned: list[int], sysfs: Sysfs
+) -> None:
+    target = Target(sysfs.root, number)
+    assert run(target, job(luns=frozenset({lun})))[0] == [ScanFinished(JobId(1))]
+    assert target.scanned == scanned
+
+
+def test_luns_that_the_target_does_not_have_are_reported(sysfs: Sysfs) -> None:
+    target = Target(sysfs.root, 1, 16684)
+    (finished,), _ = run(target, job(luns=frozenset({1, 2, 3, 300, 301})))
+    assert finished == ScanFinished(JobId(1), absent="2-3,301")
 
 
 def test_an_empty_list_of_permitted_ones_looks_for_none(sysfs: Sysfs) -> None:
