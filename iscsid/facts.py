@@ -110,6 +110,11 @@ class InterruptReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerDownReceived:
+    """SIGPWR: the machine goes down; no session that is down is waited for without end."""
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkChanged:
     """A link, an address or a route has come."""
 
@@ -123,6 +128,8 @@ class TimerPurpose(Enum):
     SAVE_BINDINGS = "save the bindings"
     SUMMARY = "summary"
     NETWORK = "network"
+    POWER_DOWN = "power down"
+    """No session that is down is waited for any longer."""
     RETRY_PORTAL = "revive"
     """Those who wait for a portal may be called again."""
 
@@ -436,7 +443,14 @@ FileFact = (
     | DevicesEnumerated
 )
 
-SignalFact = HangupReceived | TerminateReceived | InterruptReceived | NetworkChanged | TimerExpired
+SignalFact = (
+    HangupReceived
+    | TerminateReceived
+    | InterruptReceived
+    | PowerDownReceived
+    | NetworkChanged
+    | TimerExpired
+)
 
 WorkerFact = (
     TargetDiscovered

@@ -23,6 +23,10 @@ from iscsid.initiator.session_fsm import Event
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
 
+POWER_DOWN = Timer(TimerPurpose.POWER_DOWN)
+OUTAGE_AT_POWER_DOWN = 30
+"""Seconds: a target that only starts again is back by then, and whoever waits for the machine to go
+down has not yet pulled the plug."""
 NETWORK = Timer(TimerPurpose.NETWORK)
 NETWORK_SETTLES = 1.0
 """Seconds: an address comes before its route, and duplicate address detection takes its time."""
@@ -56,6 +60,7 @@ class Initiator:
         self._on_files = OnFiles(
             self.reconciler, login_timeout=login_timeout, bindings_file=bindings_file
         )
+        self._is_powering_down = False
         self._checked: list[Session] = []
         """All sessions, if the disks of all were last checked together while the daemon ends."""
         self._network_settles = False
@@ -98,6 +103,8 @@ class Initiator:
                 self._outbox.order(Leave(ExitStatus.SUCCESS))
             case facts.InterruptReceived():
                 self._interrupt_received()
+            case facts.PowerDownReceived():
+                self._power_down_received()
             case facts.NetworkChanged():
                 self._network_changed()
             case facts.TimerExpired(timer):
@@ -133,6 +140,9 @@ class Initiator:
             return
         self._outbox.info("", "SIGINT: logging out all sessions, then leaving")
         self._outbox.is_ending = True
+        if self._is_powering_down:
+            # What can be unmounted is unmounted by now, and nothing comes after this.
+            self._give_up_outages()
         for discovery in self.reconciler.targets.discoveries.values():
             discovery.stop()
         for session in self.reconciler.sessions:
@@ -145,6 +155,25 @@ class Initiator:
             session.unwanted()
         left = list(self.reconciler.sessions)
         self._checked = left if all(session.is_being_checked for session in left) else []
+
+    def _power_down_received(self) -> None:
+        """Let no file system that has to be unmounted wait for a target that is gone.
+
+        The kernel fails the I/O of a session that goes down from now on. For one that is down
+        already it does not measure the time, so that the session has to be destroyed.
+        """
+        if self._is_powering_down:
+            return
+        self._is_powering_down = True
+        seconds = OUTAGE_AT_POWER_DOWN
+        self._outbox.info("", f"SIGPWR: what waits for a target that is down fails in {seconds} s")
+        for session in self.reconciler.sessions:
+            session.limit_outage(seconds)
+        self._outbox.set_timer(POWER_DOWN, seconds)
+
+    def _give_up_outages(self) -> None:
+        for session in self.reconciler.sessions:
+            session.give_up_outage("the machine goes down, and the target does not answer")
 
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
@@ -171,6 +200,8 @@ class Initiator:
             self._on_kernel.look()
         elif purpose is TimerPurpose.NETWORK:
             self._try_what_was_unreachable()
+        elif purpose is TimerPurpose.POWER_DOWN:
+            self._give_up_outages()
         elif purpose is TimerPurpose.SUMMARY:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:

@@ -57,8 +57,8 @@ def discovery_offer(settings: DiscoverySettings) -> Offer:
     )
 
 
-def kernel_timeouts(settings: SessionSettings) -> KernelTimeouts:
-    """Return the kernel's timeouts for a session.
+def kernel_timeouts(settings: SessionSettings, longest_outage: int | None = None) -> KernelTimeouts:
+    """Return the kernel's timeouts for a session; no outage lasts longer than ``longest_outage``.
 
     The kernel pings after one interval of silence, whether tasks are outstanding or not: the
     shorter of ActiveTimeout and IdleTimeout serves both. Any of the ping's settings at 0 switches
@@ -66,9 +66,12 @@ def kernel_timeouts(settings: SessionSettings) -> KernelTimeouts:
     """
     timeouts = settings.timeouts
     silences = [seconds for seconds in (timeouts.active, timeouts.idle) if seconds]
+    recovery = settings.conn_fail_timeout or FOR_EVER
+    if longest_outage is not None and not 0 <= recovery <= longest_outage:
+        recovery = longest_outage
     pings = bool(silences and timeouts.ping)
     return KernelTimeouts(
-        recovery=settings.conn_fail_timeout or FOR_EVER,
+        recovery=recovery,
         abort=settings.abort_timeout,
         lun_reset=settings.reset_timeout,
         target_reset=settings.reset_timeout,

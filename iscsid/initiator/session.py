@@ -32,7 +32,7 @@ from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
 from iscsid.initiator.retry import STABLE_AFTER, RetryState
-from iscsid.initiator.session_fsm import MEANINGLESS, TRANSITIONS, Action, Event, State
+from iscsid.initiator.session_fsm import MEANINGLESS, OUTAGE, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
 from iscsid.protocol.names import IscsiName, Portal
@@ -83,6 +83,7 @@ class Session:
         self._settings_in_force = self._login_settings
         """The settings of the last login, as far as only a new login can change them."""
         self._timeouts_in_kernel: orders.KernelTimeouts | None = None
+        self._longest_outage: int | None = None
         self._was_asked_meanwhile = False
         """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
         self._was_told_to_go = False
@@ -326,6 +327,17 @@ class Session:
             self._was_told_to_go = False
         self.fire(event)
 
+    def limit_outage(self, seconds: int) -> None:
+        """Let I/O fail if the session is down for so long, whatever the settings allow."""
+        self._longest_outage = seconds
+        self._apply_timeouts()
+
+    def give_up_outage(self, reason: str) -> None:
+        """End the session if it is down, even if its disks are in use: what waits for it fails."""
+        if self.state in OUTAGE:
+            self._outbox.error(self.log_prefix, f"given up while its disks wait: {reason}")
+            self.fire(Event.UNRECOVERABLE)
+
     # --- what is wanted -------------------------------------------------------------------------
 
     def identify_as(self, identity: LoginIdentity) -> None:
@@ -552,13 +564,13 @@ class Session:
 
     def _apply_timeouts(self) -> None:
         """Let the kernel have the timeouts of the file, if it has others."""
-        timeouts = kernel_timeouts(self.settings)
+        timeouts = kernel_timeouts(self.settings, self._longest_outage)
         if self.sid is not None and timeouts != self._timeouts_in_kernel:
             self._timeouts_in_kernel = timeouts
             self._outbox.order(orders.ApplyTimeouts(self.sid, timeouts))
 
     def _description(self, login: LoginSucceeded) -> orders.SessionDescription:
-        self._timeouts_in_kernel = kernel_timeouts(self.settings)
+        self._timeouts_in_kernel = kernel_timeouts(self.settings, self._longest_outage)
         return orders.SessionDescription(
             target_name=self.plan.name_to_send,
             initiator_name=self.identity.initiator_name,

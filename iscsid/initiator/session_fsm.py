@@ -177,6 +177,9 @@ _IN_TRANSIT = {State.STARTING, State.RESUMING, State.READING_CMD_SN, State.LOGOU
 _NO_CONNECTION = {State.DOWN, State.READING_CMD_SN, State.RELOGIN, State.RESUMING, State.DESTROYING}
 _LEAVING = {State.UNBINDING, State.LOGGING_OUT, State.DESTROYING, State.GONE}
 
+OUTAGE = frozenset({State.DOWN, State.READING_CMD_SN, State.RELOGIN, State.RESUMING})
+"""The kernel keeps the session without a connection: I/O waits."""
+
 MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
     Event.ATTEMPT_DUE: (
         {s for s in State if s not in (State.WAITING, State.DOWN)},

@@ -13,12 +13,19 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
-from iscsid.facts import Fact, HangupReceived, InterruptReceived, TerminateReceived
+from iscsid.facts import (
+    Fact,
+    HangupReceived,
+    InterruptReceived,
+    PowerDownReceived,
+    TerminateReceived,
+)
 
 FACTS: dict[signal.Signals, Fact] = {
     signal.SIGHUP: HangupReceived(),
     signal.SIGTERM: TerminateReceived(),
     signal.SIGINT: InterruptReceived(),
+    signal.SIGPWR: PowerDownReceived(),
 }
 HANDLED = (*FACTS, signal.SIGCHLD)
 IGNORED = (signal.SIGPIPE,)

@@ -108,6 +108,34 @@ def test_sigint_does_not_forget_a_session_whose_target_asks_for_a_logout_just_th
     assert kinds(harness.handle(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
 
 
+def test_at_power_down_a_session_that_stays_down_is_destroyed_though_its_disks_are_in_use() -> None:
+    """A mounted file system would wait for the target, and the machine for the file system."""
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    harness.handle(facts.PowerDownReceived())
+    assert kinds(harness.wait(TimerPurpose.POWER_DOWN)) == ["DestroySession"]
+
+
+def test_at_power_down_the_kernel_lets_io_fail_that_waits_from_now_on() -> None:
+    harness = Harness()
+    harness.up()
+    (order,) = harness.handle(facts.PowerDownReceived())
+    assert isinstance(order, orders.ApplyTimeouts)
+    assert (order.sid, order.timeouts.recovery) == (1, 30)
+    assert harness.handle(facts.PowerDownReceived()) == []
+    assert harness.wait(TimerPurpose.POWER_DOWN) == [], "a session that is up stays up"
+
+
+def test_sigint_at_power_down_leaves_no_session_that_the_kernel_would_wait_for() -> None:
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.PowerDownReceived())
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    assert kinds(harness.handle(facts.InterruptReceived())) == ["DestroySession"]
+    assert harness.handle(facts.SessionDestroyed(1)) == [orders.Leave(0)]
+
+
 @pytest.mark.parametrize(
     "stray",
     [

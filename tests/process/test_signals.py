@@ -13,7 +13,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from iscsid.facts import Fact, HangupReceived, InterruptReceived, TerminateReceived, WorkerEnded
+from iscsid.facts import (
+    Fact,
+    HangupReceived,
+    InterruptReceived,
+    PowerDownReceived,
+    TerminateReceived,
+    WorkerEnded,
+)
 from iscsid.jobs import JobId
 from iscsid.process import signals as module
 from iscsid.process.signals import Signals
@@ -44,6 +51,7 @@ def send(*numbers: signal.Signals) -> None:
         (signal.SIGHUP, HangupReceived()),
         (signal.SIGTERM, TerminateReceived()),
         (signal.SIGINT, InterruptReceived()),
+        (signal.SIGPWR, PowerDownReceived()),
     ],
 )
 def test_each_signal_is_a_fact(signals: Signals, number: signal.Signals, fact: Fact) -> None:
