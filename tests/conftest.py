@@ -1,6 +1,6 @@
 """What holds for every test: the order of the suites, and where the machine's tests run.
 
-Tests under ``tests/loopback`` and ``tests/vm`` are marked by their directory. The quick ones come
+Tests under these directories of ``SUITES`` are marked by their directory. The quick ones come
 first; those marked ``vm`` are run inside a virtual machine by ``tests.vm.relay``.
 """
 
@@ -18,7 +18,7 @@ from tests.vm.guest import is_inside
 from tests.vm.relay import Relay
 
 TESTS = Path(__file__).parent
-SUITES = ("loopback", "boot", "vm")
+SUITES = ("loopback", "packaging", "boot", "vm")
 """In the order in which they run, after all others."""
 
 

@@ -90,6 +90,8 @@ DAEMON_HERE = """\
 Wants=target.service
 [Service]
 Environment=PYTHONPATH={checkout} PYTHONDONTWRITEBYTECODE=1
+ExecStartPre=
+ExecStartPre=+{checkout}/etc/iscsid-service prepare
 ExecStart=
 ExecStart={python} -m iscsid -n
 """

@@ -1,4 +1,4 @@
-"""/etc/init.d/iscsi does what its name says, with the exit statuses of the Linux Standard Base.
+"""/etc/init.d/iscsid does what its name says, with the exit statuses of the Linux Standard Base.
 
 The script is the real one; the daemon is ``small_daemon``, which lives, hears and ends as iscsid
 does. Quotations are from Linux-iSCSI's manual page.
@@ -21,7 +21,8 @@ from tests.support.processes import is_alive
 from tests.support.programs import environment
 
 TOP = Path(__file__).parents[2]
-SCRIPT = TOP / "etc" / "init.d" / "iscsi"
+SCRIPT = TOP / "etc" / "init.d" / "iscsid"
+SERVICE = TOP / "etc" / "iscsid-service"
 DAEMON = TOP / "tests" / "support" / "small_daemon.py"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may use an init script")
@@ -37,11 +38,19 @@ class Machine:
         self.basedir = directory / "dev"
         self.initiatorname = directory / "initiatorname.iscsi"
         self.initiatorname.write_text("InitiatorName=iqn.2026-01.org.example:here\n")
+        self.configuration = directory / "iscsi.conf"
+        self.configuration.write_text("")
+        self.fstab = directory / "fstab"
+        self.fstab.write_text("")
         self.programs = directory / "bin"
         self.programs.mkdir()
         self.defaults = directory / "default"
         self.settings = {
             "DAEMON": f"{self.programs}/iscsid",
+            "SERVICE": str(SERVICE),
+            "CONFIG": str(self.configuration),
+            "FSTAB": str(self.fstab),
+            "WAIT_SECONDS": "20",
             "OPTIONS": f"--trace={self.trace}",
             "PIDFILE": str(self.pidfile),
             "BASEDIR": str(self.basedir),
@@ -49,7 +58,8 @@ class Machine:
             "STOP_SECONDS": "20",
             "PATH": f"{self.programs}:$PATH",
         }
-        self.install("iscsid", f'exec {sys.executable} {DAEMON} "$@"')
+        wait = f'case $1 in --wait=*) echo "$1" >>{directory}/waited; exit ;; esac'
+        self.install("iscsid", f'{wait}\nexec {sys.executable} {DAEMON} "$@"')
         self.install("modprobe", f'echo "$@" >>{directory}/modprobe')
         self.install("iscsi-iname", "echo iqn.2026-01.org.example:made")
 
@@ -69,7 +79,7 @@ class Machine:
         )
         return subprocess.run(
             [*before, "/bin/sh", str(SCRIPT), *words],
-            env={**environment(), "ISCSI_DEFAULTS": str(self.defaults)},
+            env={**environment(), "ISCSID_DEFAULTS": str(self.defaults)},
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
@@ -97,13 +107,16 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 def test_start_starts_and_status_knows(machine: Machine) -> None:
     assert machine.call("status").returncode == 3, "not running"
     started = machine.call("start")
-    assert (started.returncode, started.stdout) == (0, "iscsi: iscsid has been started\n")
+    assert (started.returncode, started.stdout) == (0, "iscsid: iscsid has been started\n")
     assert is_alive(machine.pid)
-    assert (machine.directory / "modprobe").read_text().split() == ["--quiet", "iscsi_tcp"]
+    assert (machine.directory / "modprobe").read_text().split() == [
+        *("--quiet", "iscsi_tcp"),
+        *("--quiet", "sg"),
+    ]
     status = machine.call("status")
     assert (status.returncode, status.stdout) == (
         0,
-        f"iscsi: iscsid is running, pid {machine.pid}\n",
+        f"iscsid: iscsid is running, pid {machine.pid}\n",
     )
 
 
@@ -131,6 +144,38 @@ def test_start_without_a_name_and_no_way_to_make_one_is_not_configured(machine: 
     assert started.returncode == 6
     assert "iscsi-iname cannot make a name" in started.stderr
     assert not machine.initiatorname.exists() and not machine.pidfile.exists()
+
+
+def test_start_without_a_configuration_does_nothing_and_is_no_failure(machine: Machine) -> None:
+    machine.configuration.unlink()
+    started = machine.call("start")
+    assert (started.returncode, started.stdout + started.stderr) == (0, "")
+    assert not machine.pidfile.exists()
+
+
+def test_start_waits_for_the_disks_and_mounts_their_lines_of_fstab(machine: Machine) -> None:
+    """The innermost last, none twice, and what is missing is named unless it may be missing."""
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    outer, inner, absent = (machine.directory / name for name in ("a b", "a b/c", "absent"))
+    device = machine.basedir / "bus0/target0/lun0/disk"
+    escaped = str(outer).replace(" ", "\\040")
+    machine.fstab.write_text(
+        f"{device} {escaped} tmpfs _netdev 0 0\n"
+        f"{device} {escaped}/c tmpfs defaults 0 0\n"
+        f"{device} {machine.directory}/later tmpfs noauto 0 0\n"
+        f"/dev/full {machine.directory}/other tmpfs defaults 0 0\n"
+        f"{machine.basedir}/missing {absent} ext4 _netdev 0 2\n"
+        f"{machine.basedir}/missing {machine.directory}/optional ext4 nofail 0 2\n"
+    )
+    machine.install("mount", 'echo "$1" >>' + f"{machine.directory}/mounts")
+    machine.settings["DAEMON"] = f"{machine.programs}/iscsid"
+    started = machine.call("start")
+    assert (machine.directory / "waited").read_text() == "--wait=20\n"
+    assert (machine.directory / "mounts").read_text() == f"{outer}\n{inner}\n"
+    assert started.returncode == 1
+    assert started.stderr == (
+        f"iscsid: {machine.basedir}/missing is not there, so that {absent} is not mounted\n"
+    )
 
 
 def test_start_passes_on_why_the_daemon_did_not_start(machine: Machine) -> None:
@@ -172,11 +217,29 @@ def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) ->
         echo "status $?"
         grep -c {machine.directory} /proc/mounts
         """
-    machine.install("started", f"ISCSI_DEFAULTS={machine.defaults} sh {SCRIPT} start")
+    machine.install("started", f"ISCSID_DEFAULTS={machine.defaults} sh {SCRIPT} start")
     stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
     assert "status 0" in stopped.stdout, stopped
     assert stopped.stdout.splitlines()[-1] == "1", "the one that is not on an iSCSI device"
     assert machine.heard() == ["InterruptReceived"]
+
+
+def test_stop_names_the_process_that_is_in_the_way(machine: Machine) -> None:
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    point = machine.directory / "mounted"
+    script = f"""mkdir {point} && mount -t tmpfs /dev/null {point} || exit 9
+        {machine.programs}/started || exit 8
+        sleep 60 >{point}/file &
+        "$@"
+        kill $!
+        umount {point}
+        """
+    machine.install("started", f"ISCSID_DEFAULTS={machine.defaults} sh {SCRIPT} start")
+    stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
+    assert re.search(
+        rf"iscsid: {point} \(/dev/null\) cannot be unmounted: in use by sleep \(pid \d+\)\n",
+        stopped.stderr,
+    ), stopped
 
 
 def test_stop_says_when_sessions_in_use_were_left_alone(machine: Machine) -> None:
@@ -186,7 +249,8 @@ def test_stop_says_when_sessions_in_use_were_left_alone(machine: Machine) -> Non
     stopped = machine.call("stop")
     assert stopped.returncode == 1
     assert stopped.stderr == (
-        "iscsi: iscsid has ended, but sessions whose disks are in use have been left alone\n"
+        "iscsid: sessions whose disks are in use have been left alone\n"
+        "iscsid: not all sessions have been logged out\n"
     )
 
 
@@ -231,7 +295,7 @@ def test_reload_hangs_up(machine: Machine, verb: str) -> None:
 
 def test_reload_of_what_does_not_run_says_so(machine: Machine) -> None:
     reloaded = machine.call("reload")
-    assert (reloaded.returncode, reloaded.stderr) == (7, "iscsi: iscsid is not running\n")
+    assert (reloaded.returncode, reloaded.stderr) == (7, "iscsid: iscsid is not running\n")
 
 
 def test_status_tells_a_daemon_that_died_from_one_that_was_stopped(machine: Machine) -> None:
@@ -270,7 +334,7 @@ def test_the_header_is_that_of_the_linux_standard_base() -> None:
         for line in found[1].splitlines()
         if not line.startswith("#  ")
     )
-    assert header["Provides"].strip() == "iscsi"
+    assert header["Provides"].strip() == "iscsid"
     assert "$network" in header["Required-Start"] and "$network" in header["Required-Stop"]
     assert {"Default-Start", "Default-Stop", "Short-Description"} <= header.keys()
     assert os.access(SCRIPT, os.X_OK)

@@ -73,7 +73,7 @@ def test_after_any_death_every_wanted_target_has_exactly_one_session(seed: int) 
 
 def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() -> None:
     told = []
-    for seed in SEEDS[:100]:
+    for seed in SEEDS:
         world = World(seed)
         for _ in range(LIVES):
             run_and_kill(world)
@@ -81,4 +81,4 @@ def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() 
                 told.append(world.log[-1])
     for order in IN_STEPS:
         count = sum(f"killed during {order.__name__}" in line for line in told)
-        assert count >= 5, f"{count} deaths during {order.__name__}"
+        assert count >= len(SEEDS) / 20, f"{count} deaths during {order.__name__}"

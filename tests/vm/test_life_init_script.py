@@ -1,4 +1,4 @@
-"""/etc/init.d/iscsi with the daemon it was written for, and the statuses of the LSB."""
+"""/etc/init.d/iscsid with the daemon it was written for, and the statuses of the LSB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.vm.paths import CHECKOUT, SYSTEM_PATH
 from tests.vm.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"
-SCRIPT = CHECKOUT / "etc" / "init.d" / "iscsi"
+SCRIPT = CHECKOUT / "etc" / "init.d" / "iscsid"
 
 
 class Service:
@@ -40,6 +40,8 @@ class Service:
             "BASEDIR": daemon.tree,
             "INITIATORNAME": daemon.initiatorname,
             "STOP_SECONDS": 90,
+            "SERVICE": CHECKOUT / "etc" / "iscsid-service",
+            "CONFIG": daemon.configuration,
         }
         self._defaults = directory / "default"
         self._defaults.write_text("".join(f'{name}="{text}"\n' for name, text in settings.items()))
@@ -48,7 +50,7 @@ class Service:
         """Return the exit status, and all output."""
         done = subprocess.run(
             ["/bin/sh", str(SCRIPT), verb],
-            env={"PATH": SYSTEM_PATH, "ISCSI_DEFAULTS": str(self._defaults)},
+            env={"PATH": SYSTEM_PATH, "ISCSID_DEFAULTS": str(self._defaults)},
             cwd="/",
             capture_output=True,
             text=True,
@@ -123,7 +125,7 @@ def test_the_whole_life_of_the_service(
     service.expect("status", 1, "pid file")
     service.expect("start", 0, "started")
     daemon.wait_for_links(disk)
-    service.expect("stop", 0, "has ended")
+    service.expect("stop", 0, "no session is left")
     assert not mount.is_mount()
     assert sessions.session_ids() == []
     service.expect("status", 3)
