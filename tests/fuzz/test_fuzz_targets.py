@@ -41,9 +41,10 @@ def test_the_kept_corpus_passes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_short_round_finds_nothing(name: str) -> None:
+def test_a_short_round_finds_nothing(name: str, tmp_path: Path) -> None:
+    options = [f"-runs={RUNS}", "-seed=1", "-max_len=512", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.fuzz.{name}", f"-runs={RUNS}", "-seed=1", "-max_len=512"],
+        [sys.executable, "-m", f"tests.fuzz.{name}", *options],
         cwd=engine.TOP,
         capture_output=True,
         text=True,
