@@ -11,7 +11,9 @@ import ctypes
 import os
 import signal
 import struct
+import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +72,7 @@ def run_below_a_reaper() -> Deadline:
         status = _wait_for(child, signals, deadline)
         _end_children()
     except BaseException:
+        traceback.print_exc()
         os._exit(HUNG)
     _exit_like(status)
 
@@ -104,6 +107,7 @@ def _end_children(limit: float = 30.0) -> None:
 def _exit_like(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
+        print(f"pytest was ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
