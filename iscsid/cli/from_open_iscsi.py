@@ -52,6 +52,8 @@ _SAME = {
     "node.conn[0].iscsi.MaxRecvDataSegmentLength": "MaxRecvDataSegmentLength",
     "node.conn[0].tcp.window_size": "TCPWindowSize",
     "node.session.auth.chap_algs": "CHAPAlgorithms",
+    "node.session.queue_depth": "QueueDepth",
+    "iface.net_ifacename": "Interface",
 }
 _DIGESTS = {
     "None": "never",
@@ -61,12 +63,9 @@ _DIGESTS = {
 }
 _UNCONVERTED = {
     "node.session.nr_sessions": "1",
-    "node.session.cmds_max": "128",
-    "node.session.queue_depth": "32",
     "node.session.scan": "auto",
-    "node.conn[0].tcp.type_of_service": "0",
     "iface.transport_name": "tcp",
-    "iface.net_ifacename": "",
+    "iface.hwaddress": "default",
     "iface.ipaddress": "",
     "iface.initiatorname": "",
 }
@@ -205,6 +204,12 @@ def _settings(record: Record) -> tuple[dict[str, str], list[str]]:
     for key, keyword in _SAME.items():
         if value := record.get(key, ""):
             settings[keyword] = value
+    commands = _number(record, "node.session.cmds_max")
+    if commands is not None:
+        settings["CommandsMax"] = str(max(commands, 16))
+    service = _number(record, "node.conn[0].tcp.type_of_service")
+    if service is not None and service > 0:
+        settings["DSCP"] = str(service >> 2)  # without the two bits of ECN
     for digest in ("HeaderDigest", "DataDigest"):
         value = record.get(f"node.conn[0].iscsi.{digest}", "")
         if value in _DIGESTS:

@@ -112,6 +112,20 @@ def test_what_is_the_same_everywhere_is_a_global(database: Path) -> None:
     assert settings(configuration, DISK2).timeouts.login == 30
 
 
+def test_network_and_queue_settings_are_taken_over(database: Path) -> None:
+    change(database / RECORD2, "node.session.queue_depth", "64")
+    change(database / RECORD2, "node.session.cmds_max", "2")
+    change(database / RECORD2, "node.conn[0].tcp.type_of_service", "104")
+    with (database / RECORD2).open("a") as file:
+        file.write("iface.net_ifacename = eth1\n")
+    _, configuration = convert(database)
+    found = settings(configuration, DISK2)
+    assert (found.queue_depth, found.commands_max) == (64, 16)
+    text, _ = convert(database)
+    assert "    DSCP=26\n" in text and "    Interface=eth1\n" in text
+    assert settings(configuration).queue_depth == 32
+
+
 def test_what_has_no_counterpart_is_a_comment(database: Path) -> None:
     change(database / RECORD2, "iface.transport_name", "iser")
     text, _ = convert(database)
