@@ -35,7 +35,8 @@ def _run() -> int:
         case Purpose.CHECK:
             from iscsid.cli.check import run_check
 
-            return run_check(options.config, options.initiatorname, sys.stdout)
+            files = options.config, options.initiatorname
+            return run_check(*files, sys.stdout, as_json=options.json)
         case Purpose.SHOW_CONFIG:
             from iscsid.cli.check import known_targets, run_show_config
 

@@ -6,12 +6,13 @@ created or connected to. ``--check --login`` continues in ``login_check``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Iterable
 from typing import TextIO
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.cli.command import write_lines
-from iscsid.config.diagnostics import ConfigurationErrors
+from iscsid.config.diagnostics import ConfigurationErrors, Diagnostic
 from iscsid.config.effective import format_json, format_text, report
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import BindingsNotRead
@@ -20,37 +21,49 @@ from iscsid.process.config_files import read_configuration, read_identity
 from iscsid.protocol.names import IscsiName
 
 
-def run_check(config_path: str, initiatorname_path: str, stdout: TextIO) -> int:
+def run_check(
+    config_path: str, initiatorname_path: str, stdout: TextIO, *, as_json: bool = False
+) -> int:
     """Check both files, print every error and note, and return the exit status."""
-    files: tuple[tuple[Callable[[str], list[str]], str], ...] = (
-        (_check_configuration, config_path),
-        (_check_initiator_name, initiatorname_path),
-    )
-    errors = 0
-    for check, path in files:
+    errors: list[Diagnostic] = []
+    notes: list[Diagnostic] = []
+    lines: list[str] = []
+    for check, path in ((_configuration, config_path), (_initiator_name, initiatorname_path)):
         try:
-            lines = check(path)
+            summary, remarks = check(path)
+            notes += remarks
+            lines += [*map(str, remarks), f"{path}: no errors ({summary})"]
         except ConfigurationErrors as error:
-            lines = list(error.lines)
-            errors += len(lines)
-        write_lines(stdout, lines)
+            errors += error.diagnostics
+            lines += error.lines
     if errors:
-        write_lines(stdout, [f"{errors} {'error' if errors == 1 else 'errors'}"])
+        lines.append(f"{len(errors)} {'error' if len(errors) == 1 else 'errors'}")
+    write_lines(stdout, _as_json(errors, notes).splitlines() if as_json else lines)
     return ExitStatus.FAILURE if errors else ExitStatus.SUCCESS
 
 
-def _check_configuration(path: str) -> list[str]:
+def _configuration(path: str) -> tuple[str, tuple[Diagnostic, ...]]:
+    """Return what the file contains, in short, and the notes about it."""
     configuration = read_configuration(path)
-    notes = list(map(str, configuration.notes))
     discoveries, targets = len(configuration.discoveries), len(configuration.static_targets)
     counts = f"DiscoveryAddress: {discoveries}, targets with Address: {targets}"
-    return [*notes, f"{path}: no errors ({counts})"]
+    return counts, configuration.notes
 
 
-def _check_initiator_name(path: str) -> list[str]:
+def _initiator_name(path: str) -> tuple[str, tuple[Diagnostic, ...]]:
     identity = read_identity(path)
-    notes = list(map(str, identity.notes))
-    return [*notes, f"{path}: no errors (this initiator is {identity.name})"]
+    return f"this initiator is {identity.name}", identity.notes
+
+
+def _as_json(errors: list[Diagnostic], notes: list[Diagnostic]) -> str:
+    """Return all diagnostics as JSON; a line of 0 is the whole file."""
+    parts = ("filename", "line", "column", "what", "expected", "nearest")
+
+    def plain(diagnostics: list[Diagnostic]) -> list[dict[str, object]]:
+        return [{part: getattr(each, part) for part in parts} for each in diagnostics]
+
+    report = {"ok": not errors, "errors": plain(errors), "notes": plain(notes)}
+    return json.dumps(report, indent=2)
 
 
 def run_show_config(

@@ -35,6 +35,9 @@ class Purpose(Enum):
     CONVERT = "from-open-iscsi"
 
 
+PRINT_JSON = (Purpose.CHECK, Purpose.SHOW_CONFIG, Purpose.DISCOVER)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The command line, typed and complete; every path is absolute."""
@@ -62,7 +65,7 @@ class Options:
     target: IscsiName | None = None
     """With ``login``: only this target."""
     json: bool = False
-    """With ``Purpose.SHOW_CONFIG`` and ``Purpose.DISCOVER``, and with ``login``."""
+    """With one of ``PRINT_JSON``."""
     from_open_iscsi: str = ""
     """With ``Purpose.CONVERT``: the directory of the database; empty: where it usually is."""
     wait: int = 0
@@ -142,7 +145,7 @@ def make_parser() -> CommandParser:
         help="print a configuration made from open-iscsi's database",
     )
     add("--login", action=flag, help="with --check: log in to all targets, and out")
-    add("--json", action=flag, help="with --show-config, --discover, --login: as JSON")
+    add("--json", action=flag, help="with --check, --show-config, --discover: as JSON")
     what = "with --discover, --login: ask this address; with --login: only this target"
     add("what", nargs="*", metavar="ADDRESS|TARGET", default=[], help=what)
     return parser
@@ -163,9 +166,8 @@ def parse(arguments: Sequence[str], directory: str = "/") -> Options:
     purpose = values.get("purpose", Purpose.RUN)
     if values.get("login") and purpose is not Purpose.CHECK:
         raise UsageError("--login goes with --check only")
-    prints_json = purpose in (Purpose.SHOW_CONFIG, Purpose.DISCOVER) or values.get("login")
-    if values.get("json") and not prints_json:
-        raise UsageError("--json goes with --show-config, --discover and --check --login only")
+    if values.get("json") and purpose not in PRINT_JSON:
+        raise UsageError("--json goes with --check, --show-config and --discover only")
     values |= _what(values.pop("what"), purpose, values.get("login", False))
     if values.get("once"):
         # What FreeBSD's -d is: in the foreground, and verbose unless a level was asked for.

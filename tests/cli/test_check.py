@@ -79,6 +79,24 @@ def test_errors_of_both_files_and_of_the_mode_come_in_one_run(files: Files) -> N
     assert lines[4:] == ["4 errors"]
 
 
+def test_errors_and_notes_are_json_for_programs(files: Files) -> None:
+    files.write("SLPMulticast=all\nFoo=1\n")
+    stdout = io.StringIO()
+    arguments = str(files.config), str(files.initiatorname), stdout
+    assert run_check(*arguments, as_json=True) == 1
+    report = json.loads(stdout.getvalue())
+    (error,) = report["errors"]
+    assert report["ok"] is False and report["notes"] == []
+    assert (error["filename"], error["line"], error["column"]) == (str(files.config), 2, 1)
+    assert error["what"] == "unknown keyword 'Foo'"
+    files.write("SLPMulticast=all\n")
+    stdout.truncate(stdout.seek(0))
+    assert run_check(*arguments, as_json=True) == 0
+    report = json.loads(stdout.getvalue())
+    assert report["ok"] is True and report["errors"] == []
+    assert 1 in [note["line"] for note in report["notes"]]
+
+
 def test_a_file_without_secrets_may_be_readable(files: Files) -> None:
     files.write("DiscoveryAddress=10.0.0.1\n", 0o644)
     assert files.check()[0] == 0
