@@ -15,6 +15,7 @@ from iscsid.protocol.parameters import Digest
 from iscsid.protocol.vpd import best, designators
 from tests.loopback import inquiry
 from tests.loopback.driver import log_in
+from tests.support.patience import wait_until
 from tests.vm import disks, sessions
 from tests.vm.conftest import Target
 from tests.vm.daemon import Daemon
@@ -46,8 +47,9 @@ class Store:
         for lun, name in luns.items():
             self.add(lun, name)
 
-    def add(self, lun: int, name: str) -> None:
-        serial = UUIDS[name] if isinstance(self._target, Lio) else SERIALS[name]
+    def add(self, lun: int, name: str, *, serial_of: str = "") -> None:
+        serials = UUIDS if isinstance(self._target, Lio) else SERIALS
+        serial = serials[serial_of or name]
         self._target.add_lun(DISKS, lun, self.files[name], serial=serial)
 
     def close(self) -> None:
@@ -145,6 +147,35 @@ def test_nothing_is_written_to_another_disk_with_the_same_number(
         daemon.send(signal.SIGHUP)
         workload.wait_for_progress()
     assert not any(store.files["blue"].read_bytes()), "the wrong disk was written to"
+
+
+def test_sighup_accepts_a_disk_that_came_back_with_another_serial(
+    target: Target, store: Store, daemon: Daemon, tmp_path: Path
+) -> None:
+    """ "If the new identity is right ..., send SIGHUP: the next login accepts the identities that
+    the log has shown, and no others." """
+    store.open({1: "red"})
+    run_daemon(daemon, target, 1)
+    before = best(designators(unit(1).identity_page()))
+    with writing([daemon.link(0, 0, 1)], tmp_path / "record") as workload:
+        workload.wait_for_progress()
+        store.close()
+        store.open({})
+        store.add(1, "red", serial_of="blue")
+        daemon.wait_for_line(f"LUN 1: {EXCHANGED}", "accept it with SIGHUP")
+        assert_stands_still(tmp_path / "record")
+        daemon.send(signal.SIGHUP)
+        workload.wait_for_progress()
+        assert daemon.wait_for_line("SIGHUP accepts the identity that LUN 1 has now")
+        # The scan after the recovery reads the new identity; the links stay.
+        wait_until(
+            lambda: best(designators(unit(1).identity_page())) != before,
+            lambda: "the kernel keeps the old identity",
+        )
+        disks.run("udevadm", "settle", "--timeout=60")
+        workload.wait_for_progress()
+    assert daemon.link(0, 0, 1).exists()
+    assert not daemon.lines_about("links are removed")
 
 
 def test_a_disk_that_is_missing_is_waited_for(

@@ -25,9 +25,9 @@ def write_unsynced(path: Path) -> str:
 def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "caches are written back, the target is told, the devices and their links disappear. A
-    session whose disk is in use ... is left as it is; the log names it, and the exit status
-    tells. Sent again meanwhile, it changes nothing." """
+    """ "caches are written back, a Logout Request is sent, the devices and their links disappear.
+    A session whose disk is in use ... is left as it is; the log names it, and the exit status is
+    3." """
     for name in (RED, GREEN):
         tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-4:], 64)})
     daemon.configure("PingTimeout=0", f"DiscoveryAddress={tgtd.address}")
@@ -46,8 +46,7 @@ def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
                 in_red = write_unsynced(red_root / "file")
             in_green = write_unsynced(green_root / "file")
             daemon.send(signal.SIGINT)
-            daemon.wait_for_line("SIGINT: logging out")
-            assert daemon.stop(signal.SIGINT) == 3
+            assert daemon.wait() == 3
             requests, responses = capture.requests(port), capture.responses(port)
         commands = [each.command for each in requests if each.opcode == wire.SCSI_COMMAND]
         assert commands[-1] in wire.SYNCHRONIZE_CACHE, "the cache was not flushed at the end"
@@ -89,4 +88,42 @@ def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
     daemon.start()
     daemon.wait_for_line(RED, "adopted")
     assert daemon.stop(signal.SIGINT) == 0
+    assert sessions.session_ids() == []
+
+
+def test_a_second_sigint_waits_for_no_target(tgtd: Tgtd, daemon: Daemon, tmp_path: Path) -> None:
+    """ "A second SIGINT ends the daemon at once, with exit status 3; the sessions that are left
+    stay, and the next start finishes the logouts that have begun." """
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
+    daemon.configure("PingTimeout=0", f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    disk = daemon.link(0, 0, 1)
+    daemon.wait_for_links(disk)
+    (sid,) = sessions.session_ids()
+    with tgtd.frozen():
+        daemon.send(signal.SIGINT)
+        daemon.wait_for_line("SIGINT: logging out")
+        assert daemon.stop(signal.SIGINT) == 3
+        assert daemon.wait_for_line("SIGINT again", "1 session stays")
+        assert sessions.session_ids() == [sid]
+    daemon.start()
+    daemon.wait_for_line(RED, "adopted")
+    daemon.wait_for_line(RED, "session is gone")
+    daemon.wait_for_links(disk)
+    assert daemon.stop(signal.SIGINT) == 0
+    assert sessions.session_ids() == []
+
+
+def test_sighup_and_sigint_that_come_together_end_the_daemon(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    """The daemon sees both when it goes on, and the files are read after SIGINT."""
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    daemon.wait_for_links(daemon.link(0, 0, 1))
+    for number in (signal.SIGSTOP, signal.SIGHUP, signal.SIGINT, signal.SIGCONT):
+        daemon.send(number)
+    assert daemon.wait() == 0
+    assert daemon.wait_for_line("SIGHUP: reading") and daemon.wait_for_line("SIGINT: logging out")
     assert sessions.session_ids() == []

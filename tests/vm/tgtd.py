@@ -6,10 +6,12 @@ Lenient where LIO is strict. Its logical unit 0 is always the controller, so dis
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.patience import PATIENCE
@@ -102,6 +104,15 @@ class Tgtd:
     def remove_target(self, name: str) -> None:
         """Close the target's sessions and forget it; its files stay."""
         self._say("target", "delete", "--force", "--tid", str(self._targets.pop(name)))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it answer nothing for a while; the connections stay."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it at once; every connection breaks."""
