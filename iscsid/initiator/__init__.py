@@ -1,5 +1,5 @@
-"""What the daemon decides: the owner of all state, and the plans it makes.
+"""All decisions of the daemon: which sessions and discoveries there are, and what they do next.
 
-A pure room: it is handed facts and the time, and returns orders. It touches no socket, clock,
-file, log or randomness; what it wants logged, saved or timed is an order too.
+Pure: facts and the time come in, orders go out. It touches no socket, clock, file, log or
+randomness.
 """

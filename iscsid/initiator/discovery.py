@@ -20,18 +20,17 @@ from iscsid.protocol.parameters import LoginPlan
 
 class DiscoveryState(Enum):
     WAITING = "waiting"
-    """For a timer, for SIGHUP, or for a child's place."""
+    """For a timer, for SIGHUP, or for a free worker."""
     ASKING = "asking"
     LISTENING = "listening"
-    """The child stays logged in and reports when something changes."""
+    """The worker stays logged in and reports when something changes."""
 
 
 class Discovery:
     """The knowledge gained at one DiscoveryAddress.
 
-    ``targets`` is what the last complete answer said, together with targets that later answers
-    left out but nobody has confirmed to be unwanted: a target that is missing from one answer
-    keeps its session until SIGHUP asks for the truth.
+    ``targets`` holds the last complete answer, together with targets of earlier answers: a target
+    that is missing from one answer keeps its session until an answer to SIGHUP confirms that.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Discovery:
             self._outbox.order(AskAgain(self.job))
 
     def change(self, settings: DiscoverySettings, identity: LoginIdentity) -> None:
-        """Take over other settings; a running child ends, since it works with the old ones."""
+        """Take over other settings; a running job ends, since it works with the old ones."""
         if (settings, identity) == (self.settings, self.identity):
             return
         self.settings, self.identity = settings, identity
@@ -101,7 +100,7 @@ class Discovery:
             self._outbox.stop(self.job)
         self._rest()
 
-    # --- what the child reported ----------------------------------------------------------------
+    # --- what the worker reported ---------------------------------------------------------------
 
     def reported(self, record: DiscoveryRecord) -> None:
         """Take one target of an answer; a later record of the same target replaces it."""
@@ -120,9 +119,9 @@ class Discovery:
         return namesakes.get(spelling) or self.targets.get(target_name)
 
     def completed(self, fact: DiscoveryCompleted) -> set[IscsiName]:
-        """Take the answer as the truth, or as an addition to it (see the class).
+        """Take the answer for all that there is, or add it to what is known (see the class).
 
-        Return the names of the targets whose fate may have changed.
+        Return the names of the targets whose sessions may have to change.
         """
         for note in fact.notes:
             self._outbox.warn(self.log_prefix, note)
@@ -157,7 +156,7 @@ class Discovery:
         return before.keys() | answer.keys()
 
     def job_failed(self, failure: Failure) -> None:
-        """Forget the half of an answer that came, and try again as the retry table says."""
+        """Forget what came of an answer, and try again after the delay of the retry table."""
         self.last_failure = failure
         self._outbox.failed(self.log_prefix, str(failure))
         self._rest()

@@ -1,8 +1,8 @@
 """Keeps failures that repeat themselves from flooding the log.
 
-A failure is a line when it is new: what changes is worth reading. The same one again is counted,
-and the counts are told once a minute, those of many targets together where they share a cause.
-Pure: the time comes in with every call, lines go out.
+A new failure is logged at once. The same one again is counted, and the counts are logged once a
+minute, those of many targets in one line if the failure is the same. Pure: the time comes in with
+every call, lines go out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MINUTE = 60.0
 FORGET = 600.0
 """Seconds after which a failure that did not come again is news once more."""
 MOST_TEXTS = 5
-"""Different failures of one peer that become lines; a peer may vary its words."""
+"""Different failures of one peer that become lines; a peer may vary its texts without end."""
 MOST_NAMED = 3
 """Peers named in a line about many."""
 OTHERS = "other failures"
@@ -28,7 +28,7 @@ class _Failure:
     level: Level
     last: float
     count: int = 0
-    """How often it came since it was last told."""
+    """How often it came since it was last logged."""
 
 
 class FailureLog:
@@ -42,7 +42,7 @@ class FailureLog:
         self._summary_at: float | None = None
 
     def failed(self, level: Level, log_prefix: str, text: str, now: float) -> tuple[Log, ...]:
-        """Note a failure; returns the line to log at once, where it is news."""
+        """Note a failure; return the line to log at once, if it is new."""
         if self._summary_at is None:
             self._summary_at = now + MINUTE
         failures = self._peers.setdefault(log_prefix, {})
@@ -57,20 +57,20 @@ class FailureLog:
         return ()
 
     def recovered(self, log_prefix: str) -> tuple[Log, ...]:
-        """``log_prefix`` is well again: tell what was only counted, and forget it."""
+        """``log_prefix`` works again: return the lines for what was only counted, and forget it."""
         failures = self._peers.pop(log_prefix, {})
         return tuple(
-            _tell(failure.level, text, {log_prefix: failure.count})
+            _summary_line(failure.level, text, {log_prefix: failure.count})
             for text, failure in failures.items()
             if failure.count
         )
 
     def deadline(self) -> float | None:
-        """When the next summary is due; ``None`` while there is nothing to tell or forget."""
+        """When the next summary is due; ``None`` while there is nothing to log or forget."""
         return self._summary_at
 
     def summarise(self, now: float) -> tuple[Log, ...]:
-        """Return the lines that tell what was only counted since the last summary."""
+        """Return the lines for what was only counted since the last summary."""
         counts: dict[tuple[Level, str], dict[str, int]] = {}
         for log_prefix, failures in self._peers.items():
             for text, failure in failures.items():
@@ -79,7 +79,7 @@ class FailureLog:
                     failure.count = 0
         self._forget(now)
         self._summary_at = now + MINUTE if self._peers else None
-        return tuple(_tell(level, text, peers) for (level, text), peers in counts.items())
+        return tuple(_summary_line(level, text, peers) for (level, text), peers in counts.items())
 
     def _forget(self, now: float) -> None:
         for log_prefix, failures in list(self._peers.items()):
@@ -90,7 +90,7 @@ class FailureLog:
                 del self._peers[log_prefix]
 
 
-def _tell(level: Level, text: str, counts: dict[str, int]) -> Log:
+def _summary_line(level: Level, text: str, counts: dict[str, int]) -> Log:
     total = sum(counts.values())
     times = "once more" if total == 1 else f"{total} times more"
     peers = list(counts)

@@ -62,7 +62,7 @@ class LunScanner:
         self.kept: set[int] = set()
         """LUNs that the target has no more and that stay because they are in use; logged once."""
         self.has_finished = False
-        """Whether one scan has come to its end, in this life of the daemon or in an earlier one."""
+        """Whether one scan has come to its end, by this daemon or an earlier one."""
 
     @property
     def log_prefix(self) -> str:

@@ -96,7 +96,7 @@ class RetryState:
 
     @property
     def portal(self) -> Portal:
-        """Where to connect: the portal, or where it said it has moved for good."""
+        """Where to connect: the portal, or the address to which it has moved for good."""
         return self._moved_to or self.option.portal
 
     @property

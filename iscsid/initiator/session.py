@@ -341,7 +341,7 @@ class Session:
     # --- what is wanted -------------------------------------------------------------------------
 
     def identify_as(self, identity: LoginIdentity) -> None:
-        """Take over who the initiator is from now on.
+        """Take over the name, the alias and the login timeout of the initiator.
 
         The kernel and the target know a session by its InitiatorName and its ISID: one that the
         kernel has keeps both until it ends.
@@ -379,7 +379,7 @@ class Session:
             self.identity = replace(self.identity, initiator_name=IscsiName(seen.initiator_name))
         self._become(state)
         self._reached = LoginEndpoint(self.portal, self.portal_group_tag)
-        # What it was started with is what the file said then.
+        # It was started with those of the file as it was then.
         self._apply_timeouts()
         if state is State.DOWN:
             self._set_retry_timer(0)

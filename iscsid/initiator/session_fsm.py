@@ -1,4 +1,4 @@
-"""The life of a session as a table: state, event -> next state, actions.
+"""The states of a session as a table: state, event -> next state, actions.
 
 Pure data. The states are the daemon's view of one session; the standard's session states (RFC
 7143, section 8.3) are given beside them. Every pair of state and event is either a row here or
@@ -20,7 +20,7 @@ from enum import Enum, auto
 
 class State(Enum):
     WAITING = "waiting"
-    """For a timer, for SIGHUP, or for a child's place."""
+    """For a timer, for SIGHUP, or for a free worker."""
     LOGGING_IN = "logging in"
     STARTING = "starting"
     """The kernel has been ordered to start it."""
@@ -80,7 +80,7 @@ class Action(Enum):
     LEARN_CMD_SN = auto()
     CHECK_DISKS = auto()
     KEEP_IN_USE = auto()
-    """The disks are in use: keep the session and say why."""
+    """The disks are in use: keep the session and log why."""
     UNBIND = auto()
     SEND_LOGOUT = auto()
     DESTROY = auto()
@@ -170,7 +170,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.DESTROYING, Event.DESTROYED): (State.GONE, (Action.CLEAN_UP,)),
 }
 
-_NO_CHILD = {s for s in State if s not in (State.LOGGING_IN, State.RELOGIN)}
+_NO_LOGIN = {s for s in State if s not in (State.LOGGING_IN, State.RELOGIN)}
 _NOT_STARTING = {s for s in State if s not in (State.STARTING, State.RESUMING)}
 _NOT_IN_KERNEL = {State.WAITING, State.LOGGING_IN, State.STARTING, State.GONE}
 _IN_TRANSIT = {State.STARTING, State.RESUMING, State.READING_CMD_SN, State.LOGOUT_FOR_RELOGIN}
@@ -185,9 +185,9 @@ MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
         {s for s in State if s not in (State.WAITING, State.DOWN)},
         "an attempt is under way, or none is needed",
     ),
-    Event.LOGIN_SUCCEEDED: (_NO_CHILD, "the child was stopped: its socket is closed unused"),
-    Event.LOGIN_FAILED: (_NO_CHILD, "the child was stopped"),
-    Event.STARTED: (_NOT_STARTING, "only the hand that was ordered to start reports a start"),
+    Event.LOGIN_SUCCEEDED: (_NO_LOGIN, "the login was withdrawn: its socket is closed unused"),
+    Event.LOGIN_FAILED: (_NO_LOGIN, "the login was withdrawn"),
+    Event.STARTED: (_NOT_STARTING, "no start was ordered"),
     Event.REFUSED: (
         {State.WAITING, State.LOGGING_IN, State.UP, State.DOWN, State.RELOGIN, State.GONE},
         "nothing is ordered of the kernel there that would change the state when refused",

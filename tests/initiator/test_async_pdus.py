@@ -1,4 +1,4 @@
-"""What a PDU that the kernel hands up asks of a session."""
+"""What a PDU that the kernel leaves to user space requests of a session."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def test_other_events_are_noted_and_nothing_more(harness: Harness, event: int) -
     assert harness.has_logged("info", DISK)
 
 
-def test_a_reject_is_told_with_its_reason(harness: Harness) -> None:
+def test_a_reject_is_logged_with_its_reason(harness: Harness) -> None:
     header = bytes([0x3F, 0x80, 0x09]) + bytes(45)
     assert handle(harness, header) == [] and harness.has_logged("warning", DISK, "rejected")
 
 
-def test_a_pdu_that_makes_no_sense_is_told_and_harms_nothing(harness: Harness) -> None:
+def test_a_malformed_pdu_is_logged_and_changes_nothing(harness: Harness) -> None:
     assert handle(harness, b"\x32\x80") == [] and harness.has_logged("warning", DISK)
 
 
-def test_a_pdu_that_nobody_waits_for_is_ignored(harness: Harness) -> None:
+def test_an_unexpected_pdu_is_ignored(harness: Harness) -> None:
     assert handle(harness, bytes([0x20, 0x80]) + bytes(46)) == []
 
 

@@ -19,7 +19,7 @@ FINAL = Failure(Retry.NEVER, "not authorised")
 ASKED = DiscoverySettings(portal=PORTAL)
 
 
-def stage_with(settings: DiscoverySettings) -> Harness:
+def harness_with(settings: DiscoverySettings) -> Harness:
     harness = Harness()
     harness.begin(Configuration(discoveries=(settings,)))
     return harness
@@ -30,7 +30,7 @@ def retries(harness: Harness) -> bool:
 
 
 def test_a_discovery_that_fails_is_tried_again_and_its_half_answer_forgotten() -> None:
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     job = harness.job
     given = harness.handle(
         facts.TargetDiscovered(job, record()),
@@ -45,13 +45,13 @@ def test_a_discovery_that_fails_is_tried_again_and_its_half_answer_forgotten() -
 
 def test_a_final_refusal_waits_for_sighup() -> None:
     """Linux-iSCSI: a rejected discovery login is final until SIGHUP or restart."""
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     harness.handle(facts.DiscoveryFailed(harness.job, FINAL), facts.WorkerEnded(harness.job))
     assert not retries(harness) and harness.has_logged("giving up until SIGHUP")
 
 
 def test_a_final_refusal_after_an_answer_is_tried_again_slowly() -> None:
-    harness = stage_with(replace(ASKED, poll_interval=60))
+    harness = harness_with(replace(ASKED, poll_interval=60))
     harness.discovered(record())
     harness.wait(TimerPurpose.RETRY_DISCOVERY)
     harness.handle(facts.DiscoveryFailed(harness.job, FINAL), facts.WorkerEnded(harness.job))
@@ -59,7 +59,7 @@ def test_a_final_refusal_after_an_answer_is_tried_again_slowly() -> None:
 
 
 def test_the_poll_interval_asks_again_on_the_timer() -> None:
-    harness = stage_with(replace(ASKED, poll_interval=300))
+    harness = harness_with(replace(ASKED, poll_interval=300))
     harness.discovered()
     began = harness.now
     (order,) = harness.wait(TimerPurpose.RETRY_DISCOVERY)
@@ -67,13 +67,13 @@ def test_the_poll_interval_asks_again_on_the_timer() -> None:
 
 
 def test_without_a_poll_interval_it_is_asked_once() -> None:
-    harness = stage_with(replace(ASKED, continuous=False))
+    harness = harness_with(replace(ASKED, continuous=False))
     harness.discovered()
     assert not retries(harness)
 
 
 def test_a_kept_session_that_ends_after_a_while_is_made_again() -> None:
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     job = harness.job
     harness.discovered(record(), kept=True)
     harness.now += STABLE_AFTER
@@ -84,7 +84,7 @@ def test_a_kept_session_that_ends_after_a_while_is_made_again() -> None:
 
 
 def test_a_target_that_keeps_no_discovery_session_is_asked_once() -> None:
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     job = harness.job
     harness.discovered(record(), kept=True)
     harness.now += 1
@@ -96,7 +96,7 @@ def test_a_target_that_keeps_no_discovery_session_is_asked_once() -> None:
 
 
 def test_several_sighups_while_it_is_asked_become_one_more_run() -> None:
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     for _ in range(5):
         harness.reload(Configuration(discoveries=(ASKED,)))
     given = harness.discovered()
@@ -104,8 +104,8 @@ def test_several_sighups_while_it_is_asked_become_one_more_run() -> None:
     assert not [o for o in harness.discovered() if isinstance(o, StartWorker)]
 
 
-def test_changed_settings_end_the_child_that_works_with_the_old_ones() -> None:
-    harness = stage_with(ASKED)
+def test_changed_settings_end_the_job_that_works_with_the_old_ones() -> None:
+    harness = harness_with(ASKED)
     job = harness.job
     harness.discovered(record(), kept=True)
     changed = replace(ASKED, send_async_text=False)
@@ -115,13 +115,13 @@ def test_changed_settings_end_the_child_that_works_with_the_old_ones() -> None:
 
 
 def test_notes_about_skipped_records_reach_the_log() -> None:
-    harness = stage_with(ASKED)
+    harness = harness_with(ASKED)
     harness.handle(facts.DiscoveryCompleted(harness.job, notes=("portal 0.0.0.0 is unusable",)))
     assert harness.has_logged(str(PORTAL), "0.0.0.0")
 
 
-def test_what_a_stopped_child_still_says_counts_for_nothing() -> None:
-    harness = stage_with(ASKED)
+def test_reports_of_a_withdrawn_job_are_ignored() -> None:
+    harness = harness_with(ASKED)
     job = harness.job
     harness.reload(Configuration())
     assert (

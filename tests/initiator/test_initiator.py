@@ -1,4 +1,4 @@
-"""Stories of the owner, to be read from top to bottom: what it is told, and what it orders."""
+"""Scenarios, to be read from top to bottom: which facts come in, and which orders go out."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def test_sigint_does_not_forget_a_session_that_was_about_to_be_revived() -> None
     assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
     assert harness.handle(facts.InterruptReceived()) == []
     given = harness.handle(facts.CmdSnLearned(1, 9))
-    assert kinds(given) == ["CheckDiskUsers"], "a login is begun although nobody wants it"
+    assert kinds(given) == ["CheckDiskUsers"], "a login begins for a session that is not wanted"
     assert kinds(harness.handle(facts.DiskUsersChecked(1, ()))) == ["DestroySession"]
     assert harness.handle(facts.SessionDestroyed(1)) == [orders.Leave(0)]
 
 
-def test_sigint_does_not_forget_a_session_whose_target_asks_for_a_logout_just_then() -> None:
+def test_sigint_does_not_forget_a_session_whose_target_requests_a_logout_just_then() -> None:
     harness = Harness()
     harness.up()
     assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"]
@@ -159,7 +159,7 @@ def test_sigint_at_power_down_leaves_no_session_that_the_kernel_would_wait_for()
     ],
     ids=lambda fact: type(fact).__name__,
 )
-def test_a_fact_about_nobody_changes_nothing(stray: Fact) -> None:
+def test_a_fact_about_an_unknown_session_or_job_changes_nothing(stray: Fact) -> None:
     harness = Harness()
     harness.up()
     assert harness.handle(stray) == []

@@ -1,4 +1,4 @@
-"""Failures that repeat themselves are told once, then counted; nothing that is new is swallowed."""
+"""Failures that repeat themselves are logged once, then counted; what is new is never lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSED = "connecting: Connection refused"
 TIMED_OUT = "connecting: no answer within 15 s"
 
 
-def test_a_new_failure_is_told_at_once() -> None:
+def test_a_new_failure_is_logged_at_once() -> None:
     assert FailureLog().failed(WARNING, DISK, REFUSED, 0.0) == (Log(WARNING, DISK, REFUSED),)
 
 
@@ -25,7 +25,7 @@ def test_the_same_failure_again_is_not() -> None:
     assert repeats.failed(WARNING, DISK, REFUSED, 1.0) == ()
 
 
-def test_a_change_is_told_at_once_and_so_is_another_target() -> None:
+def test_a_change_is_logged_at_once_and_so_is_another_target() -> None:
     repeats = FailureLog()
     repeats.failed(WARNING, DISK, REFUSED, 0.0)
     assert repeats.failed(WARNING, DISK, TIMED_OUT, 1.0) == (Log(WARNING, DISK, TIMED_OUT),)
@@ -42,14 +42,14 @@ def test_two_failures_in_turn_are_no_change_each_time() -> None:
     assert len(lines) == 2
 
 
-def test_counts_are_told_once_a_minute() -> None:
+def test_counts_are_logged_once_a_minute() -> None:
     repeats = FailureLog()
     assert repeats.deadline() is None
     for second in range(8):
         repeats.failed(WARNING, DISK, REFUSED, 100.0 + second)
     assert repeats.deadline() == 100.0 + MINUTE
-    told = Log(WARNING, DISK, f"{REFUSED} (7 times more)")
-    assert repeats.summarise(100.0 + MINUTE) == (told,)
+    line = Log(WARNING, DISK, f"{REFUSED} (7 times more)")
+    assert repeats.summarise(100.0 + MINUTE) == (line,)
     assert repeats.deadline() == 100.0 + 2 * MINUTE
     assert repeats.summarise(100.0 + 2 * MINUTE) == (), "nothing came since"
     repeats.failed(WARNING, DISK, REFUSED, 230.0)
@@ -81,7 +81,7 @@ def test_two_targets_are_both_named() -> None:
     )
 
 
-def test_a_recovery_tells_what_was_only_counted_and_makes_the_next_failure_news() -> None:
+def test_a_recovery_logs_what_was_only_counted_and_makes_the_next_failure_new() -> None:
     repeats = FailureLog()
     for second in range(5):
         repeats.failed(WARNING, DISK, REFUSED, float(second))
@@ -119,12 +119,14 @@ def test_a_target_that_varies_its_words_cannot_flood_the_log() -> None:
         max_size=50,
     )
 )
-def test_every_failure_is_told_or_counted_exactly_once(failures: list[tuple[str, str]]) -> None:
+def test_every_failure_is_logged_or_counted_exactly_once(failures: list[tuple[str, str]]) -> None:
     repeats = FailureLog()
-    told = sum(len(repeats.failed(WARNING, log_prefix, text, 0.0)) for log_prefix, text in failures)
+    logged = sum(
+        len(repeats.failed(WARNING, log_prefix, text, 0.0)) for log_prefix, text in failures
+    )
     counted = 0
     for line in repeats.summarise(MINUTE):
-        words = line.text[line.text.rindex("(") + 1 :].split()
-        counted += 1 if words[0] == "once" else int(words[0])
-    assert told == len(set(failures))
-    assert told + counted == len(failures)
+        times = line.text[line.text.rindex("(") + 1 :].split()
+        counted += 1 if times[0] == "once" else int(times[0])
+    assert logged == len(set(failures))
+    assert logged + counted == len(failures)

@@ -1,4 +1,4 @@
-"""Stories of what the files say: configuration, bindings, links."""
+"""Scenarios: what follows from the configuration, the bindings file and the links."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_changed_timeouts_reach_a_live_session_at_once_without_a_packet() -> Non
     assert not [o for o in harness.discovered(record()) if isinstance(o, orders.SendLogout)]
 
 
-def test_settings_that_need_a_new_login_get_it_and_the_log_says_so() -> None:
+def test_settings_that_need_a_new_login_get_it_and_it_is_logged() -> None:
     harness = Harness()
     harness.up()
     harness.reload(configuration(PORTAL, settings=settings(immediate_data=False)))

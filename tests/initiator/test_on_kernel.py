@@ -1,4 +1,4 @@
-"""Stories of what the kernel says: sessions start, break, are adopted, and go."""
+"""Scenarios: what follows from the kernel's events, and from the sessions found in sysfs."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_session_that_was_logged_out_to_come_back_is_revived_though_it_looks_h
     assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LearnCmdSn"]
 
 
-def test_a_session_whose_daemon_died_before_it_looked_for_disks_gets_its_disks() -> None:
+def test_a_session_whose_daemon_was_killed_before_the_scan_is_scanned() -> None:
     """ "unless their disks are still to be looked for": the kernel says ALLOCATED until somebody
     has asked it to scan."""
     harness = Harness()
@@ -153,7 +153,7 @@ def test_a_session_whose_daemon_died_before_it_looked_for_disks_gets_its_disks()
 
 
 @pytest.mark.parametrize("target_state", ["SCANNED", ""])
-def test_whoever_waits_for_all_targets_need_not_wait_for_an_adopted_session(
+def test_an_adopted_session_that_was_scanned_counts_as_tried(
     target_state: str,
 ) -> None:
     """ "Wait until the running daemon has tried every target once" """
@@ -163,14 +163,14 @@ def test_whoever_waits_for_all_targets_need_not_wait_for_an_adopted_session(
     assert session.has_been_tried
 
 
-def test_whoever_waits_for_all_targets_waits_for_an_adopted_session_that_is_down() -> None:
+def test_an_adopted_session_that_is_down_does_not_count_as_tried() -> None:
     harness = Harness()
     harness.begin(configuration(PORTAL), kernel_session(state="FAILED", connection_state="failed"))
     (session,) = harness.initiator.reconciler.sessions
     assert not session.has_been_tried
 
 
-def test_adopted_sessions_get_the_timeouts_that_the_file_says_now() -> None:
+def test_adopted_sessions_get_the_timeouts_of_the_file() -> None:
     harness = Harness()
     wanted = settings(conn_fail_timeout=77)
     given = harness.begin(configuration(PORTAL, settings=wanted), kernel_session())
@@ -185,7 +185,7 @@ def test_an_adopted_session_that_the_file_no_longer_wants_is_logged_out() -> Non
     assert "UnbindSession" in kinds(harness.handle(facts.DiskUsersChecked(1, ())))
 
 
-def test_an_adopted_session_whose_address_is_spelt_anew_waits_for_what_discovery_says() -> None:
+def test_an_adopted_session_whose_address_is_spelt_anew_waits_for_discovery() -> None:
     harness = Harness()
     given = harness.begin(configuration(SECOND), kernel_session())
     assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob"]
@@ -229,7 +229,7 @@ def test_a_session_without_a_name_is_left_alone_while_its_maker_is_there() -> No
     assert kinds(harness.begin(configuration(PORTAL), orphan)) == ["DiscoveryJob"]
 
 
-def test_a_wanted_session_whose_end_was_not_heard_of_begins_anew() -> None:
+def test_a_wanted_session_whose_end_was_not_reported_begins_anew() -> None:
     harness = Harness()
     harness.begin(configuration(PORTAL), kernel_session(target_state="UNBOUND"))
     harness.discovered(record())
@@ -279,7 +279,7 @@ def test_a_look_that_is_older_than_a_recovery_does_not_undo_it() -> None:
     assert not harness.has_logged("lost the session")
 
 
-def test_a_session_somebody_else_destroyed_is_made_afresh() -> None:
+def test_a_session_destroyed_by_another_program_begins_afresh() -> None:
     harness = Harness()
     harness.up()
     harness.handle(facts.SessionDestroyed(1))

@@ -1,4 +1,4 @@
-"""Stories of what the children say: answers, logins, failures."""
+"""Scenarios: what follows from the reports of workers: answers, logins, failures."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_a_login_that_fails_makes_nothing_in_the_kernel_and_is_tried_again() -> 
     assert kinds(harness.wait(TimerPurpose.RETRY_LOGIN)) == ["LoginJob"]
 
 
-def test_a_child_that_dies_is_one_failed_attempt_of_one_target() -> None:
+def test_a_worker_that_is_killed_is_one_failed_attempt_of_one_target() -> None:
     harness = Harness()
     harness.begin(configuration(PORTAL))
     given = harness.discovered(record(), record(OTHER))
     assert kinds(given) == ["LoginJob", "LoginJob"]
-    killed = Failure(Retry.SOON, "the child was killed by SIGSEGV")
+    killed = Failure(Retry.SOON, "the worker was killed by SIGSEGV")
     first = given[0]
     assert isinstance(first, StartWorker)
     assert harness.handle(facts.WorkerEnded(first.job.id, killed)) == []
@@ -52,7 +52,7 @@ def test_a_child_that_dies_is_one_failed_attempt_of_one_target() -> None:
     assert sorted(kinds(harness.logged_in())) == ["LoginJob", "StartSession"]
 
 
-def test_a_scan_whose_child_dies_is_tried_again() -> None:
+def test_a_scan_whose_worker_is_killed_is_tried_again() -> None:
     harness = Harness()
     harness.up()
     harness.handle(facts.ConnectionLost(1, "reset"))
@@ -98,7 +98,7 @@ def test_a_kept_discovery_session_is_asked_again_at_sighup() -> None:
     assert orders.AskAgain(job) in harness.reload(configuration(PORTAL))
 
 
-def test_a_kept_discovery_session_does_not_occupy_a_childs_place() -> None:
+def test_a_kept_discovery_session_takes_no_place_of_other_workers() -> None:
     harness = Harness(max_processes=1)
     harness.begin(configuration(PORTAL))
     assert kinds(harness.discovered(record(), kept=True)) == ["LoginJob"]
@@ -207,7 +207,7 @@ def test_failures_that_repeat_are_counted_once_a_minute() -> None:
 
 
 def test_a_dead_portal_of_many_targets_holds_up_those_of_live_ones_for_one_attempt() -> None:
-    """iscsid(8) of FreeBSD: first attempts go before retries. Of a portal that somebody has found
+    """iscsid(8) of FreeBSD: first attempts go before retries. Of a portal that has been found
     dead, the first attempts of all others are hardly better."""
     names = [IscsiName(f"iqn.2024-01.org.example:a{number}") for number in range(9)]
     static = [StaticTarget(name, (TargetAddress(PORTAL),)) for name in names]

@@ -22,13 +22,13 @@ from iscsid.initiator.retry import (
 )
 from iscsid.protocol.names import IscsiName, Portal
 
-PATIENT = [retry for retry in Retry if DELAYS[retry] is not None]
+WAITING = [retry for retry in Retry if DELAYS[retry] is not None]
 A, B, C = (Portal(f"192.0.2.{n}") for n in (1, 2, 3))
 REFUSED = Failure(Retry.SOON, "connection refused")
 FINAL = Failure(Retry.NEVER, "no such target")
 
 
-@pytest.mark.parametrize("retry", PATIENT)
+@pytest.mark.parametrize("retry", WAITING)
 @given(failures=st.integers(1, 10_000), log_prefix=st.text(max_size=20))
 def test_a_delay_stays_within_its_row_and_its_jitter(
     retry: Retry, failures: int, log_prefix: str
@@ -41,7 +41,7 @@ def test_a_delay_stays_within_its_row_and_its_jitter(
     assert full * (1 - JITTER) <= delay <= full
 
 
-@pytest.mark.parametrize("retry", PATIENT)
+@pytest.mark.parametrize("retry", WAITING)
 def test_the_rows_grow_and_end(retry: Retry) -> None:
     row = DELAYS[retry]
     assert row is not None and list(row) == sorted(set(row))
@@ -73,7 +73,7 @@ def test_the_fewer_disks_wait_the_shorter_their_pauses() -> None:
     assert longest_pause(1000) == 1000 / ATTEMPTS_PER_SECOND
 
 
-def test_two_sessions_that_fail_together_do_not_knock_in_step() -> None:
+def test_sessions_that_fail_together_do_not_retry_in_lockstep() -> None:
     delays = {delay_before_retry(Retry.SOON, 7, f"bus0/target{n}") for n in range(100)}
     assert len(delays) > 90
 
@@ -104,7 +104,7 @@ def test_without_portal_failover_the_first_portal_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(("ahead", "pause"), [(0, 1), (80, 80 / ATTEMPTS_PER_SECOND), (10_000, 60)])
-def test_who_waits_behind_others_waits_longer(ahead: int, pause: float) -> None:
+def test_a_session_waits_longer_behind_others(ahead: int, pause: float) -> None:
     delay = RetryState(plan(A)).delay_after_failure(REFUSED, lambda portal: ahead)
     assert delay is not None and pause * 0.75 <= delay <= pause
 
@@ -123,7 +123,7 @@ def test_a_permanent_redirection_lasts_until_an_attempt_there_fails() -> None:
     retry.moved(C)
     retry.moved(None)
     assert retry.portal == C
-    assert retry.option.portal == A, "what the kernel is told stays the address of the file"
+    assert retry.option.portal == A, "the address in the kernel stays that of the file"
     assert retry.delay_after_failure(REFUSED, alone, is_kept=True) == 0
     assert retry.portal == A
 
@@ -133,14 +133,14 @@ def test_a_final_failure_waits_for_sighup_unless_disks_wait_for_the_session() ->
     assert RetryState(plan(A)).delay_after_failure(FINAL, alone, is_kept=True)
 
 
-def test_a_target_that_boots_and_says_not_found_is_asked_again_soon_while_disks_wait() -> None:
+def test_a_target_that_boots_and_answers_not_found_is_tried_again_soon_while_disks_wait() -> None:
     retry = RetryState(plan(A))
     delays = [retry.delay_after_failure(FINAL, alone, is_kept=True) for _ in range(9)]
     assert delays[0] is not None and delays[0] <= 1
     assert all(delay is not None and delay <= 60 for delay in delays)
 
 
-def test_a_target_long_unreachable_that_then_says_not_found_is_asked_again_soon() -> None:
+def test_a_target_long_unreachable_that_then_answers_not_found_is_tried_again_soon() -> None:
     retry = RetryState(plan(A))
     for _ in range(9):
         retry.delay_after_failure(REFUSED, lambda _: 499, is_kept=True)

@@ -1,4 +1,4 @@
-"""The session table is total: every pair of state and event is a row, or said to be meaningless."""
+"""The session table is total: every pair of state and event is a row, or listed as meaningless."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ PAIRS = list(product(State, Event))
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda v: v.name)
-def test_every_pair_is_a_row_or_said_to_be_meaningless_and_never_both(
-    state: State, event: Event
-) -> None:
+def test_every_pair_is_either_a_row_or_listed_as_meaningless(state: State, event: Event) -> None:
     is_row = (state, event) in TRANSITIONS
     is_meaningless = state in MEANINGLESS[event][0]
     assert is_row != is_meaningless
@@ -64,7 +62,7 @@ def test_disks_are_taken_away_only_after_they_were_found_unused() -> None:
             assert event is Event.DISKS_UNUSED
 
 
-def test_a_session_that_may_have_disks_is_destroyed_only_where_nobody_uses_them_or_can() -> None:
+def test_a_session_that_may_have_disks_is_destroyed_only_if_they_are_unused_or_lost() -> None:
     """Its disks are gone, unused, or of a session that the kernel will never carry on."""
     leaving = {State.UNBINDING, State.LOGGING_OUT, State.DESTROYING}
     for (state, event), (_, actions) in TRANSITIONS.items():

@@ -1,4 +1,4 @@
-"""Stories of sessions that the kernel cannot carry on, or that were never made whole."""
+"""Scenarios: sessions that the kernel cannot carry on, or that were never complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.harness import (
 
 
 def doomed(harness: Harness, reason: str = "it was stopped for good") -> None:
-    """The kernel says so, and is ordered to destroy what it has."""
+    """The kernel reports it, and is ordered to destroy what it has."""
     given = harness.handle(facts.SessionUnrecoverable(1, reason))
     assert orders.DestroySession(1) in given and kinds(given)[-1] == "DestroySession"
     assert harness.has_logged("error", DISK, f"the kernel cannot carry the session on: {reason}")
@@ -79,7 +79,7 @@ def test_a_session_whose_host_goes_is_ended_in_the_middle_of_a_login() -> None:
     harness.wait(TimerPurpose.RETRY_LOGIN)
     harness.handle(facts.CmdSnLearned(1, 9))
     doomed(harness, "its SCSI host is being removed")
-    assert kinds(harness.logged_in()) == ["CloseSocket"], "the child was too fast to be stopped"
+    assert kinds(harness.logged_in()) == ["CloseSocket"], "the worker was too fast to be stopped"
     assert kinds(harness.handle(facts.SessionDestroyed(1))) == ["LoginJob"]
 
 

@@ -48,11 +48,11 @@ class Running:
     is_unbound: bool = False
     cmd_sn: int = 1
     learnt: int | None = None
-    """The CmdSN told since the connection was last stopped."""
+    """The CmdSN that was asked for since the connection was last stopped."""
     checked_unused: bool = False
     in_use: bool = False
     has_name: bool = True
-    """Whether the kernel was told whose it is; a daemon that is killed may never come to that."""
+    """Whether it has its name; a daemon that is killed may never come to that."""
     has_connection: bool = True
     is_scanned: bool = False
     """Whether its LUNs have been looked for. A daemon that is killed may never come to that."""
@@ -124,7 +124,7 @@ class Kernel:
         if running is None or running.is_terminated or self._fails():
             return SessionRefused(order.binding, REFUSED)
         assert running.is_stopped, "a second BIND without STOP"
-        assert running.learnt == order.description.cmd_sn, "a CmdSN that the kernel did not tell"
+        assert running.learnt == order.description.cmd_sn, "a CmdSN that is not the kernel's"
         assert not running.is_up
         was = running.description
         assert order.description.initiator_name == was.initiator_name, "resumed with another name"

@@ -113,8 +113,8 @@ class TwoArrays:
                 self.handle(what)
         self.now = end
 
-    def handle(self, *told: Fact) -> None:
-        queue = list(told)
+    def handle(self, *new: Fact) -> None:
+        queue = list(new)
         for fact in queue:
             began = time.perf_counter()
             given = self.initiator.handle(fact, self.now)

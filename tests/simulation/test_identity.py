@@ -21,7 +21,7 @@ EXCHANGED = Failure(Retry.LATER, "LUN 1: another logical unit than before")
 class Exchanging(World):
     """A world whose targets put another disk behind their LUN 1 now and then.
 
-    A child does what children do: it compares what it was given with what it finds.
+    The login worker compares the identities of its job with what it finds.
     """
 
     def begin(self) -> None:
@@ -58,7 +58,7 @@ class Exchanging(World):
         return reported
 
     def exchange(self) -> None:
-        """Put another disk in the place of one; what it was is noted as nobody's any more."""
+        """Put another disk in the place of one; the former one is nowhere any more."""
         self.disks[self.random.choice(sorted(self.wanted()))] += 1
 
     def put_right(self) -> None:
@@ -86,7 +86,7 @@ def test_a_session_only_goes_on_with_the_disk_it_had(seed: int) -> None:
     assert not world.sockets
 
 
-def test_while_the_disk_is_another_the_session_stays_down_and_the_log_says_so_at_times() -> None:
+def test_while_the_disk_is_another_the_session_stays_down_and_it_is_logged_at_times() -> None:
     world = Exchanging(1, arrays=1, targets_each=1)
     world.run(60)
     world.exchange()

@@ -1,4 +1,4 @@
-"""The owner in a simulated world: whatever happens, nothing is lost and everything comes back."""
+"""The initiator in a simulated world: nothing is lost, and everything comes back."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def disturb(world: World, steps: int) -> None:
             world.handle(facts.TerminateReceived())
             world.begin()
         elif disturbance == "vanish" and sids:
-            # Somebody else destroys the session behind our back.
+            # Another program destroys the session.
             sid = world.random.choice(sids)
             del world.kernel.sessions[sid]
             world.handle(facts.SessionDestroyed(sid))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_after_any_mischief_every_wanted_target_has_exactly_one_session(seed: int) -> None:
+def test_after_any_disturbance_every_wanted_target_has_exactly_one_session(seed: int) -> None:
     world = World(seed, failure_rate=0.1, keeps_discovery=bool(seed % 2))
     disturb(world, 25)
     settle(world)
     assert world.up() == dict.fromkeys(world.wanted(), 1), "\n".join(world.log[-60:])
     assert len(world.kernel.sessions) == len(world.wanted())
-    assert not world.sockets, "a socket was left with the keeper"
+    assert not world.sockets, "a socket was left with the supervisor"
 
 
 @pytest.mark.parametrize("seed", SEEDS[:100])
@@ -107,7 +107,7 @@ def test_attempts_are_bounded_in_rate_while_nothing_answers(seed: int, count: in
     assert max(gaps) <= LEAST_PATIENCE + 3, "the portal is forgotten"
 
 
-def test_children_never_outnumber_their_places() -> None:
+def test_workers_never_outnumber_their_limit() -> None:
     world = World(1, arrays=3, targets_each=9)
     most = 0
     for _ in range(400):
@@ -127,7 +127,7 @@ def test_a_target_that_left_the_configuration_is_logged_out_and_no_other(seed: i
     assert len(world.kernel.sessions) == len(world.wanted())
 
 
-def test_a_target_whose_disks_are_in_use_stays_and_the_log_says_why() -> None:
+def test_a_target_whose_disks_are_in_use_stays_and_the_reason_is_logged() -> None:
     world = World(7)
     world.run(60)
     name = target(10)
@@ -153,7 +153,7 @@ def test_sigint_logs_everything_out_and_leaves(seed: int) -> None:
     assert not world.kernel.sessions
 
 
-def test_sigint_leaves_sessions_in_use_alone_and_says_so_with_its_status() -> None:
+def test_sigint_leaves_sessions_in_use_alone_and_exits_with_status_3() -> None:
     world = World(3)
     world.run(60)
     sid = next(iter(world.kernel.sessions))

@@ -59,7 +59,7 @@ def repair(world: World) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_after_any_death_every_wanted_target_has_exactly_one_session(seed: int) -> None:
+def test_after_any_kill_every_wanted_target_has_exactly_one_session(seed: int) -> None:
     world = World(seed, failure_rate=0.05, keeps_discovery=bool(seed % 2))
     for _ in range(LIVES):
         run_and_kill(world)
@@ -71,14 +71,14 @@ def test_after_any_death_every_wanted_target_has_exactly_one_session(seed: int) 
     )
 
 
-def test_deaths_come_in_the_middle_of_every_order_that_takes_several_requests() -> None:
-    told = []
+def test_kills_come_in_the_middle_of_every_order_that_takes_several_requests() -> None:
+    killed = []
     for seed in SEEDS:
         world = World(seed)
         for _ in range(LIVES):
             run_and_kill(world)
             if world.left == KILLED:
-                told.append(world.log[-1])
+                killed.append(world.log[-1])
     for order in IN_STEPS:
-        count = sum(f"killed during {order.__name__}" in line for line in told)
-        assert count >= len(SEEDS) / 20, f"{count} deaths during {order.__name__}"
+        count = sum(f"killed during {order.__name__}" in line for line in killed)
+        assert count >= len(SEEDS) / 20, f"{count} kills during {order.__name__}"

@@ -35,12 +35,12 @@ class TwoPaths(World):
         return facts.ConfigurationRead(Configuration(discoveries, (), resolve), HOST)
 
     def lose_lines(self) -> None:
-        """Somebody removes lines from the bindings file, all of them perhaps."""
+        """A person removes lines from the bindings file, all of them perhaps."""
         kept = [line for line in self.bindings.splitlines() if self.random.random() < 0.5]
         self.bindings = "".join(f"{line}\n" for line in kept)
 
     def markers(self, name: IscsiName) -> list[SessionTag]:
-        """Return what the kernel's sessions with a target say of themselves."""
+        """Return the tags of the kernel's sessions with a target."""
         found = self.kernel.sessions.values()
         texts = [
             each.description.session_tag for each in found if each.description.target_name == name
