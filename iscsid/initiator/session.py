@@ -86,7 +86,7 @@ class Session:
         self._longest_outage: int | None = None
         self._was_asked_meanwhile = False
         """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
-        self._was_told_to_go = False
+        self._has_tried_to_leave = False
         self._cmd_sn = FIRST_CMD_SN
         self._lun_identities: tuple[LunIdentity, ...] = ()
         """What the kernel's LUNs must still be before I/O goes on."""
@@ -167,8 +167,8 @@ class Session:
     def _leave_if_possible(self) -> None:
         """Let a session that is not wanted leave as soon as its state allows it, once."""
         may_go = (self.state, Event.UNWANTED) in TRANSITIONS
-        if not self.is_wanted and not self._was_told_to_go and may_go:
-            self._was_told_to_go = True
+        if not self.is_wanted and not self._has_tried_to_leave and may_go:
+            self._has_tried_to_leave = True
             self.fire(Event.UNWANTED)
 
     def _perform(self, action: Action) -> None:
@@ -324,7 +324,7 @@ class Session:
             self.kept_because = uses
         else:
             # An answer that comes too late is asked for again as soon as it can count.
-            self._was_told_to_go = False
+            self._has_tried_to_leave = False
         self.fire(event)
 
     def limit_outage(self, seconds: int) -> None:
@@ -367,7 +367,7 @@ class Session:
 
     def unwanted(self) -> None:
         """Log out as soon as that can be done without harm."""
-        self.is_wanted = self._was_told_to_go = False
+        self.is_wanted = self._has_tried_to_leave = False
         self.kept_because = ()
         self._leave_if_possible()
 
@@ -384,7 +384,7 @@ class Session:
         if state is State.DOWN:
             self._set_retry_timer(0)
         elif state is State.UNBINDING:
-            self.is_wanted, self._was_told_to_go = False, True
+            self.is_wanted, self._has_tried_to_leave = False, True
             self._arm_timeout()
         self._outbox.info(self.log_prefix, f"adopted, {state.value} ({self.plan.binding})")
         if not is_scanned:
@@ -501,7 +501,7 @@ class Session:
         self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
         self._replaced_luns = self._accepted_luns = ()
         # Nothing is in use any more; a session that is not wanted leaves now.
-        self._was_told_to_go, self.kept_because = False, ()
+        self._has_tried_to_leave, self.kept_because = False, ()
         self._retry_later()
 
     def _clean_up(self) -> None:

@@ -181,3 +181,12 @@ def test_sessions_are_checked_again_if_another_was_on_its_way_out_before_sigint(
     harness.handle(facts.SessionUnbound(2))
     harness.handle(facts.PduReceived(2, bytes([0x26, 0x80, *bytes(46)]), b""))
     assert harness.handle(facts.SessionDestroyed(2)) == [CheckDiskUsers(1, may_open=True)]
+
+
+def test_disks_whose_users_could_not_be_found_out_are_left_alone() -> None:
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"), facts.InterruptReceived())
+    unknown = ("/dev/sda could not be checked: no answer within 5 s",)
+    assert harness.handle(facts.DiskUsersChecked(1, unknown)) == [LEFT]
+    assert harness.has_logged("warning", DISK, "could not be checked")

@@ -56,6 +56,7 @@ class Mixed(World):
         super().__init__(
             seed, failure_rate=FAILURE_RATE, keeps_discovery=bool(seed % 2), targets_each=3
         )
+        self.check_takes = 2.0 * (seed % 3)
         self.figures = figures or Figures()
         self.started_at: dict[int, float] = {}
         self.renamed_at = self.now
@@ -130,14 +131,17 @@ class Mixed(World):
 
     def _disks_are_used(self) -> None:
         for running in self.kernel.sessions.values():
-            if not running.is_up:
-                continue  # nothing can be mounted from it
-            running.in_use = self.random.random() < 0.3
-            running.checked_unused = running.checked_unused and not running.in_use
+            session = self.initiator.reconciler.sessions.with_sid(running.sid)
+            # Nothing can be mounted from one that is down; of those that are about to leave no
+            # check is so late that nothing can happen after it.
+            if running.is_up and session is not None and session.is_wanted:
+                running.in_use = self.random.random() < 0.3
+                running.checked_unused = running.checked_unused and not running.in_use
 
     def _disks_are_unused(self) -> None:
         for running in self.kernel.sessions.values():
-            running.in_use = False
+            if running.in_use:
+                running.in_use, running.unused_since = False, self.now
 
     def _target_comes(self) -> None:
         self.random.choice(self.all).targets.add(target(self.next_target))

@@ -51,6 +51,7 @@ class Running:
     """The CmdSN that was asked for since the connection was last stopped."""
     checked_unused: bool = False
     in_use: bool = False
+    unused_since: float = 0.0
     has_name: bool = True
     """Whether it has its name; a daemon that is killed may never come to that."""
     has_connection: bool = True
@@ -67,7 +68,8 @@ class Running:
     def note(self, login: LoginJob) -> None:
         self.isid = login.login.isid
         offer, authentication = login.login.offer, login.login.authentication
-        self.settings = (offer, authentication, login.tcp_window_size)
+        sockets = login.tcp_window_size, login.socket_options
+        self.settings = (offer, authentication, *sockets)
 
     @property
     def target_state(self) -> str:

@@ -81,6 +81,8 @@ class World:
     now: float = 1000.0
     attempts: list[tuple[float, IscsiName]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    check_takes: float = 0.0
+    """Seconds from the check of a session's disks to its answer, at most."""
     settings: SessionSettings = SessionSettings()
     """What the file says of all targets."""
     initiator_name: IscsiName = HOST
@@ -235,7 +237,10 @@ class World:
             case orders.LearnCmdSn(sid):
                 return [self.kernel.learn_cmd_sn(sid)]
             case orders.CheckDiskUsers(sid):
-                return [self.kernel.check_disks(sid)]
+                answer = self.kernel.check_disks(sid)
+                if not self.check_takes:
+                    return [answer]
+                self.later(self.random.uniform(0, self.check_takes), answer)
             case orders.CheckLunUsers(sid, luns):
                 return [facts.LunUsersChecked(sid, tuple((lun, uses_of(lun)) for lun in luns))]
             case orders.UnbindSession(sid):
@@ -270,7 +275,9 @@ class World:
                 self.left = status
                 if self.interrupts == 1:
                     left = [each for each in self.kernel.sessions.values() if each.has_life]
-                    assert all(each.in_use for each in left), "left a session that is unused"
+                    for each in left:
+                        in_use = each.in_use or self.now - each.unused_since <= self.check_takes
+                        assert in_use, "left a session that is unused"
                     assert status == (3 if left else 0)
         return []
 
