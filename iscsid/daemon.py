@@ -9,6 +9,7 @@ iSCSI, and only ``__main__`` imports it.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import traceback
@@ -37,6 +38,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.initiator import Initiator
 from iscsid.initiator.snapshot import take_snapshot
+from iscsid.jobs import ScanJob
 from iscsid.kernel.interface import Kernel
 from iscsid.orders import Level, Order
 from iscsid.process.background import Background
@@ -49,7 +51,7 @@ from iscsid.process.pidfile import PidFile
 from iscsid.process.protection import protect
 from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
-from iscsid.process.status_files import StatusFiles, directory_for
+from iscsid.process.status_files import SLICE, StatusFiles, directory_for
 from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2
@@ -170,7 +172,7 @@ class Daemon:
         """
         try:
             self._drain_queue()
-            self._write_status(time.monotonic())
+            self._write_status(time.monotonic(), math.inf)
             while self._exit_status is None:
                 self._queue += self._loop.wait()
                 self._drain_queue()
@@ -187,10 +189,9 @@ class Daemon:
 
     def _drain_queue(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""
-        if self._queue:
-            self._status_files.note_change()
         while self._queue and self._exit_status is None:
             fact = self._queue.popleft()
+            self._status_files.note_change(fact)
             for order in self._initiator.handle(fact, time.monotonic()):
                 self._queue += self._carry_out(order)
             if self._once and (status := outcome_of_once(fact)) is not None:
@@ -212,6 +213,8 @@ class Daemon:
         kernel, supervisor = self._kernel, self._supervisor
         match order:
             case orders.StartWorker():
+                if isinstance(order.job, ScanJob):
+                    self._status_files.note_scan(order.job)
                 # Inline, for --once, is without a fork.
                 return (supervisor.run_inline if self._once else supervisor.start)(order.job)
             case orders.StopWorker():
@@ -272,8 +275,8 @@ class Daemon:
             return (configuration,)
         return self._bindings_file.read(), configuration
 
-    def _write_status(self, now: float) -> None:
-        """Write what people and programs can see of the daemon."""
+    def _write_status(self, now: float, slice_seconds: float = SLICE) -> None:
+        """Write what people and programs can see of the daemon, or go on with that."""
         self._notifier.status(self._initiator.status)
         clock = time.time() - time.monotonic()
         failure = self._status_files.write(
@@ -284,7 +287,8 @@ class Daemon:
                 version=__version__,
                 pid=os.getpid(),
                 basedir=self._basedir,
-            )
+            ),
+            slice_seconds,
         )
         if failure:
             self._log.write(Level.WARNING, "", f"the status is not written: {failure}")

@@ -23,6 +23,12 @@ def is_session_device(sys_path: str) -> bool:
     return _PATH.search(sys_path) is not None
 
 
+def session_at(sys_path: str) -> int | None:
+    """Return the sid of the session that the device at a path is of, ``None`` if it is of none."""
+    match = re.search(_UNIT, sys_path)
+    return int(match["sid"]) if match else None
+
+
 def unit_at(sys_path: str) -> tuple[int, int] | None:
     """Return sid and LUN of a logical unit's own path; ``None`` if it is another device's."""
     match = _UNIT_PATH.fullmatch(sys_path)

@@ -10,9 +10,10 @@ import errno
 import fnmatch
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from iscsid.errors import IscsidError, Retry
 from iscsid.facts import KernelSession, SessionsFound
@@ -22,6 +23,8 @@ from iscsid.protocol.vpd import LunIdentity
 _DRIVER = "iscsi_tcp"
 _HOST = re.compile(r"/host(\d+)/session\d+/")
 _SCSI_DEVICE = re.compile(r"\d+:\d+:\d+:(\d+)")
+_PAGE = 65536
+"""Octets: more than any attribute has, which is a page at most."""
 _UNSET = "(null)"
 """What the kernel prints for a text that was never set."""
 
@@ -113,17 +116,28 @@ class Sysfs:
         """Return every session of the tcp transport that can be read, in the order of sids."""
         return self.look(open_ports).sessions
 
-    def look(self, open_ports: Collection[int] = ()) -> SessionsFound:
+    def look(
+        self,
+        open_ports: Collection[int] = (),
+        known: Mapping[int, KernelSession] = MappingProxyType({}),
+    ) -> SessionsFound:
         """Return every session of the tcp transport, and which of them cannot be read now.
 
         ``open_ports`` are those of the netlink sockets that are open: a session whose maker's is
-        not among them was made by a program that is gone.
+        not among them was made by a program that is gone. Of sessions in ``known``, from an earlier
+        look, only what may change is read: a tenth of the time.
         """
         found: list[KernelSession] = []
         unread: list[int] = []
         for sid, path in sorted(self._session_directories().items()):
             try:
-                session = self._session(sid, path, open_ports)
+                before = known.get(sid)
+                session: KernelSession | None
+                if before is not None and before.target_name:
+                    session = self._again(before)
+                else:
+                    # One without a name may be half-made: all of it may still change.
+                    session = self._session(sid, path, open_ports)
             except OSError:
                 # A session may go while it is read. One that is there still has not ended.
                 if os.path.lexists(path):
@@ -211,6 +225,18 @@ class Sysfs:
             maker_is_gone=creator is not None and creator % 2**32 not in open_ports,
         )
 
+    def _again(self, before: KernelSession) -> KernelSession:
+        """Read what may change of a session that has a name. Raises ``OSError``."""
+        session = f"{self.root}/class/iscsi_session/session{before.sid}"
+        connection = f"{self.root}/class/iscsi_connection/connection{before.sid}:0"
+        return replace(
+            before,
+            session_tag=_read(f"{session}/ifacename"),
+            state=_read(f"{session}/state"),
+            target_state=read_attribute(f"{session}/target_state") or "",
+            connection_state=_connection_state(connection),
+        )
+
 
 def entries(directory: Path, pattern: str) -> list[Path]:
     """Return the matching paths in order; what vanishes meanwhile is left out.
@@ -236,30 +262,37 @@ def _names(path: Path) -> list[str]:
         raise
 
 
-def _connection_state(directory: Path) -> str | None:
+def _connection_state(directory: Path | str) -> str | None:
     """Return a connection's state: empty if it cannot be read, ``None`` if there is none."""
     try:
-        os.stat(directory)
-    except FileNotFoundError:
-        return None
+        return _read(f"{directory}/state")
     except OSError:
-        return ""
-    return read_attribute(directory / "state") or ""
+        try:
+            os.stat(directory)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            pass
+    return ""
 
 
-def _read(path: Path) -> str:
+def _read(path: Path | str) -> str:
     """Return an attribute's text, empty if it is not set. Raises ``OSError``."""
-    text = path.read_text(errors="replace").strip()
+    # Not by way of a file object, which takes three times as long: there are ten for a session.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = os.read(descriptor, _PAGE).decode(errors="replace").strip()
+    finally:
+        os.close(descriptor)
     return "" if text == _UNSET else text
 
 
-def read_attribute(path: Path) -> str | None:
+def read_attribute(path: Path | str) -> str | None:
     """Return an attribute's text, ``None`` if it is not there, not set or not readable now."""
     try:
-        text = path.read_text(errors="replace").strip()
+        return _read(path) or None
     except OSError:
         return None
-    return None if text in ("", _UNSET) else text
 
 
 def read_number(path: Path) -> int | None:

@@ -26,6 +26,7 @@ from iscsid.facts import (
     DiskUsersChecked,
     EventsLost,
     Fact,
+    KernelSession,
     LunUsersChecked,
     RequestRefused,
     SessionDestroyed,
@@ -67,6 +68,8 @@ class Kernel:
         self._events = events
         self._sysfs = sysfs
         self._connections = Connections(requests)
+        self._seen: dict[int, KernelSession] = {}
+        """The sessions as they were listed last; a number is not given twice."""
 
     @classmethod
     def open(cls) -> Kernel:
@@ -104,8 +107,11 @@ class Kernel:
         for event in self._events.read():
             if isinstance(event, EventsLost) or self._concerns_us(event):
                 facts.append(event)
+            if isinstance(event, EventsLost):
+                self._seen.clear()
             if isinstance(event, SessionDestroyed):
                 self._connections.forget(event.sid)
+                self._seen.pop(event.sid, None)  # the module may be reloaded, and count from 1
         return facts
 
     def _concerns_us(self, event: iscsi_if.Event) -> bool:
@@ -121,7 +127,9 @@ class Kernel:
 
     def list_sessions(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""
-        return self._sysfs.look(open_ports())
+        found = self._sysfs.look(open_ports(), self._seen)
+        self._seen = {session.sid: session for session in found.sessions}
+        return found
 
     # --- orders ---------------------------------------------------------------------------------
 

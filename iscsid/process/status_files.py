@@ -7,20 +7,32 @@ time. Touches its directory, and reads /sys for what the initiator does not know
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from iscsid.devices.device_paths import session_at
 from iscsid.devices.lun_details import luns, parameters
 from iscsid.devices.sysfs import Sysfs
+from iscsid.facts import (
+    DeviceAppeared,
+    DeviceVanished,
+    Fact,
+    UnitAttentionReported,
+    WorkerEnded,
+)
+from iscsid.jobs import JobId, ScanJob
 from iscsid.status.devices_file import format_devices
-from iscsid.status.model import LunStatus, SessionStatus, Status, to_json
+from iscsid.status.model import LunStatus, SessionStatus, Status, join_json, session_json
 
 STATUS, DEVICES = "status.json", "devices"
 REST = 1.0
 """Seconds at least between two writes."""
+SLICE = 0.01
+"""Seconds of one turn of the loop that are spent on the files."""
 SHARE = 20
 """After a write as many times its duration passes before the next."""
 
@@ -30,8 +42,21 @@ def directory_for(pidfile: str) -> str:
     return pidfile.removesuffix(".pid") if pidfile.endswith(".pid") else f"{pidfile}.d"
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A session as the initiator described it, with what /sys knows, and as text."""
+
+    described: SessionStatus
+    complete: SessionStatus
+    text: str
+
+
 class StatusFiles:
-    """The two files in ``directory``. No method raises."""
+    """The two files in ``directory``. No method raises.
+
+    What is unchanged of a session is neither read nor made into text again, and what is changed is
+    done in slices, so that a thousand sessions hold up the loop no longer than one.
+    """
 
     def __init__(self, directory: str, sysfs: Sysfs | None = None) -> None:
         self._directory = directory
@@ -39,31 +64,85 @@ class StatusFiles:
         self._is_due = False
         self._not_before = 0.0
         self._has_failed = False
+        self._shown: dict[str, _Shown] = {}
+        self._changed: set[int] = set()
+        """Sessions whose LUNs may have changed, by sid."""
+        self._scans: dict[JobId, int] = {}
+        self._status: Status | None = None
+        """The one that is being written."""
+        self._done: list[_Shown] = []
+        self._spent = 0.0
 
-    def note_change(self) -> None:
+    def note_scan(self, job: ScanJob) -> None:
+        """A scan has begun: when it ends, there may be other LUNs."""
+        self._scans[job.id] = job.sid
+
+    def note_change(self, fact: Fact | None = None) -> None:
         """Something may have changed: the files are to be written soon."""
         self._is_due = True
+        match fact:
+            case DeviceAppeared(device):
+                self._changed.add(device.sid)
+            case DeviceVanished(path):
+                if (sid := session_at(path)) is not None:
+                    self._changed.add(sid)
+            case UnitAttentionReported(sid):
+                self._changed.add(sid)
+            case WorkerEnded(job_id) if job_id in self._scans:
+                self._changed.add(self._scans.pop(job_id))
 
     def deadline(self) -> float | None:
-        """Return when the files are to be written (monotonic), ``None`` if nothing has changed."""
+        """Return when ``write`` must be called (monotonic), ``None`` if nothing has changed."""
+        if self._status is not None:
+            return 0.0
         return self._not_before if self._is_due else None
 
-    def write(self, make_status: Callable[[], Status]) -> str:
-        """Write both files now; return why that failed, once until it has worked again."""
+    def write(self, make_status: Callable[[], Status], slice_seconds: float = math.inf) -> str:
+        """Write both files, or go on with that for ``slice_seconds``.
+
+        Return why it failed, once until it has worked again. While ``deadline`` is in the past,
+        there is more to do.
+        """
         start = time.monotonic()
-        self._is_due = False
         reason = ""
         try:
-            status = self._complete(make_status())
-            self._prepare()
-            self._put(STATUS, to_json(status))
-            self._put(DEVICES, format_devices(status))
+            if self._status is None:
+                self._is_due = False
+                self._status, self._done, self._spent = make_status(), [], 0.0
+            if self._prepare_sessions(self._status, start + slice_seconds):
+                status, self._status = self._status, None
+                self._shown = {each.described.label: each for each in self._done}
+                self._put_files(status, self._done)
         except OSError as error:
+            self._status = None
             reason = f"{self._directory}: {error.strerror or error}"
         end = time.monotonic()
-        self._not_before = end + max(REST, SHARE * (end - start))
+        self._spent += end - start
+        if self._status is not None:
+            return ""
+        self._not_before = end + max(REST, SHARE * self._spent)
         is_news, self._has_failed = not self._has_failed, bool(reason)
         return reason if is_news else ""
+
+    def _prepare_sessions(self, status: Status, until: float) -> bool:
+        """Go on with the sessions until a time; return whether all are done."""
+        for session in status.sessions[len(self._done) :]:
+            shown = self._shown.get(session.label)
+            if shown is None or shown.described != session or session.sid in self._changed:
+                if session.sid is not None:
+                    self._changed.discard(session.sid)
+                complete = self._with_details(session)
+                shown = _Shown(session, complete, session_json(complete))
+            self._done.append(shown)
+            if time.monotonic() >= until:
+                return len(self._done) == len(status.sessions)
+        return True
+
+    def _put_files(self, status: Status, shown: list[_Shown]) -> None:
+        self._prepare()
+        self._put(STATUS, join_json(status, (each.text for each in shown)))
+        complete = replace(status, sessions=[each.complete for each in shown])
+        self._put(DEVICES, format_devices(complete))
 
     def remove(self) -> None:
         """Remove the files at the end: they would be taken for the present state."""
@@ -72,9 +151,6 @@ class StatusFiles:
                 os.unlink(f"{self._directory}/{name}")
         with suppress(OSError):
             os.rmdir(self._directory)
-
-    def _complete(self, status: Status) -> Status:
-        return replace(status, sessions=[self._with_details(each) for each in status.sessions])
 
     def _with_details(self, session: SessionStatus) -> SessionStatus:
         """Add what only /sys knows."""

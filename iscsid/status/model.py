@@ -7,8 +7,8 @@ since 1970; in JSON they are texts such as 2026-11-20T13:59:18Z. Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -169,7 +169,24 @@ def negotiated(parameters: AgreedParameters) -> dict[str, str | int]:
 
 def to_json(status: Status) -> str:
     """Return the status as a JSON text."""
-    return json.dumps(_with_times(asdict(status)), indent=1, ensure_ascii=False) + "\n"
+    return join_json(status, map(session_json, status.sessions))
+
+
+def session_json(session: SessionStatus) -> str:
+    """Return one session as it stands in the status."""
+    text = json.dumps(_with_times(asdict(session)), indent=1, ensure_ascii=False)
+    # No line feed is within a string. (textwrap.indent knows other ends of lines, too.)
+    return "  " + text.replace("\n", "\n  ")
+
+
+def join_json(status: Status, sessions: Iterable[str]) -> str:
+    """Return the status as a JSON text, with sessions that are text already."""
+    plain = _with_times(asdict(replace(status, sessions=[])))
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    # They are the last field, and so stand at the end.
+    start = text.removesuffix("[]\n}")
+    joined = ",\n".join(sessions)
+    return f"{start}[\n{joined}\n ]\n}}\n" if joined else f"{text}\n"
 
 
 def from_json(text: str) -> Status:

@@ -10,6 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from iscsid.devices import lun_details
+from iscsid.devices.sysfs import Sysfs
+from iscsid.facts import (
+    Device,
+    DeviceAppeared,
+    DeviceVanished,
+    UnitAttentionReported,
+    UnitChange,
+    WorkerEnded,
+)
+from iscsid.jobs import JobId, ScanJob
 from iscsid.process.status_files import REST, StatusFiles, directory_for
 from iscsid.status.model import LunStatus, Status, from_json
 from tests.support.kill_at_step import killed_at_step
@@ -152,3 +163,70 @@ def test_killed_at_any_step_leaves_files_that_can_be_read(directory: Path) -> No
 
 def write(directory: Path, status: Status) -> None:
     StatusFiles(str(directory)).write(lambda: status)
+
+
+# --- many sessions ------------------------------------------------------------------------------
+
+
+def many(tree: SysfsTree, number: int) -> Status:
+    """Make sessions in /sys, and their status."""
+    sessions = []
+    for sid in range(1, number + 1):
+        tree.add_unit(tree.add_session(sid, sid), sid, 1, f"sd{sid}")
+        sessions.append(replace(STATUS.sessions[0], sid=sid, target=sid, luns=[]))
+    return replace(STATUS, sessions=sessions)
+
+
+def test_files_of_many_sessions_are_written_in_slices(
+    files: StatusFiles, directory: Path, tree: SysfsTree
+) -> None:
+    """All of 1,000 sessions in one turn of the loop took a second."""
+    status = many(tree, 20)
+    files.note_change()
+    turns = 0
+    while files.deadline() == 0.0:
+        assert files.write(lambda: status, 0.0) == ""
+        turns += 1
+    assert turns == 20
+    assert [each.luns[0].lun for each in written(directory).sessions] == [1] * 20
+
+
+def test_only_what_has_changed_is_read_again(
+    files: StatusFiles, directory: Path, tree: SysfsTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = many(tree, 6)
+    files.write(lambda: status)
+    reads: list[int] = []
+    real = lun_details.luns
+
+    def counted(sysfs: Sysfs, sid: int) -> list[LunStatus]:
+        reads.append(sid)
+        return real(sysfs, sid)
+
+    monkeypatch.setattr("iscsid.process.status_files.luns", counted)
+    path = "/sys/devices/platform/host3/session3/target3:0:0/3:0:0:1/block/sd3"
+    device = Device(path="/a", sid=2, lun=1, link="disk", node="/dev/sd2")
+    files.note_scan(ScanJob(id=JobId(9), sid=4, host_no=4, target_name="iqn.a"))
+    for fact in (
+        DeviceAppeared(device),
+        DeviceVanished(path),
+        WorkerEnded(JobId(9)),
+        UnitAttentionReported(5, 1, UnitChange.SIZE),
+    ):
+        files.note_change(fact)
+    status.sessions[5] = replace(status.sessions[5], state="waiting")
+    files.write(lambda: status)
+    assert reads == [2, 3, 4, 5, 6]
+    files.note_change()
+    files.write(lambda: status)
+    assert len(reads) == 5
+    assert written(directory).sessions[5].state == "waiting"
+
+
+def test_session_that_goes_is_not_shown_any_more(
+    files: StatusFiles, directory: Path, tree: SysfsTree
+) -> None:
+    status = many(tree, 3)
+    files.write(lambda: status)
+    files.write(lambda: replace(status, sessions=status.sessions[1:]))
+    assert [each.sid for each in written(directory).sessions] == [2, 3]
