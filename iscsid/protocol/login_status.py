@@ -198,25 +198,43 @@ def rejection(
     return LoginRejected(status, what, advice=row.advice, retry=row.retry)
 
 
-def authentication_required(
-    retry: Retry = Retry.LATER, *, is_discovery: bool = False
-) -> AuthenticationFailed:
+_SET_FOR_DISCOVERY = (
+    "set DiscoveryUsername and DiscoveryPassword, or for discovery and sessions OutgoingUsername "
+    "and OutgoingPassword, and no DiscoveryCHAP=no"
+)
+_SET_FOR_SESSIONS = "set OutgoingUsername and OutgoingPassword for it in the configuration"
+
+
+def authentication_required(*, is_discovery: bool = False) -> AuthenticationFailed:
     """The target requires CHAP and no credentials are set for it.
 
-    Targets report it in three ways, which get the same message: tgtd with status 0201, istgt with
-    AuthMethod=Reject, LIO by closing the connection without any answer.
+    tgtd reports it with status 0201, istgt with AuthMethod=Reject.
     """
     if is_discovery:
         return AuthenticationFailed(
             "authentication required: the target wants CHAP for discovery, and no user name and "
             "password are set for that",
-            advice="set DiscoveryUsername and DiscoveryPassword, or for discovery and sessions "
-            "OutgoingUsername and OutgoingPassword, and no DiscoveryCHAP=no",
-            retry=retry,
+            advice=_SET_FOR_DISCOVERY,
+            retry=Retry.LATER,
         )
     return AuthenticationFailed(
         "authentication required: the target wants CHAP, and no user name and password are set "
         "for it",
-        advice="set OutgoingUsername and OutgoingPassword for it in the configuration",
-        retry=retry,
+        advice=_SET_FOR_SESSIONS,
+        retry=Retry.LATER,
+    )
+
+
+def closed_unanswered(*, is_discovery: bool = False) -> AuthenticationFailed:
+    """The target closes the connection instead of answering a login without credentials.
+
+    LIO does so if it requires CHAP; any target does so while it goes down, so the retry comes soon.
+    """
+    purpose = "for discovery there" if is_discovery else "for it"
+    advice = _SET_FOR_DISCOVERY if is_discovery else _SET_FOR_SESSIONS
+    return AuthenticationFailed(
+        "the target closed the connection instead of answering the login: it may require CHAP, and "
+        f"no user name and password are set {purpose}",
+        advice=f"look into the target's log; if it requires CHAP, {advice}",
+        retry=Retry.SOON,
     )

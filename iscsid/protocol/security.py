@@ -19,7 +19,6 @@ from iscsid.errors import (
     IscsidError,
     NegotiationError,
     ProtocolError,
-    Retry,
 )
 from iscsid.protocol import chap
 from iscsid.protocol.keys import IRRELEVANT, NO_VALUES, NOT_UNDERSTOOD, REJECT
@@ -27,6 +26,7 @@ from iscsid.protocol.login_status import (
     AUTHENTICATION_FAILURE,
     INITIATOR_ERROR,
     authentication_required,
+    closed_unanswered,
     explain,
     rejection,
 )
@@ -80,11 +80,9 @@ class WithoutAuthentication:
 
     def error_for_close(self, *, has_answered: bool) -> IscsidError | None:
         """Return the error for a connection closed by the target; ``None``: none of this stage."""
-        # LIO closes the connection if it requires CHAP. But a target that is going down closes it
-        # too, so the retry comes soon.
         if has_answered:
             return None
-        return authentication_required(Retry.SOON, is_discovery=self._is_discovery)
+        return closed_unanswered(is_discovery=self._is_discovery)
 
 
 class Step(Enum):

@@ -122,7 +122,7 @@ def _half_a_response(_number: int, response: LoginResponse) -> bytes:
 
 FAULTS: dict[str, tuple[Callable[[], Says | ScriptedTarget], str]] = {
     "says_nothing": (Says, "logging in: no answer within 1 s"),
-    "hangs_up": (lambda: Says(hangs_up=True), "authentication required"),
+    "hangs_up": (lambda: Says(hangs_up=True), "closed the connection instead of answering"),
     "speaks_http": (
         lambda: Says(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n" + b"x" * 48),
         "",
@@ -169,7 +169,7 @@ def test_a_target_that_resets_is_one_that_closes() -> None:
         harness.until(lambda: there.links != [])
         there.hang_up(reset=True)
         harness.until(lambda: len(harness.supervisor) == 0)
-    assert "authentication required" in failure_of(harness).what
+    assert "closed the connection instead of answering" in failure_of(harness).what
 
 
 def test_a_closed_port_is_one_failed_attempt() -> None:
