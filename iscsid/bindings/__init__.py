@@ -1,1 +1,1 @@
-"""The persistent numbers of targets: who has which, and the file that records them."""
+"""The persistent numbers of targets, and the file that records them."""

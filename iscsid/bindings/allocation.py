@@ -45,7 +45,7 @@ class Bindings:
         self._numbers: dict[IscsiName, dict[str, Binding]] = {}
         self._spellings: dict[IscsiName, str] = {}
         self._has_spellings = True
-        """Whether the line is there that says that names are spelt as targets spell them."""
+        """Whether the file has the line below which names are spelt as the targets spell them."""
         self._taken: set[Binding] = set()
         """Numbers never to be assigned: those of targets and those of invalid lines."""
         self._buses: Iterable[int] = range(BUSES)
@@ -143,7 +143,7 @@ class Bindings:
         return self._spellings.get(name, "")
 
     def spell(self, name: IscsiName, spelling: str) -> None:
-        """Note how a target spells its name: this is how it is called from now on."""
+        """Note how a target spells its name: it is called so from now on."""
         if self._spellings.get(name) == spelling:
             return
         self._spellings[name] = spelling
@@ -177,7 +177,7 @@ class Bindings:
         return entry is not None and (entry.name != name or bool(path and entry.path))
 
     def hold(self, name: IscsiName, binding: Binding, path: str = "") -> list[Entry]:
-        """Enter the number of a session that runs, even if the file says something else.
+        """Enter the number of a session that runs, even if the file has something else.
 
         Return the lines that had to go: another number of this target, another target's line.
         """

@@ -39,7 +39,7 @@ class _Session:
 
 @dataclass(slots=True)
 class Names:
-    """What a logical unit said of itself first, and what it said last."""
+    """The name of a logical unit when it was first seen, and when it was seen last."""
 
     first: str = ""
     last: str = ""
@@ -228,7 +228,7 @@ class DeviceLinks:
         return self._relink({**touched, (device.sid, device.lun): None})
 
     def _forget(self, device: Device) -> tuple[int, int]:
-        """Take a device out of everything; return where its links must be looked at."""
+        """Forget a device; return the session and LUN whose links may change."""
         unit = self._units[device.sid][device.lun]
         del self._devices[device.path]
         del self._node_holders[device.node]

@@ -1,4 +1,4 @@
-"""Keeps the numbers of running sessions valid when the bindings file says something else.
+"""Keeps the numbers of running sessions valid when the bindings file has other ones.
 
 A person may exchange lines, restore an old copy, or delete too much. The disks of a running session
 are in use under the names that its number makes, so that the number stays until the session ends,
@@ -51,7 +51,7 @@ def report_kept(log_prefix: str, binding: Binding, outbox: Outbox) -> None:
     """Report that a running session has a number that the bindings file does not give it."""
     outbox.error(
         log_prefix,
-        f"the running session keeps {binding}, although the bindings file says something else: "
+        f"the running session keeps {binding}, although the bindings file has something else: "
         "its line comes back into the file",
     )
 

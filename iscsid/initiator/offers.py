@@ -1,4 +1,4 @@
-"""From settings to what is offered to the target and told to the kernel.
+"""From settings to what is offered to the target and set in the kernel.
 
 Pure. The one place in which the administrator's keywords turn into iSCSI's and the kernel's.
 """
@@ -28,7 +28,7 @@ DISCOVERY_SEGMENT = 262144
 
 @dataclass(frozen=True, slots=True)
 class LoginIdentity:
-    """Who we are to every target, and how long a login may take (seconds, 0 is no limit)."""
+    """The initiator's name and alias, and how long a login may take (seconds, 0 is no limit)."""
 
     initiator_name: IscsiName
     initiator_alias: str = ""

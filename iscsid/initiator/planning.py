@@ -122,7 +122,7 @@ def _path_name(option: PortalOption) -> str:
 
 
 def _preference(source: KnownTarget) -> Callable[[PortalOption], int]:
-    """Rank portals: PreferredPortal, PreferredSubnet, where discovery just worked, the others."""
+    """Rank portals: PreferredPortal, PreferredSubnet, where discovery was answered, the others."""
 
     def rank(option: PortalOption) -> int:
         if option.settings.preferred_portal == option.portal.host:

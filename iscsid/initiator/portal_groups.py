@@ -1,7 +1,7 @@
 """Whether a login has reached the portal group that it was meant for. Pure.
 
-A target says its TargetPortalGroupTag in the login (RFC 7143, section 13.9), and SendTargets tells
-the tag of each portal. Where the two differ, something else answers at the portal's address.
+A target sends its TargetPortalGroupTag in the login (RFC 7143, section 13.9), and SendTargets
+returns the tag of each portal. If the two differ, another target answers at the portal's address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class LoginEndpoint:
-    """Where a session's last login ended up: redirections followed, and as the target said."""
+    """The end of a session's last login: after redirections, with the tag that the target sent."""
 
     portal: Portal
     portal_group_tag: int | None
@@ -34,10 +34,10 @@ def reached(login: LoginSucceeded) -> LoginEndpoint:
 def compare_portal_group(
     option: PortalOption, login: LoginSucceeded, before: LoginEndpoint | None
 ) -> Failure | None:
-    """Return what is wrong where the login ended up in another portal group than ``option``'s.
+    """Return what is wrong if the login ended in another portal group than ``option``'s.
 
-    Nothing can be said where either tag is unknown, or behind a redirection. What the session had
-    ``before`` at this portal is right, too, whatever discovery says of it.
+    If either tag is unknown, or after a redirection, they cannot be compared. The group that the
+    session had ``before`` at this portal is right, too, whatever discovery reports.
     """
     now = reached(login)
     known, found = option.portal_group_tag, now.portal_group_tag

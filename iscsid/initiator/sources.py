@@ -1,4 +1,4 @@
-"""Whose word counts for a target: the file's, or that of which DiscoveryAddress.
+"""Which source is authoritative for a target: the file, or one of the DiscoveryAddresses.
 
 An answer speaks for the portals of its own network entity. It neither changes nor extends a target
 that another source has: else an array could lead the name of a disk to a disk of its own, and would
@@ -49,7 +49,7 @@ class SourceReport:
     spelling: str = ""
     entity: str = ""
     answered_at: Portal | None = None
-    """The address where the discovery was answered, if a name stands in the file."""
+    """The address where the discovery was answered, if the file has a host name."""
     is_remembered: bool = False
     """It has not answered yet: this is what a session in the kernel shows of an earlier answer."""
 
@@ -82,7 +82,7 @@ def from_reports(
 
 
 def _consistent(reports: Sequence[SourceReport], notes: list[str]) -> list[SourceReport]:
-    """Return the reports that agree with the first one; say what is wrong with the others."""
+    """Return the reports that agree with the first one; describe the others in ``notes``."""
     first = reports[0]
     used = [first]
     for other in reports[1:]:

@@ -1,4 +1,4 @@
-"""What the file and the DiscoveryAddresses say of targets. Pure."""
+"""The targets that the file names and that the DiscoveryAddresses have reported. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from iscsid.protocol.names import IscsiName, Portal, TargetAddress
 
 @dataclass
 class Targets:
-    """What the configuration and discovery say exists."""
+    """The configuration, and the discoveries that it asks for."""
 
     when_discovery_failed: Callable[[], None]
     configuration: Configuration = field(default_factory=Configuration)
@@ -82,7 +82,7 @@ class Targets:
         return from_reports(reports, has_several_entities=len(self._entities) > 1)
 
     def _remembered(self, plan: PlannedSession) -> SourceReport | None:
-        """Return what a DiscoveryAddress has reported in an earlier life of the daemon."""
+        """Return what a DiscoveryAddress reported to an earlier daemon, as a session shows it."""
         discovery = self.discoveries.get(plan.found_at) if plan.found_at else None
         if discovery is None or discovery.has_answered:
             return None
@@ -103,7 +103,7 @@ class Targets:
     ) -> bool | None:
         """Whether a target has the number that its name had before the file named its entity.
 
-        ``None``: the addresses of other entities have yet to say if they have such a target.
+        ``None``: the addresses of other entities have not reported yet if they have such a target.
         """
         others = [d for d in self.discoveries.values() if d.settings.network_entity != entity]
         for plan in plans:
@@ -114,7 +114,7 @@ class Targets:
         return True if all(other.has_been_tried for other in others) else None
 
     def is_undecided(self, plan: PlannedSession) -> bool:
-        """Whether a DiscoveryAddress has yet to say if the target of a session still exists.
+        """Whether a DiscoveryAddress has not reported yet if the target of a session still exists.
 
         If the file no longer has the address that once reported it, any other may be its new
         spelling: each is given one attempt to report it. One more path to a target that is known
