@@ -22,7 +22,7 @@ class DiscoveryState(Enum):
     WAITING = "waiting"
     """For a timer, for SIGHUP, or for a free worker."""
     ASKING = "asking"
-    LISTENING = "listening"
+    LOGGED_IN = "logged in"
     """The worker stays logged in and reports when something changes."""
 
 
@@ -84,7 +84,7 @@ class Discovery:
             self._start()
             return
         self._again = True
-        if self.state is DiscoveryState.LISTENING and self.job is not None:
+        if self.state is DiscoveryState.LOGGED_IN and self.job is not None:
             self._outbox.order(AskAgain(self.job))
 
     def change(self, settings: DiscoverySettings, identity: LoginIdentity) -> None:
@@ -149,7 +149,7 @@ class Discovery:
         self.has_answered, self.last_failure = True, None
         self._outbox.recovered(self.log_prefix)
         if fact.kept:
-            self._become(DiscoveryState.LISTENING)
+            self._become(DiscoveryState.LOGGED_IN)
             self._outbox.release(fact.job_id)
             if is_late:
                 self._outbox.order(AskAgain(fact.job_id))
@@ -177,15 +177,15 @@ class Discovery:
         """The worker is gone after its last report."""
         if self.state is DiscoveryState.WAITING:
             return
-        was_listening = self.state is DiscoveryState.LISTENING
+        was_logged_in = self.state is DiscoveryState.LOGGED_IN
         was_stable = self._outbox.now - self.since >= STABLE_AFTER
         self._rest()
         if self._again:
             self._start()
-        elif was_listening and was_stable:
+        elif was_logged_in and was_stable:
             self.failures = 0
             self._set_timer(delay_before_retry(Retry.SOON, 1, self.log_prefix) or 0.0)
-        elif was_listening:
+        elif was_logged_in:
             self.keeps_sessions = False
             self._outbox.info(self.log_prefix, "the target does not keep discovery sessions")
             self._poll_later()

@@ -20,6 +20,7 @@ from iscsid.cli import iscsi_iname, iscsi_ls, options
 from iscsid.cli.command import CommandParser
 from iscsid.cli.options import Options
 from iscsid.exit_status import ExitStatus
+from iscsid.initiator.discovery import DiscoveryState
 from iscsid.initiator.session_fsm import State
 from iscsid.process import signals
 from iscsid.process.status_files import DEVICES, STATUS, directory_for
@@ -161,8 +162,9 @@ def test_the_page_names_every_field_of_the_status_file() -> None:
     assert LS.bold("STATUS FILE") == fields(json.loads(to_json(statuses.STATUS)))
 
 
-def test_the_page_explains_every_state_of_a_session() -> None:
-    assert LS.terms("STATES") == [state.value for state in State if state is not State.GONE]
+def test_the_page_explains_every_state_of_sessions_and_discoveries() -> None:
+    shown = [state.value for state in State if state is not State.GONE]
+    assert LS.terms("STATES") == shown + [state.value for state in DiscoveryState]
 
 
 def test_the_page_names_the_files_where_they_are() -> None:

@@ -55,7 +55,7 @@ STATUS = Status(
     basedir="/dev/iscsi",
     bindings=2,
     discoveries=[
-        DiscoveryStatus(address="192.0.2.1:3260", state="listening", since=NOW - 700, targets=2),
+        DiscoveryStatus(address="192.0.2.1:3260", state="logged in", since=NOW - 700, targets=2),
         DiscoveryStatus(
             address="192.0.2.9:3260",
             state="waiting",
