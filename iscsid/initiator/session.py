@@ -24,9 +24,9 @@ from iscsid.facts import (
     TimerPurpose,
 )
 from iscsid.initiator.device_links import DeviceLinks
-from iscsid.initiator.isid import session_isid
+from iscsid.initiator.login_terms import LoginTerms
 from iscsid.initiator.lun_scanner import LunScanner
-from iscsid.initiator.offers import LoginIdentity, kernel_timeouts, login_job, login_settings
+from iscsid.initiator.offers import LoginIdentity, kernel_timeouts, login_settings
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
@@ -35,16 +35,15 @@ from iscsid.initiator.retry import STABLE_AFTER, RetryState
 from iscsid.initiator.session_fsm import MEANINGLESS, OUTAGE, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
-from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Isid
-from iscsid.protocol.vpd import LunIdentity, ReplacedLun
+from iscsid.protocol.vpd import ReplacedLun
 
 LOGOUT_STEP_LIMIT = 15.0
 """Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
 SCAN_AFTER_RECOVERY = 5.0
 """Seconds between a recovery and the scan after it. The disks are known already, and the other
 sessions of a target that was away need the workers first."""
-FIRST_CMD_SN = 1
 
 
 class Session:
@@ -60,8 +59,6 @@ class Session:
         when_gone: Callable[[Session], None],
     ) -> None:
         self.plan = plan
-        self.identity = identity
-        self.isid = session_isid(identity.initiator_name, plan.binding)
         self.state = State.WAITING
         self.since = outbox.now
         self.changed_at_turn = outbox.turn
@@ -73,7 +70,7 @@ class Session:
         self.is_wanted = True
         self.kept_because: tuple[str, ...] = ()
         self.lun_scanner = LunScanner(self, outbox, device_links)
-        self._configured_identity = identity
+        self._terms = LoginTerms(plan.binding, identity)
         self._outbox = outbox
         self._device_links = device_links
         self._portal_backoff = portal_backoff
@@ -87,13 +84,6 @@ class Session:
         self._was_asked_meanwhile = False
         """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
         self._has_tried_to_leave = False
-        self._cmd_sn = FIRST_CMD_SN
-        self._lun_identities: tuple[LunIdentity, ...] = ()
-        """What the kernel's LUNs must still be before I/O goes on."""
-        self._replaced_luns: tuple[ReplacedLun, ...] = ()
-        """LUNs that are not that any more, as the last login found them."""
-        self._accepted_luns: tuple[ReplacedLun, ...] = ()
-        """Those of them that SIGHUP has accepted."""
         self._reached: LoginEndpoint | None = None
         self._time2wait: float | None = None
         self._up_since = outbox.now
@@ -104,6 +94,10 @@ class Session:
     def log_prefix(self) -> str:
         """The prefix of every log line about this session."""
         return f"{self.plan.target_name} via {self._retry.option.portal}"
+
+    @property
+    def isid(self) -> Isid:
+        return self._terms.isid
 
     @property
     def portal(self) -> Portal:
@@ -230,13 +224,11 @@ class Session:
 
         What is accepted is only what a login has found before: a person has read of it.
         """
-        if self._replaced_luns:
-            luns = [each.lun for each in self._replaced_luns]
+        if luns := self._terms.accept_luns():
             named = ", ".join(map(str, luns))
             self._outbox.warn(
                 self.log_prefix, f"SIGHUP accepts the identity that LUN {named} has now"
             )
-            self._accepted_luns, self._replaced_luns = self._replaced_luns, ()
             self._device_links.accept_next(self._kernel_sid, luns)
             self._log_in_again_if_outdated()
         self.attempt_now()
@@ -264,7 +256,7 @@ class Session:
 
     def luns_replaced(self, replaced: tuple[ReplacedLun, ...]) -> None:
         """A login found other logical units behind these LUNs than the kernel had."""
-        self._replaced_luns = replaced
+        self._terms.luns_replaced(replaced)
 
     def job_failed(self, failure: Failure) -> None:
         self._job, self.last_failure = None, failure
@@ -298,7 +290,7 @@ class Session:
         self._outbox.warn(self.log_prefix, f"the timeouts stay as they were: {failure}")
 
     def cmd_sn_learned(self, fact: CmdSnLearned) -> None:
-        self._cmd_sn, self._lun_identities = fact.cmd_sn, fact.identities
+        self._terms.cmd_sn_learned(fact)
         self.fire(Event.CMD_SN_LEARNED)
 
     def connection_lost(self, reason: str) -> None:
@@ -341,17 +333,9 @@ class Session:
     # --- what is wanted -------------------------------------------------------------------------
 
     def identify_as(self, identity: LoginIdentity) -> None:
-        """Take over the name, the alias and the login timeout of the initiator.
-
-        The kernel and the target know a session by its InitiatorName and its ISID: one that the
-        kernel has keeps both until it ends.
-        """
-        self._configured_identity = identity
-        if self.sid is not None or self.state is State.STARTING:
-            identity = replace(identity, initiator_name=self.identity.initiator_name)
-        else:
-            self.isid = session_isid(identity.initiator_name, self.plan.binding)
-        self.identity = identity
+        """Take over who the initiator is; a session that the kernel has keeps its name."""
+        keeps_name = self.sid is not None or self.state is State.STARTING
+        self._terms.identify_as(identity, keeps_name=keeps_name)
         self._log_in_again_if_outdated()
 
     def wanted(self, plan: PlannedSession) -> None:
@@ -373,10 +357,8 @@ class Session:
 
     def adopt(self, seen: KernelSession, isid: Isid, state: State, *, is_scanned: bool) -> None:
         """Take over a session that the kernel has been running all along."""
-        self.sid, self.host_no, self.isid = seen.sid, seen.host_no, isid
-        if seen.initiator_name:
-            # The target knows this name and this ISID; with another name it is another session.
-            self.identity = replace(self.identity, initiator_name=IscsiName(seen.initiator_name))
+        self.sid, self.host_no = seen.sid, seen.host_no
+        self._terms.adopt(seen.initiator_name, isid)
         self._become(state)
         self._reached = LoginEndpoint(self.portal, self.portal_group_tag)
         # It was started with those of the file as it was then.
@@ -402,8 +384,7 @@ class Session:
 
     def _start_login(self) -> None:
         if self.sid is None:
-            # The kernel has lost the session, or refused to start it: it need not keep its name.
-            self.identify_as(self._configured_identity)
+            self._terms.begin_anew()
         self.next_attempt_at, self._was_asked_meanwhile = None, False
         self._settings_in_force = self._login_settings
         self._job = self._login_job(self._outbox.new_job())
@@ -444,7 +425,7 @@ class Session:
 
     def _mark_up(self) -> None:
         self.last_failure = self._time2wait = None
-        self._replaced_luns = ()
+        self._terms.luns_verified()
         self._up_since = self._outbox.now
         self._outbox.info(
             self.log_prefix, f"session is up ({self.plan.binding}, host{self.host_no})"
@@ -467,7 +448,7 @@ class Session:
             self._outbox.warn(
                 self.log_prefix,
                 "each login succeeds and the connection drops again; does another host use the "
-                f"InitiatorName {self.identity.initiator_name}?",
+                f"InitiatorName {self._terms.identity.initiator_name}?",
             )
 
     def _keep_in_use(self) -> None:
@@ -498,8 +479,8 @@ class Session:
         self._give_up_disks()
         self.last_failure = Failure(Retry.SOON, "the kernel has lost the session")
         self.sid = self.host_no = self.login = None
-        self._cmd_sn, self._lun_identities, self._reached = FIRST_CMD_SN, (), None
-        self._replaced_luns = self._accepted_luns = ()
+        self._terms.begin_anew()
+        self._reached = None
         # Nothing is in use any more; a session that is not wanted leaves now.
         self._has_tried_to_leave, self.kept_because = False, ()
         self._retry_later()
@@ -538,17 +519,8 @@ class Session:
         return self.plan.path_name, *login_settings(self.settings)
 
     def _login_job(self, job: JobId) -> LoginJob:
-        return login_job(
-            job,
-            self.identity,
-            self.plan.name_to_send,
-            self._retry.portal,
-            self.settings,
-            isid=self.isid,
-            cmd_sn=self._cmd_sn,
-            lun_identities=self._lun_identities,
-            accepted=self._accepted_luns,
-        )
+        plan, portal = self.plan, self._retry.portal
+        return self._terms.job(job, plan.name_to_send, portal, self.settings)
 
     def _log_in_again_if_outdated(self) -> None:
         """Begin a new login if the last one was made with other settings."""
@@ -573,7 +545,7 @@ class Session:
         self._timeouts_in_kernel = kernel_timeouts(self.settings, self._longest_outage)
         return orders.SessionDescription(
             target_name=self.plan.name_to_send,
-            initiator_name=self.identity.initiator_name,
+            initiator_name=self._terms.identity.initiator_name,
             portal=self.portal,
             portal_group_tag=login.result.target_portal_group_tag,
             session_tag=str(self._session_tag),

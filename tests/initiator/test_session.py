@@ -250,6 +250,14 @@ def test_sighup_accepts_nothing_of_a_session_that_was_only_unreachable() -> None
     assert (login.identities, login.accepted) == (KNOWN, ())
 
 
+def test_sighup_accepts_nothing_of_a_session_that_the_kernel_has_lost() -> None:
+    harness = blocked()
+    harness.handle(facts.SessionDestroyed(1))
+    (login,) = logins(harness.reload(configuration(PORTAL)))
+    assert (login.identities, login.accepted) == ((), ())
+    assert not harness.has_logged("SIGHUP accepts")
+
+
 def test_the_links_of_an_accepted_disk_need_no_second_sighup() -> None:
     harness = blocked()
     harness.reload(configuration(PORTAL))
