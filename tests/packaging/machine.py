@@ -13,6 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.support.patience import scaled
 from tests.vm.paths import KERNEL
 
 MEMORY = "768"
@@ -82,7 +83,7 @@ class Machine:
 
     def wait_until(self, command: str, *, limit: float = STEP_LIMIT) -> None:
         """Run a command again and again until it succeeds."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + scaled(limit)
         while (last := self.run(command))[0]:
             assert time.monotonic() < end, f"{command!r} has not come true: {last}\n{self._tail()}"
             time.sleep(0.5)
@@ -95,7 +96,7 @@ class Machine:
 
     def wait_for_end(self, start: float, limit: float) -> float:
         try:
-            self._process.wait(timeout=limit)
+            self._process.wait(timeout=scaled(limit))
         except subprocess.TimeoutExpired:
             raise AssertionError(f"not off after {limit:.0f} s:\n{self._tail()}") from None
         return time.monotonic() - start
@@ -110,7 +111,7 @@ class Machine:
         self._line.close()
 
     def _connect(self, path: Path) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + scaled(30)
         while True:
             try:
                 self._line.connect(str(path))
@@ -123,7 +124,7 @@ class Machine:
                 time.sleep(0.05)
 
     def _read_until(self, pattern: re.Pattern[bytes], limit: float) -> re.Match[bytes]:
-        end = time.monotonic() + limit
+        end = time.monotonic() + scaled(limit)
         while not (found := pattern.search(self._text)):
             self._line.settimeout(max(0.01, end - time.monotonic()))
             try:

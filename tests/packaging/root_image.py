@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.vm.paths import CHECKOUT, KERNEL
 
-ROOT = CHECKOUT / ".cache" / "root"
+RELEASE = {"12": "bookworm", "13": "trixie"}[os.environ.get("ISCSID_TEST_DEBIAN", "12")]
+ROOT = CHECKOUT / ".cache" / f"root-{RELEASE}"
 SIZE = "900M"
 """More than twice of what is in it: a sparse file, and room for upgrades."""
 
