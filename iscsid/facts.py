@@ -183,7 +183,7 @@ class DiscoveryFailed:
 
 @dataclass(frozen=True, slots=True)
 class LoginSucceeded:
-    """The connection is in full feature phase; its socket waits with the workers' keeper."""
+    """The connection is in full feature phase; its socket waits with the workers' supervisor."""
 
     job_id: JobId
     result: LoginResult

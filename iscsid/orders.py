@@ -11,7 +11,7 @@ from iscsid.jobs import Job, JobId
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import AgreedParameters
 
-# --- to the workers' keeper ---------------------------------------------------------------------
+# --- to the workers' supervisor -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The PDU exchange of a discovery session, from SendTargets to Logout, without the socket.
 
-The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, passes them to
 ``receive_data()``, and takes records, notes and events at any time, until there is an ``outcome``.
 After ANSWERED it may ``ask_again()`` on a session that is kept, or ``log_out()``. An Asynchronous
 Message (RFC 7143, section 11.9.1) becomes a ``DiscoveryEvent``; a target should not send one in a

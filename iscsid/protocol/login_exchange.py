@@ -1,6 +1,6 @@
 """The login phase of the initiator, from the first request to the last response.
 
-The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, hands them to
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets, passes them to
 ``receive_data()``, and repeats that until there is a ``result``; when the stream ends, it raises
 what ``connection_closed()`` returns. Each connection needs an exchange of its own. Pure: the caller
 limits the time, this module the number of responses.

@@ -1,6 +1,6 @@
 """The logout of a session that is not handed to the kernel.
 
-The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets and hands them to
+The caller sends ``data_to_send()``, reads at most ``bytes_wanted`` octets and passes them to
 ``receive_data()`` until it ``is_over``. A discovery session has a logout of its own in
 ``discovery_exchange``, because an answer may be incomplete then. Pure: the caller limits the time.
 """

@@ -17,12 +17,14 @@ LONGEST_FUNCTION = 80
 
 
 def sources() -> list[Path]:
-    return [path for room in ("iscsid", "tests") for path in sorted((TOP / room).rglob("*.py"))]
+    return [path for folder in ("iscsid", "tests") for path in sorted((TOP / folder).rglob("*.py"))]
 
 
 def shell_scripts() -> list[Path]:
     """Return every shell script, by its first line."""
-    files = [path for room in (".ci", "etc", "tests") for path in sorted((TOP / room).rglob("*"))]
+    files = [
+        path for folder in (".ci", "etc", "tests") for path in sorted((TOP / folder).rglob("*"))
+    ]
     shebang = re.compile(rb"#! ?/bin/(ba)?sh\b")
     return [path for path in files if path.is_file() and shebang.match(path.read_bytes()[:20])]
 

@@ -92,15 +92,15 @@ def test_session_nobody_knows_cannot_be_probed(connections: Connections) -> None
         cmd_sn.learn(connections, 99)
 
 
-def test_stranger_who_connects_first_is_turned_away() -> None:
+def test_another_process_that_connects_first_is_turned_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with (
-            socket.create_connection(listener.getsockname()) as stranger,
+            socket.create_connection(listener.getsockname()) as other,
             socket.create_connection(listener.getsockname()) as own,
             cmd_sn._accept(listener, own.getsockname()) as far,
         ):
             assert far.getpeername() == own.getsockname()
-            assert stranger.recv(1) == b""
+            assert other.recv(1) == b""
 
 
 def test_foreign_connections_without_end_are_a_failure_and_not_an_endless_loop() -> None:
@@ -108,8 +108,8 @@ def test_foreign_connections_without_end_are_a_failure_and_not_an_endless_loop()
         crowd = [socket.create_connection(listener.getsockname()) for _ in range(20)]
         with pytest.raises(ConnectionFailed, match="other processes"):
             cmd_sn._accept(listener, ("127.0.0.1", 1))
-        for stranger in crowd:
-            stranger.close()
+        for other in crowd:
+            other.close()
 
 
 def test_pair_that_is_cut_short_is_a_failure() -> None:

@@ -70,10 +70,10 @@ def test_states_are_all_in_the_table() -> None:
 
 def test_dangerous_requests_are_built_in_one_place_only() -> None:
     dangerous = {"bind_connection", "start_connection", "BIND_CONN", "START_CONN"}
-    room = Path(iscsid.__file__).parent
+    package = Path(iscsid.__file__).parent
     users = {
-        path.relative_to(room).as_posix()
-        for path in room.rglob("*.py")
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Attribute) and node.attr in dangerous)
         or (isinstance(node, ast.Name) and node.id in dangerous)
@@ -134,7 +134,7 @@ def _steps(sock: socket.socket) -> dict[str, Callable[..., object]]:
 
 
 @pytest.mark.parametrize("state", ALLOWED)
-def test_spent_or_hand_made_handle_sends_nothing(
+def test_a_spent_or_made_up_handle_sends_nothing(
     state: type[State], kernel: StandIn, connections: Connections, sock: socket.socket
 ) -> None:
     _run(connections, sock)

@@ -127,7 +127,7 @@ def test_every_order_about_a_session_that_is_gone_says_so(bench: Bench) -> None:
     assert bench.hand.destroy_session(1) == gone
 
 
-# --- the ear ------------------------------------------------------------------------------------
+# --- events ------------------------------------------------------------------------------------
 
 
 def test_events_of_other_programs_are_not_ours(bench: Bench) -> None:

@@ -81,10 +81,10 @@ def test_kernel_that_does_not_answer_is_no_reason_to_wait_for_ever(kernel: Stand
             requests.ask(iscsi_if.create_session(1, 0, 0))
 
 
-def test_chatter_of_strangers_does_not_prolong_the_wait(kernel: StandIn) -> None:
-    with usersock() as sock, usersock() as stranger:
+def test_messages_of_others_do_not_prolong_the_wait(kernel: StandIn) -> None:
+    with usersock() as sock, usersock() as other:
         for _ in range(50):
-            stranger.sendto(bytes(72), (sock.getsockname()[0], 0))
+            other.sendto(bytes(72), (sock.getsockname()[0], 0))
         requests = RequestSocket(sock, HANDLE, kernel_port=kernel.port, answer_time=0.0)
         with pytest.raises(KernelError, match="ETIMEDOUT"):
             requests.ask(iscsi_if.create_session(1, 0, 0))

@@ -1,4 +1,4 @@
-"""The loop hears every ear in its order, keeps time, and survives an ear that fails."""
+"""The loop reads every source in its order, keeps time, and survives a source that fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Lines(list[str]):
         self.append(f"{level.name} {log_prefix}{text}")
 
 
-class Ear:
+class Source:
     """One end of a real socket pair, which reports a fact for every byte that comes."""
 
     def __init__(self, fact: Fact) -> None:
@@ -70,75 +70,77 @@ def loop(log: Lines) -> Iterator[Loop]:
 
 
 @pytest.fixture
-def ears() -> Iterator[list[Ear]]:
-    ears = [Ear(EventsLost()), Ear(HangupReceived()), Ear(SessionDestroyed(3))]
-    yield ears
-    for ear in ears:
-        ear.close()
+def sources() -> Iterator[list[Source]]:
+    sources = [Source(EventsLost()), Source(HangupReceived()), Source(SessionDestroyed(3))]
+    yield sources
+    for source in sources:
+        source.close()
 
 
-def test_a_readable_descriptor_becomes_facts(loop: Loop, ears: list[Ear]) -> None:
-    loop.add(ears[0].fileno(), ears[0].read)
-    ears[0].far.send(b"xx")
+def test_a_readable_descriptor_becomes_facts(loop: Loop, sources: list[Source]) -> None:
+    loop.add(sources[0].fileno(), sources[0].read)
+    sources[0].far.send(b"xx")
     assert loop.wait() == [EventsLost(), EventsLost()]
 
 
-def test_the_ear_added_first_is_heard_first(loop: Loop, ears: list[Ear]) -> None:
+def test_the_source_added_first_is_read_first(loop: Loop, sources: list[Source]) -> None:
     """Whatever the numbers of the descriptors and the order in which they became ready."""
-    order = [ears[2], ears[0], ears[1]]
-    for ear in order:
-        loop.add(ear.fileno(), ear.read)
-    for ear in ears:
-        ear.far.send(b"x")
-    assert loop.wait() == [ear.fact for ear in order]
+    order = [sources[2], sources[0], sources[1]]
+    for source in order:
+        loop.add(source.fileno(), source.read)
+    for source in sources:
+        source.far.send(b"x")
+    assert loop.wait() == [source.fact for source in order]
 
 
-def test_a_removed_ear_is_not_heard(loop: Loop, ears: list[Ear]) -> None:
-    for ear in ears:
-        loop.add(ear.fileno(), ear.read)
-        ear.far.send(b"x")
-    loop.remove(ears[1].fileno())
+def test_a_removed_source_is_not_read(loop: Loop, sources: list[Source]) -> None:
+    for source in sources:
+        loop.add(source.fileno(), source.read)
+        source.far.send(b"x")
+    loop.remove(sources[1].fileno())
     assert loop.wait() == [EventsLost(), SessionDestroyed(3)]
-    loop.remove(ears[1].fileno())  # once more is no error
+    loop.remove(sources[1].fileno())  # once more is no error
 
 
-def test_an_ear_that_removes_another_silences_it_at_once(loop: Loop, ears: list[Ear]) -> None:
+def test_a_source_that_removes_another_silences_it_at_once(
+    loop: Loop, sources: list[Source]
+) -> None:
     def read() -> list[Fact]:
-        loop.remove(ears[1].fileno())
-        return ears[0].read()
+        loop.remove(sources[1].fileno())
+        return sources[0].read()
 
-    loop.add(ears[0].fileno(), read)
-    loop.add(ears[1].fileno(), ears[1].read)
-    for ear in ears[:2]:
-        ear.far.send(b"x")
+    loop.add(sources[0].fileno(), read)
+    loop.add(sources[1].fileno(), sources[1].read)
+    for source in sources[:2]:
+        source.far.send(b"x")
     assert loop.wait() == [EventsLost()]
 
 
-def test_a_descriptor_cannot_be_added_twice(loop: Loop, ears: list[Ear]) -> None:
-    loop.add(ears[0].fileno(), ears[0].read)
+def test_a_descriptor_cannot_be_added_twice(loop: Loop, sources: list[Source]) -> None:
+    loop.add(sources[0].fileno(), sources[0].read)
     with pytest.raises(ValueError, match="in the loop already"):
-        loop.add(ears[0].fileno(), ears[1].read)
+        loop.add(sources[0].fileno(), sources[1].read)
 
 
-def test_an_ear_that_fails_is_one_line_and_the_others_are_heard(
-    loop: Loop, ears: list[Ear], log: Lines
+def test_a_source_that_fails_is_one_line_and_the_others_are_heard(
+    loop: Loop, sources: list[Source], log: Lines
 ) -> None:
     def fail() -> list[Fact]:
         raise OSError(5, "Input/output error")
 
-    loop.add(ears[0].fileno(), fail, "the kernel's events")
-    loop.add(ears[1].fileno(), ears[1].read)
+    loop.add(sources[0].fileno(), fail, "the kernel's events")
+    loop.add(sources[1].fileno(), sources[1].read)
     for _ in range(3):
-        ears[0].far.send(b"x")
-        ears[1].far.send(b"x")
+        sources[0].far.send(b"x")
+        sources[1].far.send(b"x")
         assert loop.wait() == [HangupReceived()]
     assert log == [
         "ERROR reading the kernel's events failed, going on: [Errno 5] Input/output error"
     ]
 
 
-def test_an_ear_that_goes_on_failing_does_not_spin_and_is_tried_again(
-    loop: Loop, ears: list[Ear], monkeypatch: pytest.MonkeyPatch
+def test_a_source_that_goes_on_failing_does_not_spin_and_is_tried_again(
+    loop: Loop, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REST", 0.05)
     failures = [OSError(5, "no"), OSError(5, "no")]
@@ -146,10 +148,10 @@ def test_an_ear_that_goes_on_failing_does_not_spin_and_is_tried_again(
     def read() -> list[Fact]:
         if failures:
             raise failures.pop()
-        return ears[0].read()
+        return sources[0].read()
 
-    loop.add(ears[0].fileno(), read)
-    ears[0].far.send(b"x")
+    loop.add(sources[0].fileno(), read)
+    sources[0].far.send(b"x")
     assert loop.wait() == [] and loop.wait() == []
     before = time.monotonic()
     assert loop.wait() == []  # the end of its rest
@@ -157,16 +159,16 @@ def test_an_ear_that_goes_on_failing_does_not_spin_and_is_tried_again(
     assert loop.wait() == [EventsLost()]
 
 
-def test_a_resting_ear_can_be_removed(loop: Loop, ears: list[Ear]) -> None:
+def test_a_resting_source_can_be_removed(loop: Loop, sources: list[Source]) -> None:
     def fail() -> list[Fact]:
         raise OSError
 
-    loop.add(ears[0].fileno(), fail)
-    ears[0].far.send(b"x")
+    loop.add(sources[0].fileno(), fail)
+    sources[0].far.send(b"x")
     loop.wait()
     loop.wait()
-    loop.remove(ears[0].fileno())
-    loop.add(ears[0].fileno(), ears[0].read)
+    loop.remove(sources[0].fileno())
+    loop.add(sources[0].fileno(), sources[0].read)
     assert loop.wait() == [EventsLost()]
 
 
@@ -184,10 +186,10 @@ def test_timers_that_are_due_expire_in_the_order_of_their_times(loop: Loop) -> N
     assert loop.wait() == [TimerExpired(SUMMARY), TimerExpired(LOGIN)]
 
 
-def test_descriptors_come_before_timers(loop: Loop, ears: list[Ear]) -> None:
+def test_descriptors_come_before_timers(loop: Loop, sources: list[Source]) -> None:
     loop.set_timer(SUMMARY, PAST)
-    loop.add(ears[0].fileno(), ears[0].read)
-    ears[0].far.send(b"x")
+    loop.add(sources[0].fileno(), sources[0].read)
+    sources[0].far.send(b"x")
     assert loop.wait() == [EventsLost(), TimerExpired(SUMMARY)]
 
 
@@ -247,16 +249,16 @@ def test_moving_timers_thousands_of_times_does_not_pile_up(loop: Loop) -> None:
 
 @pytest.mark.parametrize("far", [math.inf, time.monotonic() + 1e9])
 def test_a_timer_in_the_far_future_does_not_overflow_the_kernels_counter(
-    loop: Loop, ears: list[Ear], far: float
+    loop: Loop, sources: list[Source], far: float
 ) -> None:
     loop.set_timer(SUMMARY, far)
-    loop.add(ears[0].fileno(), ears[0].read)
-    ears[0].far.send(b"x")
+    loop.add(sources[0].fileno(), sources[0].read)
+    sources[0].far.send(b"x")
     assert loop.wait() == [EventsLost()]
 
 
 def test_somebody_elses_deadline_wakes_the_loop(loop: Loop) -> None:
-    """The workers' keeper keeps his own time."""
+    """The supervisor of workers has deadlines of its own."""
     due: list[float] = [time.monotonic() + 0.03]
     calls: list[bool] = []
     loop.set_timer(SUMMARY, due[0] + 1000)

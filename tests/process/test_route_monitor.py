@@ -1,4 +1,4 @@
-"""The ear for the network, in a network namespace of its own: links and addresses come and go."""
+"""The route monitor, in a network namespace of its own: links and addresses come and go."""
 
 from __future__ import annotations
 

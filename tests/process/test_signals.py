@@ -111,7 +111,7 @@ def test_sigpipe_does_no_harm(signals: Signals) -> None:
     near.close()
 
 
-def test_a_signal_that_comes_before_the_ear_is_open_is_heard_later() -> None:
+def test_a_signal_before_signals_are_opened_is_read_later() -> None:
     """The pid file names the daemon before its loop turns: a signal sent then must not kill it."""
     run(
         """
@@ -120,8 +120,8 @@ def test_a_signal_that_comes_before_the_ear_is_open_is_heard_later() -> None:
         from iscsid.process import signals
         signals.hold()
         os.kill(os.getpid(), signal.SIGHUP)
-        ear = signals.Signals()
-        assert ear.read() == [HangupReceived()]
+        opened = signals.Signals()
+        assert opened.read() == [HangupReceived()]
         """
     )
 
@@ -132,8 +132,8 @@ def test_a_sleeping_loop_wakes_on_a_signal() -> None:
         import os, signal
         from iscsid.process.loop import Loop
         from iscsid.process.signals import Signals
-        ear, loop = Signals(), Loop(print)
-        loop.add(ear.fileno(), ear.read)
+        opened, loop = Signals(), Loop(print)
+        loop.add(opened.fileno(), opened.read)
         if os.fork() == 0:
             os.kill(os.getppid(), signal.SIGTERM)
             os._exit(0)
@@ -164,9 +164,9 @@ def test_dead_children_are_all_reaped() -> None:
                 children.remove(pid)
             return []
 
-        ear, loop = Signals(), Loop(print)
-        ear.set_reaper(reap)
-        loop.add(ear.fileno(), ear.read)
+        opened, loop = Signals(), Loop(print)
+        opened.set_reaper(reap)
+        loop.add(opened.fileno(), opened.read)
         for _ in range(20):
             pid = os.fork()
             if pid == 0:
@@ -186,10 +186,10 @@ def test_dispositions_inherited_from_nohup_or_a_shell_are_overridden() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM])
-        ear = Signals()
+        opened = Signals()
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert len(ear.read()) == 2
+        assert len(opened.read()) == 2
         """
     )
 
