@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 
 from iscsid.cli.command import run_command
-from iscsid.cli.options import Purpose, parse
+from iscsid.cli.options import Options, Purpose, parse
 
 
 def main() -> int:
@@ -25,13 +26,9 @@ def _run() -> int:
 
             return run_conversion(options.from_open_iscsi, sys.stdout)
         case Purpose.DISCOVER:
-            from iscsid.login_check.run import run_discovery
-
-            return run_discovery(options, sys.stdout, sys.stderr)
+            return _run_discovery(options)
         case Purpose.CHECK if options.login:
-            from iscsid.login_check.run import run_login_check
-
-            return run_login_check(options, sys.stdout, sys.stderr)
+            return _run_login_check(options)
         case Purpose.CHECK:
             from iscsid.cli.check import run_check
 
@@ -47,9 +44,35 @@ def _run() -> int:
 
             return wait(options.pidfile, options.wait)
         case Purpose.RUN:
-            from iscsid.daemon import run
+            return _run_daemon(options)
 
-            return run(options)
+
+def _run_daemon(options: Options) -> int:
+    """Start the fork server, then import and run the rest: workers inherit none of it."""
+    from iscsid.workers.fork_server import ForkServer
+
+    with closing(ForkServer()) as fork_server:
+        from iscsid.daemon import run
+
+        return run(options, fork_server)
+
+
+def _run_login_check(options: Options) -> int:
+    from iscsid.workers.fork_server import ForkServer
+
+    with closing(ForkServer()) as fork_server:
+        from iscsid.login_check.run import run_login_check
+
+        return run_login_check(options, fork_server, sys.stdout, sys.stderr)
+
+
+def _run_discovery(options: Options) -> int:
+    from iscsid.workers.fork_server import ForkServer
+
+    with closing(ForkServer()) as fork_server:
+        from iscsid.login_check.run import run_discovery
+
+        return run_discovery(options, fork_server, sys.stdout, sys.stderr)
 
 
 def _directory() -> str:

@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import assert_never
 
 from iscsid import __version__, orders
@@ -38,7 +39,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.initiator import Initiator
 from iscsid.initiator.snapshot import take_snapshot
-from iscsid.jobs import ScanJob
+from iscsid.jobs import DiscoveryJob, Job, ScanJob
 from iscsid.kernel.interface import Kernel
 from iscsid.orders import Level, Order
 from iscsid.process.background import Background
@@ -52,27 +53,31 @@ from iscsid.process.protection import protect
 from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
 from iscsid.process.status_files import SLICE, StatusFiles, directory_for
+from iscsid.workers.fork_server import ForkServer
 from iscsid.workers.supervisor import Supervisor
 
 TRACE = 2
 """The debug level from which the workers' exchanges are logged (the manual's chapter LOG)."""
 
 
-def run(options: Options) -> int:
+def run(options: Options, fork_server: ForkServer) -> int:
     """Be the daemon until a signal ends it; return the exit status.
 
-    Raises ``IscsidError`` if it cannot start, in the process that the shell waits for.
+    ``fork_server`` was started before anything else, so that it holds no secret. Raises
+    ``IscsidError`` if the daemon cannot start, in the process that the shell waits for.
     """
     files = ConfigurationFiles(options.config, options.initiatorname)
     (configuration,) = files.read()
     if isinstance(configuration, ConfigurationRefused):
         raise IscsidError("\n".join(configuration.diagnostics))
-    with Background(PidFile(options.pidfile), foreground=options.foreground) as background:
+    pidfile = PidFile(options.pidfile)
+    kept = fork_server.filenos()
+    with Background(pidfile, foreground=options.foreground, kept=kept) as background:
         # Not before: detaching closes whatever is open.
         notifier = Notifier.open(os.environ)
         with ExitStack() as stack:
             stack.callback(notifier.close)
-            daemon = Daemon(options, files, notifier, stack)
+            daemon = Daemon(options, files, fork_server, notifier, stack)
             daemon.load_initial_state(configuration)
             background.ready()
             notifier.ready()
@@ -98,7 +103,12 @@ class Daemon:
     """The loop, the initiator, and the queue of facts between them."""
 
     def __init__(
-        self, options: Options, files: ConfigurationFiles, notifier: Notifier, stack: ExitStack
+        self,
+        options: Options,
+        files: ConfigurationFiles,
+        fork_server: ForkServer,
+        notifier: Notifier,
+        stack: ExitStack,
     ) -> None:
         self._once, self._basedir = options.once, options.basedir
         self._configuration_files, self._notifier = files, notifier
@@ -114,10 +124,12 @@ class Daemon:
         signals = Signals()
         stack.callback(signals.close)
         self._supervisor = Supervisor(
+            fork_server,
             self._loop.add,
             self._loop.remove,
             lambda job, level, text: self._log.write(level, job.title, text, TRACE),
             level=Level.DEBUG if options.debug >= TRACE else Level.INFO,
+            most=options.max_processes,
         )
         signals.set_reaper(self._supervisor.reap)
         # In this order: what overflows is lost, so the kernel's events are read first.
@@ -142,13 +154,13 @@ class Daemon:
         self._queue: deque[Fact] = deque()
         self._exit_status: int | None = None
         """Set by the order to leave."""
+        fork_server.protect()
         for refusal in protect():
             self._log.write(Level.DEBUG, "", refusal)
 
     def load_initial_state(self, configuration: Fact) -> None:
         """Queue what the files contain, and what an earlier daemon has left.
 
-        No worker is forked yet: it would inherit the streams of the shell that waits for us.
         Raises ``IscsidError`` if the bindings cannot be read: which numbers are taken is unknown
         then, and assigning them anew would break every name.
         """
@@ -198,7 +210,7 @@ class Daemon:
                 self._exit_status = status
         self._notifier.settled()
         if self._once and self._exit_status is None:
-            # Every job has run inline, and no session came of them.
+            # Every job is over, and no session came of them.
             self._exit_status = ExitStatus.SUCCESS
 
     def _carry_out(self, order: Order) -> Iterable[Fact]:
@@ -215,8 +227,9 @@ class Daemon:
             case orders.StartWorker():
                 if isinstance(order.job, ScanJob):
                     self._status_files.note_scan(order.job)
-                # Inline, for --once, is without a fork.
-                return (supervisor.run_inline if self._once else supervisor.start)(order.job)
+                if self._once:
+                    return supervisor.run(_once(order.job))
+                return supervisor.start(order.job)
             case orders.StopWorker():
                 supervisor.stop(order.job_id)
             case orders.AskAgain():
@@ -292,3 +305,8 @@ class Daemon:
         )
         if failure:
             self._log.write(Level.WARNING, "", f"the status is not written: {failure}")
+
+
+def _once(job: Job) -> Job:
+    """A discovery that is kept would never end."""
+    return replace(job, keep=False) if isinstance(job, DiscoveryJob) else job

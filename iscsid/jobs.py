@@ -82,4 +82,20 @@ class ScanJob:
         return f"scan {self.target_name} on host{self.host_no}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveJob:
+    """Look up the addresses of the host of ``portal``. Made by the supervisor of the workers."""
+
+    id: JobId
+    portal: Portal
+    deadline: float
+
+    @property
+    def title(self) -> str:
+        return f"resolving {self.portal.host}"
+
+
 Job = DiscoveryJob | LoginJob | ScanJob
+"""What the initiator wants done."""
+
+WorkerJob = Job | ResolveJob

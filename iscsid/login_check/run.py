@@ -22,6 +22,7 @@ from iscsid.initiator.offers import LoginIdentity
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
 from iscsid.login_check.plan import Planner
 from iscsid.login_check.report import (
+    LONGEST_LINE,
     DiscoveryReport,
     Report,
     Result,
@@ -37,10 +38,13 @@ from iscsid.process.config_files import ConfigurationFiles
 from iscsid.process.loop import Loop
 from iscsid.process.signals import Signals
 from iscsid.protocol.printable import printable
+from iscsid.workers.fork_server import ForkServer
 from iscsid.workers.supervisor import Supervisor
 
 
-def run_login_check(options: Options, stdout: TextIO, stderr: TextIO) -> int:
+def run_login_check(
+    options: Options, fork_server: ForkServer, stdout: TextIO, stderr: TextIO
+) -> int:
     """Check the files, log in and out everywhere, print how it went; return the exit status.
 
     With ``options.json`` all of it is one JSON object. Debug level 1 prints each step on ``stderr``
@@ -55,7 +59,8 @@ def run_login_check(options: Options, stdout: TextIO, stderr: TextIO) -> int:
     if files is None:
         return ExitStatus.FAILURE
     with ExitStack() as stack:
-        check = _LoginCheck(files, options, JobRunner(options, stderr, stack))
+        runner = JobRunner(options, fork_server, stderr, stack)
+        check = _LoginCheck(files, options, runner)
         if options.json:
             for _ in check.lines():
                 pass
@@ -67,7 +72,7 @@ def run_login_check(options: Options, stdout: TextIO, stderr: TextIO) -> int:
     return ExitStatus.SUCCESS if check.report.is_well else ExitStatus.FAILURE
 
 
-def run_discovery(options: Options, stdout: TextIO, stderr: TextIO) -> int:
+def run_discovery(options: Options, fork_server: ForkServer, stdout: TextIO, stderr: TextIO) -> int:
     """Ask one address for its targets and print them; return the exit status.
 
     Raises ``IscsidError`` if the discovery fails, or a signal ends it.
@@ -76,7 +81,7 @@ def run_discovery(options: Options, stdout: TextIO, stderr: TextIO) -> int:
     if files is None:
         return ExitStatus.FAILURE
     with ExitStack() as stack:
-        runner = JobRunner(options, stderr, stack)
+        runner = JobRunner(options, fork_server, stderr, stack)
         (planned,) = _planner(files, options).discoveries()
         if planned.job is None:
             raise IscsidError(f"DiscoveryAddress {planned.portal} has Enabled=no")
@@ -144,7 +149,9 @@ class _LoginCheck:
 class JobRunner:
     """Runs the jobs of a check in workers: at most ``--max-processes`` at once, in order."""
 
-    def __init__(self, options: Options, stderr: TextIO, stack: ExitStack) -> None:
+    def __init__(
+        self, options: Options, fork_server: ForkServer, stderr: TextIO, stack: ExitStack
+    ) -> None:
         self._stderr = stderr
         self._prints_steps = options.debug > 0
         self._most = options.max_processes
@@ -155,10 +162,12 @@ class JobRunner:
         signals = Signals()
         stack.callback(signals.close)
         self._supervisor = Supervisor(
+            fork_server,
             self._loop.add,
             self._loop.remove,
             self._note,
             level=Level.DEBUG if options.debug > 1 else Level.INFO,
+            most=self._most,
         )
         stack.callback(self._supervisor.end_all)
         signals.set_reaper(self._supervisor.reap)
@@ -195,4 +204,4 @@ class JobRunner:
         if level is not Level.DEBUG:
             self._results[job.id].notes.append(text)
         elif self._prints_steps:
-            write_lines(self._stderr, [f"{job.title}: {text}"])
+            write_lines(self._stderr, [f"{job.title}: {printable(text, LONGEST_LINE)}"])

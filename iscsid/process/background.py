@@ -56,9 +56,13 @@ class Background:
     never comes out of ``__enter__``.
     """
 
-    def __init__(self, pidfile: PidFile, *, foreground: bool = False) -> None:
+    def __init__(
+        self, pidfile: PidFile, *, foreground: bool = False, kept: tuple[int, ...] = ()
+    ) -> None:
+        """``kept`` are descriptors that stay open."""
         self._pidfile = pidfile
         self._foreground = foreground
+        self._kept = kept
         self._result = -1
         self._context = ExitStack()
 
@@ -103,7 +107,9 @@ class Background:
             umask=UMASK,
             working_directory="/",
             detach_process=not self._foreground,
-            files_preserve=[fd for fd in (self._pidfile.fileno(), self._result) if fd >= 0],
+            files_preserve=[
+                fd for fd in (self._pidfile.fileno(), self._result, *self._kept) if fd >= 0
+            ],
             pidfile=self._pidfile,
             # Kept until the daemon is ready, so that even a crash of Python itself is seen.
             stdin=sys.stdin,

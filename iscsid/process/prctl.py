@@ -19,13 +19,14 @@ class Option(IntEnum):
     SET_PDEATHSIG = 1
     SET_DUMPABLE = 4
     SET_NAME = 15
+    SET_SECCOMP = 22
     SET_NO_NEW_PRIVS = 38
     SET_IO_FLUSHER = 57
 
 
-def prctl(option: Option, argument: int) -> None:
+def prctl(option: Option, argument: int, second: int = 0) -> None:
     """Set ``option``; raises ``OSError`` if the kernel does not know or not allow it."""
-    if _prctl(option, argument, 0, 0, 0) != 0:
+    if _prctl(option, argument, second, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"prctl {option.name}: {os.strerror(code)}")
 

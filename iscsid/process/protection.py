@@ -13,6 +13,7 @@ import gc
 import os
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from iscsid.process.prctl import Option, prctl
@@ -50,10 +51,24 @@ def protect() -> list[str]:
     return refusals
 
 
+def protect_helper() -> None:
+    """Protect the process that forks the workers; a refusal is told of the daemon already.
+
+    Its memory is locked as it is touched: to fill in what it shares with the daemon would copy it.
+    """
+    for step in (_lock_memory_on_fault, _be_spared, _be_io_flusher):
+        with suppress(OSError, ValueError):
+            step()
+
+
 def _lock_memory() -> None:
     # First everything mapped now, faulted in at once; then what will be mapped later, locked only
     # as it is touched. With MCL_FUTURE alone every new stack and arena would be filled in advance.
     _mlockall(MCL_CURRENT)
+    _mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
+
+
+def _lock_memory_on_fault() -> None:
     _mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)
 
 

@@ -200,6 +200,15 @@ def parse_target_address(text: str) -> TargetAddress:
     return TargetAddress(parse_portal(portal), number)
 
 
+def is_numeric(portal: Portal) -> bool:
+    """Whether the host is an address, and no name."""
+    try:
+        ipaddress.ip_address(portal.host)
+    except ValueError:
+        return False
+    return True
+
+
 def why_unusable(portal: Portal) -> str | None:
     """Return why nothing can be reached at a portal; ``None`` if something might be.
 
@@ -217,6 +226,8 @@ def why_unusable(portal: Portal) -> str | None:
         return "the address is a multicast group"
     if address == _BROADCAST:
         return "the address is the broadcast address"
+    if address.version == 4 and address.is_reserved:
+        return "the address is reserved"
     if lacks_scope(portal):
         return "the address is link-local and names no interface"
     return None

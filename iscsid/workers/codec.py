@@ -1,8 +1,8 @@
-"""How values travel between a worker and the daemon, and the checks they pass on arrival.
+"""The building blocks of the messages between the daemon and its workers.
 
-A ``Codec`` is a pair: a function that makes plain JSON of a value, and one that makes the value
-again out of whatever has come, or raises ``Malformed``. The reading half trusts nothing: exact
-types, ranges, lengths and sets of fields. Pure.
+A ``Codec`` is a pair of functions: ``write`` turns a value into plain JSON, ``read`` turns JSON
+into the value or raises ``Malformed``. ``read`` checks exact types, ranges, lengths and sets of
+fields, because a worker may have been taken over by its target. Pure.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any, Generic, NoReturn, TypeVar
 from iscsid.errors import IscsidError
 
 T = TypeVar("T")
+U = TypeVar("U")
 Named = TypeVar("Named", bound=Enum)
 
 
 class Malformed(ValueError):
-    """What came is not of the shape it should have."""
+    """The received message is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def text(most: int) -> Codec[str]:
 
 
 def checked(most: int, parse: Callable[[str], T], write: Callable[[T], str]) -> Codec[T]:
-    """A string that ``parse`` must accept: its ``ValueError``, or an error of ours, refuses."""
+    """A string that ``parse`` must accept: its ``ValueError`` or ``IscsidError`` refuses it."""
     plain = text(most)
 
     def read(found: object) -> T:
@@ -79,20 +80,26 @@ def checked(most: int, parse: Callable[[str], T], write: Callable[[T], str]) -> 
     return Codec(write, read)
 
 
-def octets(length: int) -> Codec[bytes]:
-    """Exactly ``length`` octets, as hexadecimal digits."""
+def octets(least: int, most: int) -> Codec[bytes]:
+    """A number of octets in a range, as hexadecimal digits."""
 
     def parse(found: str) -> bytes:
         value = bytes.fromhex(found)
-        if len(value) != length or value.hex() != found:
-            raise ValueError(f"{_show(found)} is not {length} octets in hexadecimal")
+        if not least <= len(value) <= most or value.hex() != found:
+            raise ValueError(f"not {least} to {most} octets in hexadecimal")
         return value
 
-    return checked(2 * length, parse, bytes.hex)
+    return checked(2 * most, parse, bytes.hex)
+
+
+def seconds() -> Codec[float]:
+    """A length of time in whole milliseconds, since the messages have no fractions."""
+    whole = number(0, 2**53)
+    return Codec(lambda value: round(value * 1000), lambda found: whole.read(found) / 1000)
 
 
 def optional(inner: Codec[T]) -> Codec[T | None]:
-    """Either the inner shape or nothing."""
+    """Either the inner value or nothing."""
     return Codec(
         lambda value: None if value is None else inner.write(value),
         lambda found: None if found is None else inner.read(found),
@@ -100,7 +107,7 @@ def optional(inner: Codec[T]) -> Codec[T | None]:
 
 
 def several(inner: Codec[T], most: int) -> Codec[tuple[T, ...]]:
-    """At most ``most`` of the inner shape; what is above is cut off when it is written."""
+    """At most ``most`` inner values; a longer list is cut when it is written."""
 
     def read(found: object) -> tuple[T, ...]:
         if not isinstance(found, list) or len(found) > most:
@@ -108,6 +115,24 @@ def several(inner: Codec[T], most: int) -> Codec[tuple[T, ...]]:
         return tuple(inner.read(item) for item in found)
 
     return Codec(lambda value: [inner.write(item) for item in value[:most]], read)
+
+
+def pair(first: Codec[T], second: Codec[U]) -> Codec[tuple[T, U]]:
+    """Exactly two values."""
+
+    def read(found: object) -> tuple[T, U]:
+        if not isinstance(found, list) or len(found) != 2:
+            raise Malformed(f"{_show(found)} is no pair")
+        return first.read(found[0]), second.read(found[1])
+
+    return Codec(lambda value: [first.write(value[0]), second.write(value[1])], read)
+
+
+def as_set(inner: Codec[tuple[T, ...]]) -> Codec[frozenset[T]]:
+    """The values of a list, without order."""
+    return Codec(
+        lambda value: inner.write(tuple(value)), lambda found: frozenset(inner.read(found))
+    )
 
 
 def choice(kind: type[Named]) -> Codec[Named]:
@@ -121,23 +146,23 @@ def choice(kind: type[Named]) -> Codec[Named]:
     return Codec(lambda value: value.name, read)
 
 
-def fields(**shapes: Codec[Any]) -> Codec[Any]:
-    """The fields of an object, as a dictionary on arrival: exactly these, each in its shape."""
+def fields(**codecs: Codec[Any]) -> Codec[Any]:
+    """The fields of an object, as a dictionary on arrival: exactly these."""
 
     def write(value: object) -> object:
-        return {name: shape.write(getattr(value, name)) for name, shape in shapes.items()}
+        return {name: codec.write(getattr(value, name)) for name, codec in codecs.items()}
 
     def read(found: object) -> dict[str, Any]:
-        if not isinstance(found, dict) or found.keys() != shapes.keys():
-            raise Malformed(f"{_show(found)} has not exactly the fields {', '.join(shapes)}")
-        return {name: shape.read(found[name]) for name, shape in shapes.items()}
+        if not isinstance(found, dict) or found.keys() != codecs.keys():
+            raise Malformed(f"{_show(found)} has not exactly the fields {', '.join(codecs)}")
+        return {name: codec.read(found[name]) for name, codec in codecs.items()}
 
     return Codec(write, read)
 
 
-def record(kind: Callable[..., T], **shapes: Codec[Any]) -> Codec[T]:
-    """A dataclass: exactly these fields, each in its own shape. An error of ours refuses it."""
-    inner = fields(**shapes)
+def record(kind: Callable[..., T], **codecs: Codec[Any]) -> Codec[T]:
+    """A dataclass: exactly these fields. An ``IscsidError`` of ``kind`` refuses the values."""
+    inner = fields(**codecs)
 
     def read(found: object) -> T:
         try:
@@ -154,7 +179,7 @@ def to_octets(value: object) -> bytes:
 
 
 def from_octets(message: bytes) -> object:
-    """Read what should be JSON; raises ``Malformed`` for everything that is not quite that."""
+    """Read what should be JSON; raises ``Malformed`` for everything else."""
     try:
         return json.loads(
             message.decode("utf-8"),
@@ -180,7 +205,7 @@ def _refuse(found: str) -> NoReturn:
 
 
 def _encodable(value: str) -> str:
-    """Escape what has no place in UTF-8: the halves of characters, which JSON's escapes allow."""
+    """Escape lone surrogates, which JSON's escapes allow and UTF-8 does not."""
     return value.encode("utf-8", "backslashreplace").decode()
 
 

@@ -24,7 +24,7 @@ from iscsid.protocol.discovery_exchange import (
 )
 from iscsid.workers.login_worker import LOGOUT, LoggedIn, log_in
 from iscsid.workers.reporter import ParentMessage, Reporter
-from iscsid.workers.sandbox import Confine, allow_more_processor_time
+from iscsid.workers.sandbox import processor_time_is_short
 from iscsid.workers.transport import (
     Deadline,
     ExchangeDriver,
@@ -39,9 +39,9 @@ BURST = 1.0
 bursts, one for each target or portal that an administrator adds."""
 
 
-def discover(job: DiscoveryJob, reporter: Reporter, confine: Confine) -> None:
+def discover(job: DiscoveryJob, reporter: Reporter) -> None:
     """Do the job; raises ``IscsidError`` if it fails."""
-    logged_in = log_in(job, reporter, confine)
+    logged_in = log_in(job, reporter)
     with logged_in.connection:
         session = _DiscoverySession(job, logged_in, reporter)
         session.ask(logged_in.limits)
@@ -89,8 +89,7 @@ class _DiscoverySession:
         doing = "keeping the discovery session"
         driver = ExchangeDriver(self._connection, self._exchange, limits, doing, self._reporter)
         self._note_events()
-        while self._may_stay:
-            allow_more_processor_time()
+        while self._may_stay and not processor_time_is_short():
             readable = self._wait()
             if self._reporter.fileno() in readable and not self._poll_daemon():
                 return False

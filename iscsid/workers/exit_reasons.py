@@ -51,7 +51,7 @@ def deadline_exceeded(seconds: float, doing: str) -> Failure:
 
 def invalid_message(error: Exception) -> Failure:
     """Word the end of a worker that was ended for what it said."""
-    return _failure(f"the worker was ended, as it said what it may not: {error}", "")
+    return _failure(f"the worker was killed, because it sent an invalid message: {error}", "")
 
 
 def not_started(error: OSError) -> Failure:

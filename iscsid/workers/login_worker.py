@@ -1,4 +1,4 @@
-"""The login job, and the login of a discovery: connect, give up privileges, log in.
+"""The login job, and the login of a discovery: connect and log in.
 
 A redirection is followed with a new connection and a login from scratch. A target that does not
 accept a list of CHAP algorithms is asked again with MD5 alone. Both are decided in ``protocol``.
@@ -27,7 +27,6 @@ from iscsid.protocol.security import fallback_plan
 from iscsid.protocol.vpd import LunIdentity, ReplacedLun, comparable
 from iscsid.workers.connect_errors import together
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.sandbox import Confine
 from iscsid.workers.transport import (
     Deadline,
     ExchangeDriver,
@@ -52,11 +51,11 @@ class LoggedIn:
     limits: Limits
 
 
-def run_login(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
-    """Do the job; raises ``IscsidError`` where it fails."""
+def run_login(job: LoginJob, reporter: Reporter) -> None:
+    """Do the job; raises ``IscsidError`` if it fails."""
     identities = comparable(job.identities)
     lower = replace(job, login=lower_cmd_sn(job.login, identities))
-    logged_in = log_in(lower, reporter, confine, window=job.tcp_window_size)
+    logged_in = log_in(lower, reporter)
     result = logged_in.result
     with logged_in.connection:
         if identities:
@@ -67,44 +66,29 @@ def run_login(job: LoginJob, reporter: Reporter, confine: Confine) -> None:
                 reporter.report(LoginFailed(job.id, exchange.failure, tuple(exchange.replaced)))
                 return
             result = exchange.result
-        success = LoginSucceeded(job.id, result, logged_in.portal, logged_in.moved_to)
+        # With only_try, too, before the logout: the login has succeeded, however that goes.
+        reporter.report(LoginSucceeded(job.id, result, logged_in.portal, logged_in.moved_to))
         if job.only_try:
-            # Reported first: the login has succeeded, however the target answers the logout.
-            reporter.report(success)
             log_out(logged_in.connection, result, reporter)
-        else:
-            logged_in.connection.settimeout(None)
-            reporter.report(success, logged_in.connection)
 
 
-def log_in(
-    job: LoginJob | DiscoveryJob, reporter: Reporter, confine: Confine, *, window: int = 0
-) -> LoggedIn:
-    """Connect and log in, wherever the target sends us; the connection is the caller's.
+def log_in(job: LoginJob | DiscoveryJob, reporter: Reporter) -> LoggedIn:
+    """Connect and log in, wherever the target redirects us; the connection is the caller's.
 
-    ``window`` is the size of the socket's buffers, 0 for the kernel's own choice. Raises
-    ``IscsidError``.
+    Raises ``IscsidError``.
     """
     deadline = Deadline.after(job.deadline, words=f"the {job.deadline:g} s for all of the login")
-    return LoginAttempt(job, reporter, confine, window, deadline).log_in()
+    return LoginAttempt(job, reporter, deadline).log_in()
 
 
 class LoginAttempt:
     """One attempt to log in, over one or more connections."""
 
     def __init__(
-        self,
-        job: LoginJob | DiscoveryJob,
-        reporter: Reporter,
-        confine: Confine,
-        window: int,
-        deadline: Deadline,
+        self, job: LoginJob | DiscoveryJob, reporter: Reporter, deadline: Deadline
     ) -> None:
         self._job = job
         self._reporter = reporter
-        self._confine = confine
-        self._is_confined = False
-        self._window = window
         self._limits = Limits(job.timeouts.login, deadline)
 
     def log_in(self) -> LoggedIn:
@@ -132,14 +116,7 @@ class LoginAttempt:
         failures: list[ConnectionFailed] = []
         for trail in trails:
             try:
-                connection = connect(
-                    trail.portal,
-                    self._limits,
-                    self._reporter,
-                    self._confine_once,
-                    window=self._window,
-                    options=self._job.socket_options,
-                )
+                connection = connect(trail.portal, self._limits, self._reporter)
             except ConnectionFailed as error:
                 failures.append(error)
             else:
@@ -147,7 +124,6 @@ class LoginAttempt:
         raise together(failures)
 
     def _log_in(self, connection: socket.socket, plan: LoginPlan) -> LoginResult | Redirection:
-        self._confine_once()
         doing = "logging in"
         self._reporter.progress(doing)
         exchange = LoginExchange(plan, os.urandom(RANDOM_OCTETS))
@@ -156,11 +132,6 @@ class LoginAttempt:
         except (StreamEnded, StreamReset) as error:
             # A target that closes with our request unread resets; it means the same.
             raise exchange.connection_closed() from error
-
-    def _confine_once(self) -> None:
-        if not self._is_confined:
-            self._confine()
-            self._is_confined = True
 
     def _converse(
         self, connection: socket.socket, exchange: LoginExchange, doing: str

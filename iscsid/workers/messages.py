@@ -1,8 +1,8 @@
-"""What a worker may say to the daemon: a closed set of messages, and their form on the channel.
+"""The messages between the daemon and a worker that do not depend on the kind of job.
 
-A message is one JSON array, the name of a kind and its fields. The daemon does not trust its
-workers, since they parse what comes from the network: everything is checked on arrival, nobody
-can speak of another's job, and no secret has a place in any message. Pure.
+Beside them a worker sends the facts of its job, and receives jobs: see ``job_kinds``. A message is
+one JSON array, the name of a class and its fields. Here also lie the codecs of the values that
+messages are made of. Pure.
 """
 
 from __future__ import annotations
@@ -10,27 +10,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from iscsid.config.settings import Timeouts
 from iscsid.errors import Failure, Retry
-from iscsid.facts import (
-    DiscoveryCompleted,
-    DiscoveryFailed,
-    LoginFailed,
-    LoginSucceeded,
-    ScanFailed,
-    ScanFinished,
-    TargetDiscovered,
-)
-from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
+from iscsid.jobs import JobId
 from iscsid.orders import Level
 from iscsid.protocol.names import (
     MAX_NAME_LENGTH,
     DiscoveryRecord,
+    Portal,
     TargetAddress,
     parse_iscsi_name,
     parse_portal,
+    why_unusable,
 )
-from iscsid.protocol.parameters import AgreedParameters, Digest, LoginPlan, LoginResult
+from iscsid.protocol.parameters import (
+    AgreedParameters,
+    Authentication,
+    ChapAlgorithm,
+    Credentials,
+    Digest,
+    LoginPlan,
+    LoginResult,
+    Offer,
+)
 from iscsid.protocol.vpd import ReplacedLun
+from iscsid.secret import Secret
 from iscsid.workers.codec import (
     Codec,
     Malformed,
@@ -38,36 +42,22 @@ from iscsid.workers.codec import (
     choice,
     fields,
     flag,
-    from_octets,
     number,
     octets,
     optional,
+    pair,
     record,
     several,
     text,
-    to_octets,
 )
 
-LONGEST = 128 * 1024
-"""Octets of one message. The kernel's default socket buffer takes no more than about 200 kB."""
 ADDRESSES = 256
-"""The most addresses of one target that are told."""
-NOTES = 60
-"""The most notes of one discovery that are told."""
-MISSING = 4096
-REPLACED = 256
-"""The most LUNs of one session whose absence is told; the next scan finds the others."""
-
-ABSENT = 300
-"""Characters of the list of LUNs that a target does not have."""
-
-ASK_AGAIN = b"ask again"
-"""The one thing the daemon says to a worker."""
+"""The most addresses of one target that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """A line for the log."""
+    """From a worker: a line for the log."""
 
     job_id: JobId
     level: Level
@@ -76,48 +66,94 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the worker is about to do; where it dies silent, the last of these says during what."""
+    """From a worker: what it is about to do. If it dies, the last one is named in the error."""
 
     job_id: JobId
     what: str
 
 
-Report = (
-    TargetDiscovered
-    | DiscoveryCompleted
-    | DiscoveryFailed
-    | LoginSucceeded
-    | LoginFailed
-    | ScanFinished
-    | ScanFailed
-)
-"""The facts that come from workers."""
+@dataclass(frozen=True, slots=True)
+class Unprotected:
+    """From a worker: a means of the sandbox that the kernel does not offer; logged once."""
 
-Message = Report | LogLine | Progress
+    job_id: JobId
+    what: str
 
-_LINE = text(1000)
-_FAILURE = record(Failure, retry=choice(Retry), what=_LINE, advice=_LINE)
-_PORTAL = checked(300, parse_portal, str)
+
+@dataclass(frozen=True, slots=True)
+class ConnectionWanted:
+    """From a worker: connect to one of the addresses of ``portal``, counted from 0."""
+
+    job_id: JobId
+    portal: Portal
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """From a worker: the job is done; ``failure`` is set if no fact of the job said so."""
+
+    job_id: JobId
+    failure: Failure | None
+    is_reusable: bool
+    """Whether the worker will take another job."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendTargetsAgain:
+    """To a worker: send SendTargets once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """To a worker: the answer to ``ConnectionWanted``, beside the socket unless there is an error.
+
+    The socket is connecting: the worker waits for it to become writable.
+    """
+
+    address: str
+    count: int
+    """How many addresses the portal has."""
+    error: int = 0
+    """An errno: no socket could be made."""
+    resolver_error: int = 0
+    """Of getaddrinfo(3): the name could not be resolved."""
+    unreadable: tuple[str, ...] = ()
+    """The name service's files that the worker which resolved it could not read."""
+
+
+# --- codecs of values ---------------------------------------------------------------------------
+
+LINE = text(1000)
+FAILURE = record(Failure, retry=choice(Retry), what=LINE, advice=LINE)
+PORTAL = checked(300, parse_portal, str)
+FILES = several(text(300), 16)
+LUN = number(0, 2**64 - 1)
 _TAG = number(0, 65535)
 _LENGTH = number(512, 2**24 - 1)
 _SECONDS = number(0, 3600)
+_ANY_SECONDS = number(0, 2**31)
 _SERIAL = number(0, 2**32 - 1)
-_NAME = checked(MAX_NAME_LENGTH, parse_iscsi_name, str)
+NAME = checked(MAX_NAME_LENGTH, parse_iscsi_name, str)
+_DIGESTS = several(choice(Digest), 2)
 
 
 def _make_record(**values: Any) -> DiscoveryRecord:
-    """Make a record; what a login will say in TargetName must be a spelling of the same name."""
+    """Make a record, and check again what the worker must have checked."""
     found = DiscoveryRecord(**values)
     if parse_iscsi_name(found.name_to_send) != found.target_name:
         raise Malformed(f"{found.spelling!r:.80} is no spelling of {found.target_name}")
+    for address in found.addresses:
+        if why := why_unusable(address.portal):
+            raise Malformed(f"{address}: {why}")
     return found
 
 
-_RECORD = record(
+RECORD = record(
     _make_record,
-    target_name=_NAME,
+    target_name=NAME,
     addresses=several(
-        record(TargetAddress, portal=_PORTAL, portal_group_tag=optional(_TAG)), ADDRESSES
+        record(TargetAddress, portal=PORTAL, portal_group_tag=optional(_TAG)), ADDRESSES
     ),
     spelling=text(MAX_NAME_LENGTH),
 )
@@ -141,9 +177,9 @@ _PARAMETERS = record(
     error_recovery_level=number(0, 2),
 )
 
-_RESULT = record(
+LOGIN_RESULT = record(
     LoginResult,
-    isid=octets(6),
+    isid=octets(6, 6),
     tsih=number(1, 65535),
     cmd_sn=_SERIAL,
     exp_stat_sn=_SERIAL,
@@ -152,85 +188,81 @@ _RESULT = record(
     parameters=_PARAMETERS,
 )
 
-_REPLACED = record(ReplacedLun, lun=number(0, 2**64 - 1), fingerprint=octets(32))
+_TEXT = text(65536)
+"""Of the configuration: longer than any line of it that is accepted."""
+_CREDENTIALS = record(
+    Credentials,
+    username=_TEXT,
+    password=Codec(lambda value: value.reveal().hex(), lambda found: _read_secret(found)),
+)
 
-_SHAPES: dict[type[Any], Codec[Any]] = {
-    TargetDiscovered: fields(record=_RECORD),
-    DiscoveryCompleted: fields(
-        kept=flag(),
-        notes=several(text(300), NOTES),
-        skipped=number(0, 2**32 - 1),
-        answered_at=optional(_PORTAL),
+LOGIN_PLAN = record(
+    LoginPlan,
+    # As the administrator writes it, which some targets compare octet by octet.
+    initiator_name=_TEXT,
+    initiator_alias=_TEXT,
+    target_name=optional(_TEXT),
+    isid=octets(6, 6),
+    cmd_sn=_SERIAL,
+    authentication=record(
+        Authentication,
+        outgoing=optional(_CREDENTIALS),
+        incoming=optional(_CREDENTIALS),
+        algorithms=several(choice(ChapAlgorithm), len(ChapAlgorithm)),
     ),
-    DiscoveryFailed: fields(failure=_FAILURE),
-    LoginSucceeded: fields(result=_RESULT, portal=_PORTAL, moved_to=optional(_PORTAL)),
-    LoginFailed: fields(failure=_FAILURE, replaced=several(_REPLACED, REPLACED)),
-    ScanFinished: fields(missing=several(number(0, 2**64 - 1), MISSING), absent=text(ABSENT)),
-    ScanFailed: fields(failure=_FAILURE),
-    LogLine: fields(level=choice(Level), text=_LINE),
-    Progress: fields(what=_LINE),
+    offer=record(
+        Offer,
+        header_digest=_DIGESTS,
+        data_digest=_DIGESTS,
+        initial_r2t=flag(),
+        immediate_data=flag(),
+        max_recv_data_segment_length=_LENGTH,
+        first_burst_length=_LENGTH,
+        max_burst_length=_LENGTH,
+        max_outstanding_r2t=number(1, 65535),
+        default_time2wait=_SECONDS,
+        default_time2retain=_SECONDS,
+        extra=several(pair(_TEXT, _TEXT), 1024),
+    ),
+    skip_security=flag(),
+)
+
+TIMEOUTS = record(
+    Timeouts,
+    login=_ANY_SECONDS,
+    auth=_ANY_SECONDS,
+    active=_ANY_SECONDS,
+    idle=_ANY_SECONDS,
+    ping=_ANY_SECONDS,
+)
+
+REPLACED_LUN = record(ReplacedLun, lun=LUN, fingerprint=octets(32, 32))
+LUN_IDENTITIES = several(pair(LUN, octets(0, 65535)), 65536)
+
+TO_WORKER: dict[type[Any], Codec[Any]] = {
+    SendTargetsAgain: record(SendTargetsAgain),
+    Connecting: record(
+        Connecting,
+        address=text(300),
+        count=number(0, 65535),
+        error=number(0, 2**31 - 1),
+        resolver_error=number(-(2**31), 2**31 - 1),
+        unreadable=FILES,
+    ),
 }
 
-_BY_NAME = {kind.__name__: kind for kind in _SHAPES}
-
-_ALLOWED: dict[type[Any], tuple[type[Any], ...]] = {
-    DiscoveryJob: (TargetDiscovered, DiscoveryCompleted, DiscoveryFailed),
-    LoginJob: (LoginSucceeded, LoginFailed),
-    ScanJob: (ScanFinished, ScanFailed),
+FROM_WORKER: dict[type[Any], Codec[Any]] = {
+    LogLine: fields(level=choice(Level), text=LINE),
+    Progress: fields(what=LINE),
+    Unprotected: fields(what=LINE),
+    ConnectionWanted: fields(portal=PORTAL, index=number(0, 255)),
+    JobEnded: fields(failure=optional(FAILURE), is_reusable=flag()),
 }
 
 
-def encode(message: Message) -> bytes:
-    """Write a message. Long texts and lists are cut to what may be said."""
-    kind = type(message)
-    return to_octets([kind.__name__, _SHAPES[kind].write(message)])
-
-
-def decode(job: Job, received: bytes) -> Message:
-    """Read what the worker of ``job`` has said; raises ``Malformed``."""
-    found = from_octets(received)
-    if not isinstance(found, list) or len(found) != 2 or not isinstance(found[0], str):
-        raise Malformed("no message")
-    kind = _BY_NAME.get(found[0])
-    if kind not in (*_ALLOWED[type(job)], LogLine, Progress):
-        raise Malformed(f"nothing a {job.title} may say: {found[0]!r:.40}")
-    message: Message = kind(job_id=job.id, **_SHAPES[kind].read(found[1]))
-    if isinstance(message, LoginSucceeded) and isinstance(job, LoginJob):
-        _compare_with_plan(job.login, message.result)
-    return message
-
-
-def failed(job: Job, failure: Failure) -> Report:
-    """Make the fact that says that this kind of job failed."""
-    match job:
-        case DiscoveryJob():
-            return DiscoveryFailed(job.id, failure)
-        case LoginJob():
-            return LoginFailed(job.id, failure)
-        case ScanJob():
-            return ScanFailed(job.id, failure)
-
-
-def is_last_word(message: Message) -> bool:
-    """Whether a worker has nothing more to report after this."""
-    if isinstance(message, DiscoveryCompleted):
-        return not message.kept
-    return not isinstance(message, TargetDiscovered | LogLine | Progress)
-
-
-def _compare_with_plan(plan: LoginPlan, result: LoginResult) -> None:
-    """A login's result can be nothing its plan did not allow: these values go to the kernel."""
-    offer, agreed = plan.offer, result.parameters
-    for sound, what in (
-        (result.isid == plan.isid, "ISID"),
-        (result.cmd_sn == plan.cmd_sn, "CmdSN"),
-        (agreed.header_digest in offer.header_digest, "HeaderDigest"),
-        (agreed.data_digest in offer.data_digest, "DataDigest"),
-        (
-            agreed.max_recv_data_segment_length <= offer.max_recv_data_segment_length,
-            "MaxRecvDataSegmentLength",
-        ),
-        (agreed.first_burst_length <= agreed.max_burst_length, "FirstBurstLength"),
-    ):
-        if not sound:
-            raise Malformed(f"{what} is not what this login could agree upon")
+def _read_secret(found: object) -> Secret:
+    # Not by way of ``checked``: its errors quote what they refuse.
+    try:
+        return Secret(bytes.fromhex(str(found)))
+    except ValueError:
+        raise Malformed("a secret is not in hexadecimal") from None

@@ -29,6 +29,11 @@ Ask = Callable[[str], bool | None]
 """Whether the unit of a generic node is there; ``None``: nobody knows."""
 
 
+def run_scan(job: ScanJob, reporter: Reporter) -> None:
+    """Do the job."""
+    scan(job, reporter, Sysfs())
+
+
 def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) -> None:
     """Find new logical units, look again at the known ones, and set up the disks.
 

@@ -1,26 +1,25 @@
-"""TCP for an exchange of the protocol room: resolve, connect, send, and read exactly.
+"""TCP for an exchange of ``protocol``: connect, send, and read exactly.
 
-The one place between the pure machines and a socket. It reads as many octets as the exchange
+The one place between the pure state machines and a socket. It reads as many octets as the exchange
 wants and never one more, because what follows the last Login Response belongs to the kernel. May
-touch the resolver, TCP sockets and the clock; runs inside a worker only.
+touch TCP sockets and the clock; runs inside a worker only.
 """
 
 from __future__ import annotations
 
 import errno
 import math
-import os
+import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from iscsid.config.settings import SocketOptions
 from iscsid.errors import ConnectionFailed, InvalidName
 from iscsid.orders import Level
-from iscsid.protocol.names import Portal, parse_portal
+from iscsid.protocol.names import Portal, is_numeric, parse_portal
 from iscsid.protocol.trace import Trace
 from iscsid.workers.connect_errors import (
     connection_failed,
@@ -29,26 +28,11 @@ from iscsid.workers.connect_errors import (
     together,
 )
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.sandbox import Confine
 
-ADDRESSES = 16
-"""The most addresses of one name that are tried."""
 _AT_ONCE = 65536
 """Octets of one read at most, whatever length a PDU announces."""
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-"""Of asm-generic/socket.h, which Python's library does not name."""
-_SILENCE, _REPLY = 60, 60
-"""Seconds of silence before TCP asks whether the target is there, and for the answer."""
 _MOST_SECONDS, _MOST_QUESTIONS = 32767, 127
 """What TCP takes for the time between two questions, and for their number (tcp(7))."""
-
-Address = tuple[socket.AddressFamily, tuple[str | bytes | int, ...]]
-
-_IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>; Python 3.11 has no name for it
-
-BY_ROUTES = SocketOptions()
-
-_NAME_FILES = ("/etc/nsswitch.conf", "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf")
 
 
 class Exchange(Protocol):
@@ -114,32 +98,39 @@ class Limits:
     deadline: Deadline
 
 
-def connect(
-    portal: Portal,
-    limits: Limits,
-    reporter: Reporter,
-    confine: Confine,
-    *,
-    window: int = 0,
-    options: SocketOptions = BY_ROUTES,
-) -> socket.socket:
+def connect(portal: Portal, limits: Limits, reporter: Reporter) -> socket.socket:
     """Return a connection to ``portal``, all of whose addresses are tried in turn.
 
-    ``confine`` is called before a name is looked up, since the answer comes from the network.
-    ``window`` is the size of the socket's buffers in octets, 0 for the kernel's own choice; once
-    confined, more than the system allows everybody is not to be had. Raises ``ConnectionFailed``,
-    which tells of every address that was tried.
+    The daemon resolves the name and begins each connection. Raises ``ConnectionFailed``, which
+    names every address that was tried.
     """
     failures: list[ConnectionFailed] = []
-    for family, address in _resolve(portal, reporter, confine):
-        doing = f"connecting to {_show(portal, str(address[0]))}"
-        reporter.progress(doing)
-        limit = Deadline.after(limits.timeout, limits.deadline)
-        seconds = limit.left(doing)
+    doing = f"connecting to {portal}" if is_numeric(portal) else f"resolving {portal.host}"
+    index, count = 0, 1
+    while index < count:
+        if index == 0:
+            reporter.progress(doing)
         try:
-            return _connect(family, address, seconds, window, options)
+            attempt = reporter.connect(portal, index, limits.deadline.left(doing))
+        except TimeoutError:
+            raise timed_out(doing, limits.deadline.words) from None
+        answer, count = attempt.answer, attempt.answer.count
+        if answer.resolver_error:
+            unresolved = socket.gaierror(answer.resolver_error, "")
+            if answer.unreadable:
+                raise name_files_unreadable(doing, unresolved, answer.unreadable)
+            raise connection_failed(doing, unresolved)
+        doing = f"connecting to {_show(portal, answer.address)}"
+        if index > 0 or not is_numeric(portal):
+            reporter.progress(doing)
+        limit = Deadline.after(limits.timeout, limits.deadline)
+        try:
+            if attempt.connection is None:
+                raise OSError(answer.error, "")
+            return _wait_for_connection(attempt.connection, limit.left(doing))
         except OSError as error:
             failures.append(_word(doing, error, limit))
+        index += 1
     raise together(failures)
 
 
@@ -249,109 +240,21 @@ def _word(doing: str, error: OSError, limit: Deadline) -> ConnectionFailed:
     return connection_failed(doing, error)
 
 
-def _resolve(portal: Portal, reporter: Reporter, confine: Confine) -> Sequence[Address]:
-    """Return the addresses of a portal, which is at least one; raises ``ConnectionFailed``."""
+def _wait_for_connection(connection: socket.socket, seconds: float | None) -> socket.socket:
+    """Return the connection once it is made; raises ``OSError`` if that fails."""
     try:
-        return _look_up(portal, socket.AI_NUMERICHOST)
-    except socket.gaierror as error:
-        doing = f"resolving {portal.host}"
-        reporter.progress(doing)
-        if ":" in portal.host:
-            # An IPv6 address needs no name service: what is unknown is the interface behind it.
-            raise connection_failed(doing, OSError(errno.ENODEV, "")) from error
-    confine()
-    try:
-        return _look_up(portal, 0)
-    except socket.gaierror as error:
-        if files := _unreadable_name_files():
-            raise name_files_unreadable(doing, error, files) from error
-        raise connection_failed(doing, error) from error
-
-
-def _unreadable_name_files() -> list[str]:
-    """Return the name service's files that this process may not read: glibc ignores them."""
-    unreadable = []
-    for path in _NAME_FILES:
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        except PermissionError:
-            unreadable.append(path)
-        except OSError:
-            continue  # a file that is not there changes nothing
-    return unreadable
-
-
-def _look_up(portal: Portal, flags: int) -> Sequence[Address]:
-    # As octets, because for a string Python would load its codec for international names first,
-    # from a disk that may be waiting for this very login.
-    found = socket.getaddrinfo(
-        portal.host.encode("ascii"),
-        portal.port,
-        type=socket.SOCK_STREAM,
-        proto=socket.IPPROTO_TCP,
-        flags=flags | socket.AI_NUMERICSERV,
-    )
-    return [*dict.fromkeys((family, address) for family, _, _, _, address in found)][:ADDRESSES]
-
-
-def _connect(
-    family: socket.AddressFamily,
-    address: tuple[str | bytes | int, ...],
-    seconds: float | None,
-    window: int,
-    options: SocketOptions,
-) -> socket.socket:
-    connection = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        _set_options(connection, window)
-        _bind(connection, family, options)
-        connection.settimeout(seconds)
-        connection.connect(address)
+        poll = select.poll()
+        poll.register(connection, select.POLLOUT)
+        if not poll.poll(None if seconds is None else seconds * 1000):
+            raise TimeoutError
+        error = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        # Reset, and not refused, is a connection that was made: the first exchange on it fails.
+        if error not in (0, errno.ECONNRESET):
+            raise OSError(error, "")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _set_options(connection: socket.socket, window: int) -> None:
-    """All of it before connecting: TCP announces its window with the first segment (tcp(7))."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    ask_after_silence(connection, _SILENCE, _REPLY)
-    if window:
-        _set_buffer(connection, _SO_RCVBUFFORCE, socket.SO_RCVBUF, window)
-        _set_buffer(connection, _SO_SNDBUFFORCE, socket.SO_SNDBUF, window)
-
-
-def _bind(connection: socket.socket, family: socket.AddressFamily, options: SocketOptions) -> None:
-    """Choose the way out of this machine, and mark the packets: from the first one on."""
-    if options.interface is not None:
-        name = options.interface.encode("ascii")
-        try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        except OSError as error:
-            raise OSError(errno.ENODEV, "") from error
-    if options.source_address is not None:
-        is_ipv6 = ":" in options.source_address
-        if is_ipv6 != (family == socket.AF_INET6):
-            raise OSError(errno.EADDRNOTAVAIL, "")
-        # The port is chosen with connect(): bound alone, all sources would share 28,000 ports.
-        connection.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        connection.bind((options.source_address, 0))
-    if options.dscp:
-        # The field is the upper six bits of the old Type of Service octet.
-        octet = options.dscp << 2
-        if family == socket.AF_INET6:
-            connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, octet)
-        else:
-            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, octet)
-
-
-def _set_buffer(connection: socket.socket, forced: int, plain: int, size: int) -> None:
-    """Root's word counts above net.core.rmem_max; anybody else's is cut there, silently."""
-    try:
-        connection.setsockopt(socket.SOL_SOCKET, forced, size)
-    except PermissionError:
-        connection.setsockopt(socket.SOL_SOCKET, plain, size)
 
 
 def _show(portal: Portal, address: str) -> str:

@@ -1,8 +1,8 @@
-"""The life of a worker, from the fork to ``os._exit``.
+"""The life of a worker, from the fork to ``os._exit``: it takes jobs until its channel closes.
 
-It lets go of everything of the daemon's, does its one job, and says how that went. This is the
-one place in a worker where any exception at all is caught: a bug of ours costs one attempt, and
-its description goes to the log. Runs inside a worker only.
+It closes everything that it inherited, confines itself, and then does one job after another. This
+is the one place in a worker that catches any exception: a bug of ours costs one attempt, and its
+description goes to the log. Runs inside a worker only.
 """
 
 from __future__ import annotations
@@ -11,61 +11,52 @@ import encodings.unicode_escape  # noqa: F401  printable() needs it, and a worke
 import gc
 import os
 import signal
+import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from iscsid.devices.sysfs import Sysfs
 from iscsid.errors import Failure, IscsidError, Retry
-from iscsid.jobs import DiscoveryJob, Job, LoginJob, ScanJob
+from iscsid.jobs import WorkerJob
 from iscsid.orders import Level
-from iscsid.process.prctl import Option, prctl
-from iscsid.process.signals import HANDLED
 from iscsid.workers import sandbox
 from iscsid.workers.channel import WorkerEnd
 from iscsid.workers.connect_errors import connection_failed
-from iscsid.workers.discovery_worker import discover
 from iscsid.workers.exit_reasons import INTERNAL_ERROR
-from iscsid.workers.login_worker import run_login
-from iscsid.workers.messages import failed
+from iscsid.workers.job_kinds import kind_of
 from iscsid.workers.process_title import TitleBuffer, set_title
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.scan_worker import scan
+from iscsid.workers.sandbox import Confinement
 
-RunJob = Callable[[Job, Reporter, sandbox.Confine], None]
+RunJob = Callable[[Any, Reporter], None]
+Confine = Callable[[Confinement, int, int], list[str]]
 
-_FAILED = 1
+MOST_JOBS = 1000
+"""Jobs of one worker. A new one begins with fresh memory."""
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE)
-"""Meant for the daemon even where they reach the whole process group; it tells us what follows.
-A broken connection is an error we can report."""
+"""Meant for the daemon even if they reach the whole process group; it ends us if need be. A broken
+connection is an error we can report."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker needs to know of the daemon it came from."""
+    """What all workers of a fork server have in common."""
 
-    parent: int
-    identity: sandbox.UserIds
     title: TitleBuffer
     run_job: RunJob
+    confine: Confine
 
 
-def run_job(job: Job, reporter: Reporter, confine: sandbox.Confine) -> None:
-    """Do a job: the one table from its kind to the function."""
-    match job:
-        case DiscoveryJob():
-            discover(job, reporter, confine)
-        case LoginJob():
-            run_login(job, reporter, confine)
-        case ScanJob():
-            scan(job, reporter, Sysfs())
+def run_job(job: WorkerJob, reporter: Reporter) -> None:
+    """Do a job."""
+    kind_of(job).run(job, reporter)
 
 
-def attempt(work: Callable[[], None], job: Job) -> Failure | None:
-    """Do the work and return why it failed, if it did. Bugs pass through."""
+def attempt(run_job: RunJob, job: WorkerJob, reporter: Reporter) -> Failure | None:
+    """Do the job and return why it failed, if it did. Bugs pass through."""
     try:
-        work()
+        run_job(job, reporter)
     except IscsidError as error:
         return error.failure()
     except OSError as error:
@@ -80,65 +71,76 @@ def attempt(work: Callable[[], None], job: Job) -> Failure | None:
     return None
 
 
-def worker_main(job: Job, speaker: WorkerEnd, setup: WorkerSetup) -> NoReturn:
+def worker_main(
+    end: socket.socket, confinement: Confinement, place: int, parent: int, setup: WorkerSetup
+) -> NoReturn:
     """Be a worker. Called right after the fork, with all signals blocked; never returns."""
     status = INTERNAL_ERROR
+    channel = WorkerEnd(end)
     try:
-        drop_inherited_state(speaker)
-        _depend_on(setup.parent)
-        set_title(f"iscsid: {job.title}", setup.title)
+        drop_inherited_state(end.fileno())
+        sandbox.depend_on_parent(parent)
         sandbox.give_up_protection()
-        status = _work(job, speaker, setup)
+        set_title("iscsid: worker", setup.title)
+        _work(channel, confinement, place, parent, setup)
+        status = os.EX_OK
     except BaseException as error:  # nothing may get past this point, whatever it is
-        speaker.log(Level.ERROR, _describe(error))
+        channel.log(Level.ERROR, _describe(error))
     finally:
-        # Not sys.exit: the daemon's own exit functions would run, and remove its pid file.
+        # Not sys.exit: exit functions that were registered before the fork would run.
         os._exit(status)
 
 
-def _work(job: Job, speaker: WorkerEnd, setup: WorkerSetup) -> int:
-    def confine() -> None:
+def _work(
+    channel: WorkerEnd, confinement: Confinement, place: int, parent: int, setup: WorkerSetup
+) -> None:
+    """Confine this process and do jobs until the daemon closes the channel."""
+    missing: list[str] = []
+    refused: Failure | None = None
+    if confinement is not Confinement.PRIVILEGED:
         try:
-            sandbox.confine(setup.identity)
+            missing = setup.confine(confinement, place, parent)
         except OSError as error:
-            raise IscsidError(f"the worker cannot give up its privileges: {error}") from error
-        # The kernel forgets this when the user changes (prctl(2)).
-        _depend_on(setup.parent)
+            what = f"the worker cannot give up its privileges: {error}"
+            refused = IscsidError(what).failure()
+    for number in range(MOST_JOBS):
+        job = channel.receive_job()
+        if job is None:
+            return
+        set_title(f"iscsid: {job.title}", setup.title)
+        for what in missing if number == 0 else ():
+            channel.unprotected(what)
+        failure = refused or attempt(setup.run_job, job, channel)
+        failed = kind_of(job).failed
+        if failure is not None and failed is not None:
+            channel.report(failed(job.id, failure))
+            failure = None
+        is_reusable = not (refused or sandbox.processor_time_is_short() or number == MOST_JOBS - 1)
+        set_title("iscsid: worker", setup.title)
+        channel.end_job(failure, is_reusable=is_reusable)
+        if not is_reusable:
+            return
 
-    failure = attempt(lambda: setup.run_job(job, speaker, confine), job)
-    if failure is None:
-        return os.EX_OK
-    speaker.report(failed(job, failure))
-    return _FAILED
 
-
-def drop_inherited_state(speaker: WorkerEnd) -> None:
-    """Close what is the daemon's and its other workers', and forget its signal handlers.
+def drop_inherited_state(kept: int) -> None:
+    """Close every descriptor but the ``kept`` one and the standard streams; reset all signals.
 
     The Python objects that hold those descriptors are still there, below us on the stack; frozen,
     the collector never touches them, and so never closes a number that has become ours.
     """
     gc.freeze()
     signal.set_wakeup_fd(-1)
-    for number in HANDLED:
+    for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    ours = speaker.fileno()
-    os.closerange(3, ours)
-    os.closerange(ours + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _depend_on(parent: int) -> None:
-    """Die when the daemon dies, however it does."""
-    prctl(Option.SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(_FAILED)
-
-
 def _describe(error: BaseException) -> str:
-    """Tell an exception in one line. No local variable is shown, since secrets may be in them."""
+    """Return an exception in one line. No local variable is shown, since it may be a secret."""
     places = [
         f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}"
         for frame in traceback.StackSummary.extract(

@@ -7,7 +7,7 @@ kind, or ``Malformed``; what is written again is read as the same.
 from __future__ import annotations
 
 from iscsid.workers.codec import Malformed
-from iscsid.workers.messages import decode, encode
+from iscsid.workers.job_kinds import decode, encode
 from tests.fuzz import engine
 from tests.support.jobs import discovery_job, login_job, scan_job
 

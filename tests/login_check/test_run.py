@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from iscsid.cli.options import parse
 from iscsid.exit_status import ExitStatus
 from iscsid.login_check.run import run_login_check
+from iscsid.workers.fork_server import ForkServer
 from tests.support.patience import FACTOR, PATIENCE
 from tests.support.programs import started
 from tests.support.supervisor_harness import forked
@@ -231,7 +233,8 @@ def test_nobody_needs_to_be_root(served: Serve, open_directory: Path) -> None:
                     os.setgroups([])
                     os.setresgid(NOBODY, NOBODY, NOBODY)
                     os.setresuid(NOBODY, NOBODY, NOBODY)
-                status = run_login_check(options, output, output)
+                with closing(ForkServer()) as fork_server:
+                    status = run_login_check(options, fork_server, output, output)
                 output.flush()
             finally:
                 os._exit(status)

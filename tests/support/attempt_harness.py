@@ -9,10 +9,10 @@ import pytest
 
 from iscsid.errors import Failure
 from iscsid.facts import LoginFailed, LoginSucceeded
-from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
-from iscsid.workers import sandbox, worker_main
-from iscsid.workers.reporter import Reporter
-from iscsid.workers.sandbox import Confine
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob
+from iscsid.workers import sandbox
+from iscsid.workers.sandbox import Confinement
+from iscsid.workers.worker_main import Confine
 from tests.support.scripted_portal import Station
 from tests.support.supervisor_harness import WorkersHarness
 
@@ -42,14 +42,14 @@ def success_of(harness: WorkersHarness) -> LoginSucceeded:
     return succeeded
 
 
-def without_any_file(empty: Path) -> worker_main.RunJob:
-    """The work in a world without files, which only root can make."""
+def without_any_file(empty: Path) -> Confine:
+    """Confines a worker in a world without files, which only root can make."""
 
-    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
+    def confine(confinement: Confinement, place: int, parent: int) -> list[str]:
         size = sandbox._address_space()  # /proc is on no disk
         sandbox._address_space = lambda: size
         os.chroot(empty)
         os.chdir("/")
-        worker_main.run_job(job, reporter, confine)
+        return sandbox.confine(confinement, place, parent)
 
-    return run_job
+    return confine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iscsid.config.settings import Timeouts
-from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ResolveJob, ScanJob
 from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Authentication, Credentials, Isid, LoginPlan
 from iscsid.secret import Secret
@@ -65,3 +65,7 @@ def discovery_job(
 
 def scan_job(number: int = 1, *, deadline: float = 20) -> ScanJob:
     return ScanJob(id=JobId(number), sid=1, host_no=4, target_name=TARGET, deadline=deadline)
+
+
+def resolve_job(portal: Portal, number: int = 1) -> ResolveJob:
+    return ResolveJob(id=JobId(number), portal=portal, deadline=20)

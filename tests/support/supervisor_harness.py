@@ -15,23 +15,56 @@ from pathlib import Path
 from iscsid.facts import Fact, WorkerEnded
 from iscsid.jobs import Job, JobId
 from iscsid.orders import Level
-from iscsid.workers import worker_main
+from iscsid.workers import sandbox
+from iscsid.workers.fork_server import ForkServer
+from iscsid.workers.sandbox import Confinement
 from iscsid.workers.supervisor import Supervisor
+from iscsid.workers.worker import Worker
+from iscsid.workers.worker_main import Confine, RunJob, run_job
 from tests.support.patience import PATIENCE
+
+_opened: list[WorkersHarness] = []
+
+
+def close_harnesses() -> None:
+    """End what is left of the harnesses of a test. See ``tests/workers/conftest.py``."""
+    while _opened:
+        _opened.pop().close()
+
+
+def not_confined(_confinement: Confinement, _place: int, _parent: int) -> list[str]:
+    """For jobs of the tests that do what a confined worker may not."""
+    return []
 
 
 class WorkersHarness:
     def __init__(
-        self, run_job: worker_main.RunJob = worker_main.run_job, level: Level = Level.DEBUG
+        self,
+        run_job: RunJob = run_job,
+        level: Level = Level.DEBUG,
+        *,
+        confine: Confine = sandbox.confine,
+        most: int = 0,
     ) -> None:
         self.facts: list[Fact] = []
         self.said: list[tuple[Level, str]] = []
         self.ears: dict[int, Callable[[], list[Fact]]] = {}
         self.others: list[Callable[[], None]] = []
         """What else is turned, a target's station for instance."""
+        self.fork_server = ForkServer(run_job, confine)
+        _opened.append(self)
         self.supervisor = Supervisor(
-            self._add, self._remove, self._say, level=level, run_job=run_job
+            self.fork_server, self._add, self._remove, self._say, level=level, most=most
         )
+
+    def close(self) -> None:
+        """Let all processes end."""
+        self.fork_server.close()
+        for worker in self.supervisor._workers.values():
+            worker.channel.close()
+            worker._drop_connection()
+        for job in [*self.supervisor._sockets]:
+            self.supervisor.close_socket(job)
 
     def _add(self, fd: int, read: Callable[[], list[Fact]], _name: str) -> None:
         assert fd not in self.ears
@@ -83,9 +116,15 @@ class WorkersHarness:
     def until_said(self, text: str) -> None:
         self.until(lambda: any(text in line for line in self.lines))
 
+    def worker_of(self, number: int = 1) -> Worker:
+        """The worker that does a job."""
+        return self.supervisor._by_job[JobId(number)]
+
     def pid_of(self, number: int = 1) -> int:
         """The process that does a job."""
-        return self.supervisor._workers[JobId(number)].pid
+        worker = self.worker_of(number)
+        self.until(lambda: worker.pid != 0)
+        return worker.pid
 
     def ending_of(self, job: JobId) -> WorkerEnded:
         """The one end of a job's child."""

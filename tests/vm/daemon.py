@@ -21,6 +21,9 @@ Numbers = tuple[int, int]
 
 INITIATOR_NAME = "iqn.2003-02.org.example:machine"
 
+FORK_SERVER, IDLE = "iscsid: fork server", "iscsid: worker"
+"""Titles of processes."""
+
 
 class Daemon:
     """One daemon, with all its files in ``directory``."""
@@ -82,9 +85,15 @@ class Daemon:
     def has_ended(self) -> bool:
         return self._process is not None and self._process.poll() is not None
 
-    def children(self) -> list[int]:
-        """Return the process ids of the daemon's children, zombies too."""
-        return children_of(self.pid)
+    def workers(self) -> list[int]:
+        """Return the process ids of all workers, idle ones and zombies too."""
+        servers = [pid for pid in map(int, _processes()) if title(pid) == FORK_SERVER]
+        children = (child for server in servers for child in children_of(server))
+        return [child for child in children if title(child) != FORK_SERVER]
+
+    def workers_with_a_job(self) -> list[int]:
+        """Return the process ids of those that are at work."""
+        return [pid for pid in self.workers() if title(pid) not in ("", IDLE)]
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -225,6 +234,18 @@ def children_of(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(child) for child in found.split()]
+
+
+def title(pid: int) -> str:
+    """Return the command line of a process; nothing if it is gone or a zombie."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _processes() -> list[str]:
+    return [each for each in os.listdir("/proc") if each.isdecimal()]
 
 
 def show_tree(top: Path) -> Iterable[str]:

@@ -95,7 +95,7 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
             portal.made.clear()
             daemon.start("--debug")
             turn_until(found, lambda: portal.is_holding, f"step {step}")
-            children = daemon.children()
+            children = daemon.workers()
             daemon.send(number)
             if number is signal.SIGINT and step > LOGIN_ANSWERS - 1:
                 # To log out needs a target that answers.
@@ -188,7 +188,7 @@ def test_killed_at_any_moment_of_its_start_it_comes_up_the_next_time(
         else:
             wait_for_so_many_sessions(daemon, chance.randrange(11))
         os.kill(pid, signal.SIGSTOP)
-        children = daemon.children()
+        children = daemon.workers()
         os.kill(pid, signal.SIGKILL)
         assert daemon.wait() == -signal.SIGKILL
         wait_until(

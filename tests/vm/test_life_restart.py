@@ -113,7 +113,7 @@ def test_sigterm_ends_all_children_and_nothing_else(
         sid = sessions.session_of(RED)
         port = wire.source_port(sid)
         for turn in (1, 2):
-            children = daemon.children()
+            children = daemon.workers()
             assert daemon.stop(signal.SIGTERM) == 0
             assert not daemon.pidfile.exists()
             assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

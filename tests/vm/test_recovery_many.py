@@ -70,7 +70,7 @@ class Watch:
         self.children = 0
 
     def look(self) -> None:
-        self.children = max(self.children, len(self._daemon.children()))
+        self.children = max(self.children, len(self._daemon.workers_with_a_job()))
 
     def has_seen(self, wanted: set[str]) -> bool:
         """Whether the kernel's sessions are in these states; for ``wait_until``."""

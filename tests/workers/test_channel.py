@@ -5,24 +5,36 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from iscsid.facts import LoginFailed, LoginSucceeded, ScanFinished
+from iscsid.facts import LoginSucceeded, ScanFinished
+from iscsid.jobs import Job
 from iscsid.orders import Level
-from iscsid.protocol.names import Portal
-from iscsid.protocol.parameters import LoginResult
-from iscsid.workers.channel import ChannelClosed, ParentEnd, Received, WorkerEnd
+from iscsid.protocol.names import IscsiName, Portal
+from iscsid.protocol.parameters import Credentials, LoginResult
+from iscsid.secret import Secret
+from iscsid.workers.channel import LONGEST, ChannelClosed, ParentEnd, WorkerEnd
 from iscsid.workers.codec import Malformed
-from iscsid.workers.messages import LONGEST, LogLine, Progress, encode
+from iscsid.workers.job_kinds import encode
+from iscsid.workers.messages import (
+    Connecting,
+    ConnectionWanted,
+    LogLine,
+    Progress,
+    SendTargetsAgain,
+)
 from iscsid.workers.reporter import ParentMessage
-from tests.support.jobs import ISID, discovery_job, login_job
+from tests.support.jobs import ALICE, ISID, discovery_job, login_job, scan_job
 from tests.support.supervisor_harness import open_descriptors
 
 JOB = login_job()
+CAPITALS = IscsiName("iqn.2003-02.org.example:HOST-Me")
 SUCCESS = LoginSucceeded(
     JOB.id, LoginResult(isid=ISID, tsih=1, cmd_sn=1, exp_stat_sn=1), Portal("127.0.0.1")
 )
@@ -36,13 +48,17 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.fixture
-def listener(ends: tuple[socket.socket, socket.socket]) -> ParentEnd:
-    return ParentEnd(JOB, ends[0])
+def parent(ends: tuple[socket.socket, socket.socket]) -> ParentEnd:
+    return ParentEnd(ends[0])
 
 
 @pytest.fixture
-def speaker(ends: tuple[socket.socket, socket.socket]) -> WorkerEnd:
-    return WorkerEnd(JOB, ends[1], Level.INFO)
+def worker(ends: tuple[socket.socket, socket.socket], parent: ParentEnd) -> WorkerEnd:
+    """The worker's end, at work on ``JOB``."""
+    worker = WorkerEnd(ends[1])
+    parent.send_job(JOB, Level.INFO)
+    assert worker.receive_job() == JOB
+    return worker
 
 
 @pytest.fixture
@@ -55,128 +71,166 @@ def connection() -> Iterator[socket.socket]:
 # --- messages -----------------------------------------------------------------------------------
 
 
-def test_messages_arrive_whole_and_in_order(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.progress("first")
-    speaker.log(Level.WARNING, "second\nof two lines")
-    assert listener.receive() == Received(Progress(JOB.id, "first"))
-    assert listener.receive() == Received(LogLine(JOB.id, Level.WARNING, "second\nof two lines"))
-    assert listener.receive() is None
+def test_messages_arrive_whole_and_in_order(parent: ParentEnd, worker: WorkerEnd) -> None:
+    worker.progress("first")
+    worker.log(Level.WARNING, "second\nof two lines")
+    assert parent.receive(JOB) == Progress(JOB.id, "first")
+    assert parent.receive(JOB) == LogLine(JOB.id, Level.WARNING, "second\nof two lines")
+    assert parent.receive(JOB) is None
 
 
-def test_lines_nobody_wants_are_not_sent(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.log(Level.DEBUG, "> login request")
-    assert not speaker.wants(Level.DEBUG)
-    assert listener.receive() is None
+def test_lines_nobody_wants_are_not_sent(parent: ParentEnd, worker: WorkerEnd) -> None:
+    worker.log(Level.DEBUG, "> login request")
+    assert not worker.wants(Level.DEBUG)
+    assert parent.receive(JOB) is None
 
 
-def test_what_was_said_before_the_end_is_heard_before_the_end(
-    listener: ParentEnd, speaker: WorkerEnd
+def test_what_was_sent_before_the_end_is_received_before_the_end(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd, worker: WorkerEnd
 ) -> None:
-    speaker.progress("leaving")
-    speaker.close()
-    assert listener.receive() == Received(Progress(JOB.id, "leaving"))
+    worker.progress("leaving")
+    ends[1].close()
+    assert parent.receive(JOB) == Progress(JOB.id, "leaving")
     with pytest.raises(ChannelClosed):
-        listener.receive()
+        parent.receive(JOB)
 
 
-def test_a_worker_that_leaves_without_listening_is_still_heard(
-    listener: ParentEnd, speaker: WorkerEnd
+def test_a_worker_that_ends_with_messages_unread_has_still_sent_its_own(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd, worker: WorkerEnd
 ) -> None:
     """The kernel reports an error first where something of ours was left unread."""
-    speaker.progress("leaving")
-    listener.ask_again()
-    speaker.close()
-    assert listener.receive() == Received(Progress(JOB.id, "leaving"))
+    worker.progress("leaving")
+    parent.send_order(SendTargetsAgain())
+    ends[1].close()
+    assert parent.receive(JOB) == Progress(JOB.id, "leaving")
     with pytest.raises(ChannelClosed):
-        listener.receive()
+        parent.receive(JOB)
 
 
 @pytest.mark.parametrize("octets", [b"{}", b"\xff", b"x" * (LONGEST + 1), b"x" * 190_000])
 def test_nonsense_and_oversize_are_refused(
-    listener: ParentEnd, ends: tuple[socket.socket, socket.socket], octets: bytes
+    parent: ParentEnd, ends: tuple[socket.socket, socket.socket], octets: bytes
 ) -> None:
     ends[1].send(octets)
     with pytest.raises(Malformed):
-        listener.receive()
+        parent.receive(JOB)
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        JOB,
+        discovery_job(keep=True),
+        scan_job(),
+        replace(
+            login_job(authentication=replace(ALICE, incoming=Credentials("tina", Secret("\xe4")))),
+            identities=((0, b"\0\x83"), (2**63, b"")),
+            deadline=1.5,
+            tcp_window_size=65536,
+        ),
+        replace(scan_job(), luns=frozenset({1, 2**40}), drop=frozenset({3})),
+        replace(JOB, login=replace(JOB.login, initiator_name=CAPITALS)),
+    ],
+)
+def test_a_job_arrives_as_it_was_sent(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd, job: Job
+) -> None:
+    parent.send_job(job, Level.DEBUG)
+    worker = WorkerEnd(ends[1])
+    assert worker.receive_job() == job
+    assert worker.wants(Level.DEBUG)
+
+
+def test_a_job_larger_than_a_datagram_arrives_whole(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
+) -> None:
+    job = replace(JOB, identities=tuple((lun, bytes(200)) for lun in range(4096)))
+    before = open_descriptors()
+    parent.send_job(job, Level.INFO)
+    assert WorkerEnd(ends[1]).receive_job() == job
+    assert open_descriptors() == before
+
+
+def test_a_large_fact_of_a_privileged_worker_arrives_whole(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
+) -> None:
+    finished = ScanFinished(JOB.id, tuple(range(2**63, 2**63 + 4096)) * 4)
+    octets = encode(finished) + b" " * LONGEST
+    with memfd(octets) as descriptor:
+        socket.send_fds(ends[1], [b"@"], [descriptor])
+    received = parent.receive(scan_job())
+    assert isinstance(received, ScanFinished) and len(received.missing) == 4096
+
+
+def test_a_message_about_the_job_before_is_no_job(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
+) -> None:
+    parent.send_order(SendTargetsAgain())
+    parent.send_job(JOB, Level.INFO)
+    assert WorkerEnd(ends[1]).receive_job() == JOB
 
 
 # --- descriptors --------------------------------------------------------------------------------
 
 
-def test_a_socket_comes_with_a_login_and_is_not_inherited(
-    listener: ParentEnd, speaker: WorkerEnd, connection: socket.socket
+@contextmanager
+def memfd(octets: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create("test")
+    os.write(descriptor, octets)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_a_memfd_of_a_worker_that_talks_to_a_target_is_refused(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
 ) -> None:
-    speaker.report(SUCCESS, connection)
-    arrival = listener.receive()
-    assert arrival is not None and arrival.connection is not None
-    with arrival.connection as received:
-        assert arrival.message == SUCCESS
-        assert received.fileno() != connection.fileno()
-        assert received.getsockname() == connection.getsockname()
-        assert fcntl.fcntl(received, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-
-
-def test_a_login_without_a_socket_is_refused(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.report(SUCCESS)
-    with pytest.raises(Malformed, match="without exactly one TCP connection"):
-        listener.receive()
-
-
-def test_a_connection_that_broke_on_the_way_is_a_failed_login(
-    listener: ParentEnd, speaker: WorkerEnd
-) -> None:
+    with memfd(encode(Progress(JOB.id, "x"))) as descriptor:
+        socket.send_fds(ends[1], [b"@"], [descriptor])
     before = open_descriptors()
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as unconnected:
-        speaker.report(SUCCESS, unconnected)
-    arrival = listener.receive()
-    assert arrival is not None and isinstance(arrival.message, LoginFailed)
-    assert "broke right after the login" in arrival.message.failure.what
-    assert arrival.connection is None
-    assert open_descriptors() == before
+    with pytest.raises(Malformed, match="a descriptor came"):
+        parent.receive(JOB)
+    assert len(open_descriptors()) == len(before)
 
 
-@contextmanager
-def _datagrams() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near:
-        near.connect(("127.0.0.1", 9))
-        yield near
-
-
-@contextmanager
-def _local() -> Iterator[socket.socket]:
-    near, far = socket.socketpair()
-    with near, far:
-        yield near
-
-
-@pytest.mark.parametrize("make", [_datagrams, _local])
-def test_a_socket_that_is_no_tcp_connection_is_refused_and_closed(
-    listener: ParentEnd,
-    speaker: WorkerEnd,
-    make: Callable[[], AbstractContextManager[socket.socket]],
+def test_what_is_attached_and_no_file_is_refused_unread(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
 ) -> None:
-    with make() as wrong:
-        before = open_descriptors()
-        speaker.report(SUCCESS, wrong)
-        with pytest.raises(Malformed, match="without exactly one TCP connection"):
-            listener.receive()
-        assert open_descriptors() == before
+    """Reading a pipe would block."""
+    reader, writer = os.pipe()
+    socket.send_fds(ends[1], [b"@"], [reader])
+    os.close(reader)
+    with pytest.raises(Malformed, match="no file"):
+        parent.receive(scan_job())
+    os.close(writer)
 
 
-def test_a_descriptor_that_is_no_socket_is_refused_and_closed(
-    listener: ParentEnd, ends: tuple[socket.socket, socket.socket]
+def test_closing_a_socket_that_lingers_never_blocks(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
 ) -> None:
-    with open(os.devnull) as null:
-        before = open_descriptors()
-        socket.send_fds(ends[1], [encode(SUCCESS)], [null.fileno()])
-        with pytest.raises(Malformed, match="without exactly one TCP connection"):
-            listener.receive()
-        assert open_descriptors() == before
+    """close(2) waits as long as SO_LINGER says while data is unsent."""
+    with socket.create_server(("127.0.0.1", 0)) as portal:
+        near = socket.create_connection(portal.getsockname())
+        far = portal.accept()[0]
+        near.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                near.send(bytes(65536))
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 20))
+        socket.send_fds(ends[1], [encode(Progress(JOB.id, "x"))], [near.fileno()])
+        os.close(near.detach())
+        began = time.monotonic()
+        with pytest.raises(Malformed):
+            parent.receive(JOB)
+        assert time.monotonic() - began < 5
+        far.close()
 
 
 @pytest.mark.parametrize("number", [2, 4, 30])
 def test_more_descriptors_than_one_are_refused_and_all_closed(
-    listener: ParentEnd,
+    parent: ParentEnd,
     ends: tuple[socket.socket, socket.socket],
     connection: socket.socket,
     number: int,
@@ -184,7 +238,7 @@ def test_more_descriptors_than_one_are_refused_and_all_closed(
     before = open_descriptors()
     socket.send_fds(ends[1], [encode(SUCCESS)], [connection.fileno()] * number)
     with pytest.raises(Malformed):
-        listener.receive()
+        parent.receive(JOB)
     assert open_descriptors() == before
 
 
@@ -192,7 +246,7 @@ def test_more_descriptors_than_one_are_refused_and_all_closed(
     "octets", [encode(Progress(JOB.id, "x")), b"nonsense", b"x" * (LONGEST + 1)]
 )
 def test_a_descriptor_beside_another_message_is_refused_and_closed(
-    listener: ParentEnd,
+    parent: ParentEnd,
     ends: tuple[socket.socket, socket.socket],
     connection: socket.socket,
     octets: bytes,
@@ -200,62 +254,73 @@ def test_a_descriptor_beside_another_message_is_refused_and_closed(
     before = open_descriptors()
     socket.send_fds(ends[1], [octets], [connection.fileno()])
     with pytest.raises(Malformed):
-        listener.receive()
+        parent.receive(JOB)
     assert open_descriptors() == before
 
 
 # --- the other way ------------------------------------------------------------------------------
 
 
-def test_the_daemon_can_ask_again(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    assert speaker.poll_parent() is ParentMessage.NOTHING
-    listener.ask_again()
-    assert speaker.poll_parent() is ParentMessage.ASK_AGAIN
-    assert speaker.poll_parent() is ParentMessage.NOTHING
+def test_the_daemon_can_ask_again(parent: ParentEnd, worker: WorkerEnd) -> None:
+    assert worker.poll_parent() is ParentMessage.NOTHING
+    parent.send_order(SendTargetsAgain())
+    assert worker.poll_parent() is ParentMessage.ASK_AGAIN
+    assert worker.poll_parent() is ParentMessage.NOTHING
 
 
 def test_asking_a_worker_that_does_not_listen_never_blocks(
-    listener: ParentEnd, speaker: WorkerEnd
+    parent: ParentEnd, worker: WorkerEnd
 ) -> None:
     for _ in range(5000):
-        listener.ask_again()
-    assert speaker.poll_parent() is ParentMessage.ASK_AGAIN
+        parent.send_order(SendTargetsAgain())
+    assert worker.poll_parent() is ParentMessage.ASK_AGAIN
 
 
-def test_asking_a_worker_that_is_gone_is_no_error(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    speaker.close()
-    listener.ask_again()
+def test_asking_a_worker_that_is_gone_is_no_error(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd
+) -> None:
+    ends[1].close()
+    parent.send_order(SendTargetsAgain())
 
 
-def test_a_worker_hears_that_the_daemon_is_gone(listener: ParentEnd, speaker: WorkerEnd) -> None:
-    listener.close()
-    assert speaker.poll_parent() is ParentMessage.CLOSED
+def test_a_worker_hears_that_the_daemon_is_gone(parent: ParentEnd, worker: WorkerEnd) -> None:
+    parent.close()
+    assert worker.poll_parent() is ParentMessage.CLOSED
 
 
 def test_a_worker_hears_that_the_daemon_left_with_its_words_unread(
-    listener: ParentEnd, speaker: WorkerEnd
+    parent: ParentEnd, worker: WorkerEnd
 ) -> None:
-    speaker.progress("nothing")
-    listener.close()
-    assert speaker.poll_parent() is ParentMessage.CLOSED
+    worker.progress("nothing")
+    parent.close()
+    assert worker.poll_parent() is ParentMessage.CLOSED
 
 
-def test_a_fact_of_another_job_is_refused(ends: tuple[socket.socket, socket.socket]) -> None:
-    listener = ParentEnd(discovery_job(), ends[0])
-    WorkerEnd(JOB, ends[1], Level.INFO).report(ScanFinished(JOB.id))
+def test_a_fact_of_another_kind_of_job_is_refused(parent: ParentEnd, worker: WorkerEnd) -> None:
+    worker.report(ScanFinished(JOB.id))
     with pytest.raises(Malformed):
-        listener.receive()
+        parent.receive(discovery_job())
 
 
-def test_a_login_that_is_only_tried_brings_no_descriptor(
-    ends: tuple[socket.socket, socket.socket], connection: socket.socket
+def test_a_connection_comes_with_its_answer(
+    ends: tuple[socket.socket, socket.socket], parent: ParentEnd, connection: socket.socket
 ) -> None:
-    listener = ParentEnd(replace(JOB, only_try=True), ends[0])
-    ends[1].send(encode(SUCCESS))
-    arrival = listener.receive()
-    assert arrival is not None and (arrival.message, arrival.connection) == (SUCCESS, None)
-    before = open_descriptors()
-    socket.send_fds(ends[1], [encode(SUCCESS)], [connection.fileno()])
-    with pytest.raises(Malformed, match="a message that has none"):
-        listener.receive()
-    assert open_descriptors() == before
+    worker = WorkerEnd(ends[1])
+    parent.send_job(JOB, Level.INFO)
+    worker.receive_job()
+    parent.send_order(SendTargetsAgain())
+    parent.send_order(Connecting("127.0.0.1", 1), connection)
+    attempt = worker.connect(JOB.portal, 0, 10)
+    assert parent.receive(JOB) == ConnectionWanted(JOB.id, JOB.portal, 0)
+    assert attempt.answer == Connecting("127.0.0.1", 1)
+    assert attempt.connection is not None
+    with attempt.connection as received:
+        assert received.getsockname() == connection.getsockname()
+        assert fcntl.fcntl(received, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_a_daemon_that_does_not_answer_is_given_up_in_time(
+    parent: ParentEnd, worker: WorkerEnd
+) -> None:
+    with pytest.raises(TimeoutError):
+        worker.connect(JOB.portal, 0, 0.1)

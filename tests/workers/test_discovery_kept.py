@@ -19,7 +19,7 @@ from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, heard, names_in
 from tests.support.jobs import discovery_job
 from tests.support.scripted_portal import Station, station
-from tests.support.supervisor_harness import WorkersHarness, until
+from tests.support.supervisor_harness import WorkersHarness, status_of, until
 from tests.target.profile import TGTD
 from tests.target.scripted import ScriptedTarget
 
@@ -220,7 +220,7 @@ def test_a_kept_discovery_that_is_stopped_ends_without_a_failure() -> None:
 def test_a_kept_discovery_whose_daemon_hangs_up_leaves() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
-        ward = harness.supervisor._workers[ONE]
+        pid = harness.pid_of()
         harness.ears.clear()
-        ward.channel.close()
-        until(lambda: ward.wait() is not None)
+        harness.worker_of().channel.close()
+        until(lambda: status_of(pid) == {})

@@ -155,7 +155,7 @@ def test_a_discovery_needs_no_file(tmp_path: Path) -> None:
         harness = run(
             discovery_job(portal=there.portal),
             there,
-            harness=WorkersHarness(without_any_file(tmp_path)),
+            harness=WorkersHarness(confine=without_any_file(tmp_path)),
         )
     assert len(names_in(harness)) == 2
     assert harness.ending_of(ONE).how is None

@@ -12,10 +12,9 @@ import pytest
 from iscsid.errors import ConnectionFailed
 from iscsid.orders import Level
 from iscsid.protocol.trace import Trace
-from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.transport import Deadline, ExchangeDriver, Limits, StreamEnded, StreamReset
-from tests.support.jobs import login_job
 from tests.support.patience import PATIENCE
+from tests.support.recording_reporter import RecordingReporter
 from tests.support.supervisor_harness import forked
 
 RELAXED = Limits(PATIENCE, Deadline.after(0))
@@ -56,12 +55,10 @@ def driver_of(
     near: socket.socket,
     reader: Reader,
     patience: Limits = RELAXED,
-    level: Level = Level.INFO,
-    said: list[str] | None = None,
+    reporter: RecordingReporter | None = None,
 ) -> ExchangeDriver:
-    told = [] if said is None else said
-    notebook = InlineReporter(login_job(), lambda _job, _level, text: told.append(text), level)
-    return ExchangeDriver(near, reader, patience, "logging in", notebook)
+    reporter = reporter or RecordingReporter(Level.INFO)
+    return ExchangeDriver(near, reader, patience, "logging in", reporter)
 
 
 @pytest.mark.parametrize("level", [Level.DEBUG, Level.INFO])
@@ -69,9 +66,10 @@ def test_the_trace_is_told_as_it_goes_or_dropped_where_nobody_reads_it(
     level: Level, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
-    said: list[str] = []
+    reporter = RecordingReporter(level)
+    said = reporter.lines
     reader = Reader(5, b"question")
-    driver = driver_of(near, reader, level=level, said=said)
+    driver = driver_of(near, reader, reporter=reporter)
     driver.step()
     asked = [">     Question=1"]
     assert said == (asked if level is Level.DEBUG else [])

@@ -18,7 +18,7 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.protocol.pdu import LoginResponse
 from iscsid.secret import Secret
-from iscsid.workers.sandbox import find_unprivileged_identity
+from iscsid.workers.sandbox import FIRST_USER
 from tests.support.attempt_harness import (
     ONE,
     failure_of,
@@ -103,12 +103,12 @@ def test_nobody_reads_a_secret_anywhere() -> None:
     assert "secret-alice" not in repr(harness.facts) + repr(harness.lines)
 
 
-def test_without_a_fork_the_result_is_the_same() -> None:
+def test_one_login_can_be_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with forked(lambda: serve(listener, ScriptedTarget)):
             harness = WorkersHarness()
             job = login_job(portal=Portal(*listener.getsockname()))
-            harness.facts += harness.supervisor.run_inline(job)
+            harness.facts += harness.supervisor.run(job)
             assert success_of(harness).result.tsih != 0
             harness.supervisor.close_socket(ONE)
 
@@ -238,7 +238,7 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
             success_of(harness)
             harness.supervisor.close_socket(ONE)
     assert len(seen) >= 3
-    assert set(seen) == {(str(find_unprivileged_identity().uid), "0" * 16)}
+    assert set(seen) == {(str(FIRST_USER), "0" * 16)}
 
 
 @needs_root
@@ -272,7 +272,7 @@ def test_a_login_needs_no_file(tmp_path: Path) -> None:
     )
     with scripted(script) as there:
         job = login_job(portal=there.portal, authentication=both)
-        harness = run(job, there, harness=WorkersHarness(without_any_file(tmp_path)))
+        harness = run(job, there, harness=WorkersHarness(confine=without_any_file(tmp_path)))
         success_of(harness)
         harness.supervisor.close_socket(ONE)
 
@@ -295,7 +295,7 @@ def test_a_failed_login_needs_no_file_to_say_why(
         harness = run(
             login_job(portal=there.portal),
             there,
-            harness=WorkersHarness(without_any_file(tmp_path)),
+            harness=WorkersHarness(confine=without_any_file(tmp_path)),
         )
     if any(isinstance(fact, LoginSucceeded) for fact in harness.facts):
         harness.supervisor.close_socket(ONE)

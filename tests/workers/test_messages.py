@@ -30,20 +30,10 @@ from iscsid.protocol.parameters import (
 )
 from iscsid.protocol.vpd import ReplacedLun
 from iscsid.secret import Secret
+from iscsid.workers.channel import LONGEST
 from iscsid.workers.codec import Malformed
-from iscsid.workers.messages import (
-    ADDRESSES,
-    LONGEST,
-    NOTES,
-    REPLACED,
-    LogLine,
-    Message,
-    Progress,
-    decode,
-    encode,
-    failed,
-    is_last_word,
-)
+from iscsid.workers.job_kinds import NOTES, REPLACED, FromWorker, decode, encode, is_final, kind_of
+from iscsid.workers.messages import ADDRESSES, LogLine, Progress
 from tests.support.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
 LOGIN, DISCOVERY, SCAN = login_job(), discovery_job(), scan_job()
@@ -56,7 +46,7 @@ RECORD = DiscoveryRecord(
     (TargetAddress(PORTAL, 1), TargetAddress(Portal("fe80::1%eth0", 3261)), TargetAddress(PORTAL)),
 )
 
-SOUND: list[tuple[Job, Message]] = [
+SOUND: list[tuple[Job, FromWorker]] = [
     (DISCOVERY, TargetDiscovered(J, RECORD)),
     (DISCOVERY, TargetDiscovered(J, DiscoveryRecord(TARGET, ()))),
     (DISCOVERY, TargetDiscovered(J, DiscoveryRecord(TARGET, (), TARGET.upper()))),
@@ -73,19 +63,19 @@ SOUND: list[tuple[Job, Message]] = [
 ]
 
 
-def fields_of(message: Message) -> dict[str, Any]:
+def fields_of(message: FromWorker) -> dict[str, Any]:
     return {name: getattr(message, name) for name in message.__dataclass_fields__}
 
 
 @pytest.mark.parametrize(("job", "message"), SOUND)
-def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: Message) -> None:
+def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: FromWorker) -> None:
     assert decode(job, encode(message)) == message
 
 
 @pytest.mark.parametrize(("job", "message"), SOUND)
-def test_a_worker_cannot_speak_of_another_job(job: Job, message: Message) -> None:
+def test_a_worker_cannot_speak_of_another_job(job: Job, message: FromWorker) -> None:
     other = type(message)(**{**fields_of(message), "job_id": 99})
-    assert decode(job, encode(other)).job_id == job.id
+    assert decode(job, encode(other)) == message
 
 
 @pytest.mark.parametrize(
@@ -98,22 +88,23 @@ def test_a_worker_cannot_speak_of_another_job(job: Job, message: Message) -> Non
         and (job, type(message)) not in {(each, type(sound)) for each, sound in SOUND}
     ],
 )
-def test_a_fact_of_another_kind_of_job_is_refused(job: Job, message: Message) -> None:
-    with pytest.raises(Malformed, match="nothing a"):
+def test_a_fact_of_another_kind_of_job_is_refused(job: Job, message: FromWorker) -> None:
+    with pytest.raises(Malformed, match="not a message of a"):
         decode(job, encode(message))
 
 
 def test_only_the_end_of_a_job_is_a_last_word() -> None:
-    last = [is_last_word(message) for _, message in SOUND]
+    last = [is_final(message) for _, message in SOUND]
     assert last == [False] * 3 + [True] * 8 + [False] * 2
-    assert not is_last_word(DiscoveryCompleted(J, kept=True))
+    assert not is_final(DiscoveryCompleted(J, kept=True))
 
 
 @pytest.mark.parametrize(
     ("job", "kind"), [(LOGIN, LoginFailed), (DISCOVERY, DiscoveryFailed), (SCAN, ScanFailed)]
 )
 def test_each_kind_of_job_has_its_own_failure(job: Job, kind: type) -> None:
-    assert failed(job, FAILURE) == kind(job.id, FAILURE)
+    failed = kind_of(job).failed
+    assert failed is not None and failed(job.id, FAILURE) == kind(job.id, FAILURE)
 
 
 def test_no_secret_is_in_a_message_about_a_login_with_secrets() -> None:
@@ -145,7 +136,7 @@ def test_the_largest_messages_fit() -> None:
         TargetAddress(Portal(f"{'.'.join(['l' * 60] * 4)}.example", 60000 + i), 65535)
         for i in range(ADDRESSES)
     )
-    largest: list[tuple[Job, Message]] = [
+    largest: list[tuple[Job, FromWorker]] = [
         (DISCOVERY, TargetDiscovered(J, DiscoveryRecord(TARGET, addresses))),
         (DISCOVERY, DiscoveryCompleted(J, notes=(widest,) * (NOTES + 1))),
         (

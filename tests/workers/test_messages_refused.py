@@ -16,11 +16,8 @@ from iscsid.protocol.parameters import (
     LoginResult,
 )
 from iscsid.workers.codec import Malformed
-from iscsid.workers.messages import (
-    ADDRESSES,
-    decode,
-    encode,
-)
+from iscsid.workers.job_kinds import decode, encode
+from iscsid.workers.messages import ADDRESSES
 from tests.support.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
 LOGIN, DISCOVERY, SCAN = login_job(), discovery_job(), scan_job()

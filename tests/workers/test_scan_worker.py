@@ -13,12 +13,10 @@ from iscsid.devices.sysfs import ScsiDevice, Sysfs
 from iscsid.errors import IscsidError
 from iscsid.facts import ScanFailed, ScanFinished, WorkerEnded
 from iscsid.jobs import Job, JobId, ScanJob
-from iscsid.orders import Level
-from iscsid.workers.inline_reporter import InlineReporter
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.sandbox import Confine
 from iscsid.workers.scan_worker import scan
 from tests.support.jobs import TARGET
+from tests.support.recording_reporter import RecordingReporter
 from tests.support.supervisor_harness import WorkersHarness
 from tests.support.sysfs_tree import SysfsTree
 
@@ -55,10 +53,9 @@ def add_device(sysfs: Sysfs, lun: int, kind: str = "0") -> Path:
 
 
 def run(sysfs: Sysfs, wanted: ScanJob) -> tuple[list[object], list[str]]:
-    said: list[str] = []
-    notebook = InlineReporter(wanted, lambda _job, _level, text: said.append(text), Level.DEBUG)
-    scan(wanted, notebook, sysfs)
-    return list(notebook.facts), said
+    reporter = RecordingReporter()
+    scan(wanted, reporter, sysfs)
+    return list(reporter.facts), reporter.lines
 
 
 def test_all_logical_units_are_looked_for_on_the_one_target_there_is(sysfs: Sysfs) -> None:
@@ -162,9 +159,9 @@ def add_generic(sysfs: Sysfs, lun: int) -> Path:
 
 
 def run_asking(sysfs: Sysfs, wanted: ScanJob, answers: Mapping[str, bool | None]) -> ScanFinished:
-    notebook = InlineReporter(wanted, lambda *_: None, Level.DEBUG)
-    scan(wanted, notebook, sysfs, answers.__getitem__)
-    (finished,) = notebook.facts
+    reporter = RecordingReporter()
+    scan(wanted, reporter, sysfs, answers.__getitem__)
+    (finished,) = reporter.facts
     assert isinstance(finished, ScanFinished)
     return finished
 
@@ -223,7 +220,7 @@ def test_a_host_that_is_gone_is_a_failure_with_words(sysfs: Sysfs) -> None:
 
 
 def _forked(sysfs: Sysfs) -> WorkersHarness:
-    def run_job(wanted: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(wanted: Job, reporter: Reporter) -> None:
         assert isinstance(wanted, ScanJob)
         scan(wanted, reporter, sysfs)
 

@@ -15,24 +15,24 @@ import pytest
 from iscsid.errors import Retry
 from iscsid.facts import (
     DiscoveryCompleted,
-    LoginFailed,
+    Fact,
     LoginSucceeded,
     ScanFinished,
     TargetDiscovered,
     WorkerEnded,
 )
-from iscsid.jobs import Job, JobId
+from iscsid.jobs import Job, JobId, ScanJob
 from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
-from iscsid.workers.reporter import ParentMessage, Reporter
-from iscsid.workers.sandbox import Confine
+from iscsid.workers.reporter import Reporter
+from iscsid.workers.worker import IDLE, SURPLUS
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
 from tests.support.supervisor_harness import (
     WorkersHarness,
-    children,
-    is_zombie,
+    not_confined,
     open_descriptors,
+    status_of,
     until,
 )
 
@@ -51,11 +51,10 @@ def portal() -> Iterator[Portal]:
 def test_a_job_ends_with_its_facts_and_then_its_end() -> None:
     harness = WorkersHarness(finishes)
     assert harness.run(scan_job()) == [ScanFinished(ONE), WorkerEnded(ONE)]
-    assert harness.ears == {}
 
 
 def test_facts_come_while_the_child_still_runs() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.report(TargetDiscovered(job.id, DiscoveryRecord(TARGET, ())))
         time.sleep(60)
 
@@ -66,38 +65,40 @@ def test_facts_come_while_the_child_still_runs() -> None:
     harness.supervisor.end_all()
 
 
-def test_what_a_child_said_is_told_before_its_end_even_if_nobody_listened_in_between() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+def test_what_a_worker_reported_comes_before_its_end_even_if_its_end_is_read_first() -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         for number in range(200):
             name = IscsiName(f"iqn.2024-01.org.example:t{number}")
             reporter.report(TargetDiscovered(job.id, DiscoveryRecord(name, ())))
         reporter.report(DiscoveryCompleted(job.id))
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    harness = WorkersHarness(run_job)
+    harness = WorkersHarness(run_job, confine=not_confined)
     harness.start(discovery_job())
-    until(lambda: is_zombie(harness.pid_of()))
-    facts = harness.supervisor.reap()
+    facts: list[Fact] = []
+    while not facts:
+        facts = harness.supervisor._read_fork_server()
     assert len(facts) == 202
     assert facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
 
 
 def test_one_that_says_much_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         for _ in range(150):
             reporter.report(TargetDiscovered(job.id, DiscoveryRecord(TARGET, ())))
         (tmp_path / "done").touch()
         time.sleep(60)
 
-    harness = WorkersHarness(run_job)
+    harness = WorkersHarness(run_job, confine=not_confined)
     harness.start(discovery_job())
-    (ear,) = harness.ears.values()
+    ear = harness.ears[harness.worker_of().channel.fileno()]
     until((tmp_path / "done").exists)
     assert [len(ear()) for _ in range(4)] == [64, 64, 22, 0]
     harness.supervisor.end_all()
 
 
 def test_lines_for_the_log_go_to_the_log() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.progress("testing")
         reporter.log(Level.WARNING, "look out")
         reporter.report(ScanFinished(job.id))
@@ -107,52 +108,151 @@ def test_lines_for_the_log_go_to_the_log() -> None:
     assert harness.said == [(Level.DEBUG, "testing"), (Level.WARNING, "look out")]
 
 
-def test_forty_children_at_once_are_all_reaped() -> None:
+def test_forty_workers_at_once_all_end() -> None:
     harness = WorkersHarness(finishes)
-    before, others = open_descriptors(), children()
+    before = open_descriptors()
     harness.run(*(scan_job(number) for number in range(1, 41)))
     assert {harness.ending_of(JobId(number)).how for number in range(1, 41)} == {None}
     assert sum(isinstance(fact, ScanFinished) for fact in harness.facts) == 40
-    assert children() == others
+    harness.supervisor.end_all()
+    assert harness.supervisor.processes == 0
     assert open_descriptors() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
-def test_sixty_logins_may_end_before_the_daemon_looks_at_the_first(portal: Portal) -> None:
-    """The kernel counts the sockets on their way against the limit of the workers' one user."""
+def test_sixty_logins_may_succeed_before_the_daemon_looks_at_the_first() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        portal = Portal(*listener.getsockname())
+        harness = WorkersHarness(logs_in(portal))
+        numbers = range(1, 61)
+        harness.run(*(login_job(number, portal) for number in numbers))
+        assert sum(isinstance(fact, LoginSucceeded) for fact in harness.facts) == 60
+        for number in numbers:
+            with harness.supervisor.take_socket(JobId(number)) as connection:
+                assert connection.getpeername()[1] == portal.port
 
-    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
-        confine()
-        logs_in(portal)(job, reporter, confine)
+
+# --- workers that stay --------------------------------------------------------------------------
+
+
+def pids_of(harness: WorkersHarness, *jobs: Job) -> list[int]:
+    pids = []
+    for job in jobs:
+        harness.start(job)
+        pids.append(harness.pid_of(job.id))
+        harness.until(lambda: len(harness.supervisor) == 0)
+    return pids
+
+
+def test_a_worker_does_one_job_after_another_at_the_same_portal(portal: Portal) -> None:
+    harness = WorkersHarness(logs_in(portal))
+    first, second = pids_of(harness, login_job(1, portal), login_job(2, portal))
+    assert first == second
+    assert harness.supervisor.processes == 1
+
+
+def test_a_worker_never_meets_the_target_of_another_portal(portal: Portal) -> None:
+    harness = WorkersHarness(logs_in(portal))
+    other = Portal("127.0.0.2", portal.port)
+    pids = pids_of(harness, login_job(1, portal), login_job(2, other), login_job(3, portal))
+    assert pids[0] == pids[2] != pids[1]
+
+
+def test_privileged_jobs_have_workers_of_their_own(portal: Portal) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
+        if isinstance(job, ScanJob):
+            finishes(job, reporter)
+        else:
+            logs_in(portal)(job, reporter)
 
     harness = WorkersHarness(run_job)
-    numbers = range(1, 61)
-    for number in numbers:
-        harness.start(login_job(number))
-    until(lambda: all(is_zombie(harness.pid_of(number)) for number in numbers))
-    harness.facts += harness.supervisor.reap()
-    assert sum(isinstance(fact, LoginSucceeded) for fact in harness.facts) == 60
-    for number in numbers:
-        harness.supervisor.close_socket(JobId(number))
+    pids = pids_of(harness, scan_job(1), login_job(2, portal), scan_job(3))
+    assert pids[0] == pids[2] != pids[1]
 
 
-def test_a_foreign_child_is_not_reaped() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(7)
-    until(lambda: is_zombie(pid))
-    WorkersHarness(finishes).run(scan_job())
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+def test_an_idle_worker_ends_after_a_while() -> None:
+    harness = WorkersHarness(finishes)
+    harness.run(scan_job())
+    due = harness.supervisor.next_deadline()
+    assert due is not None and 0 < due - time.monotonic() <= IDLE
+    harness.supervisor.enforce_deadlines(due)
+    harness.until(lambda: harness.supervisor.processes == 0)
+    assert harness.facts == [ScanFinished(ONE), WorkerEnded(ONE)]
 
 
-def test_a_child_that_somebody_else_reaped_has_ended_too() -> None:
+def test_after_a_burst_a_few_workers_stay(portal: Portal) -> None:
+    harness = WorkersHarness(logs_in(portal))
+    harness.run(*(login_job(number, portal) for number in range(1, 13)))
+    harness.until(lambda: harness.supervisor.processes <= 4)
+    due = harness.supervisor.next_deadline()
+    assert due is not None and due - time.monotonic() > SURPLUS
+
+
+def test_idle_workers_count_as_processes_and_make_room(portal: Portal) -> None:
+    harness = WorkersHarness(logs_in(portal), most=2)
+    for number in range(1, 5):
+        harness.run(login_job(number, Portal(f"127.0.0.{number}", portal.port)))
+        harness.until(lambda: harness.supervisor.processes <= 2)
+
+
+def test_an_idle_worker_that_was_killed_costs_no_job() -> None:
+    harness = WorkersHarness(finishes)
+    (pid,) = pids_of(harness, scan_job(1))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: status_of(pid) == {})
+    harness.facts.clear()
+    assert harness.run(scan_job(2)) == [ScanFinished(JobId(2)), WorkerEnded(JobId(2))]
+
+
+def test_a_worker_that_met_a_bug_is_not_used_again() -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
+        if job.id == 1:
+            raise RuntimeError
+        finishes(job, reporter)
+
+    harness = WorkersHarness(run_job)
+    harness.run(scan_job(1))
+    assert harness.run(scan_job(2))[-1] == WorkerEnded(JobId(2))
+
+
+# --- the fork server ----------------------------------------------------------------------------
+
+
+def test_a_fork_server_that_is_killed_is_replaced_and_its_jobs_have_failed() -> None:
+    harness = WorkersHarness(hangs)
+    harness.start(scan_job(1))
+    pid = harness.pid_of()
+    os.kill(harness.fork_server.pid, signal.SIGKILL)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    ended = harness.ending_of(ONE)
+    assert ended.how is not None and "process that starts workers was killed" in ended.how.what
+    until(lambda: status_of(pid).get("State", "Z")[0] in "ZX")
+    harness.fork_server.reap()
+    assert status_of(harness.fork_server.pid) == {}
+    harness.start(scan_job(2))
+    harness.until_said("hanging")
+    harness.supervisor.end_all()
+
+
+def test_every_fork_server_that_is_killed_is_replaced() -> None:
+    harness = WorkersHarness(hangs)
+    for number in range(1, 4):
+        harness.start(scan_job(number))
+        server = int(status_of(harness.pid_of(number))["PPid"])
+        os.kill(server, signal.SIGKILL)
+        harness.until(lambda: len(harness.supervisor) == 0)
+    harness.start(scan_job(9))
+    harness.until_said("hanging")
+    harness.supervisor.end_all()
+
+
+def test_no_process_is_left_when_the_daemon_is_gone() -> None:
     harness = WorkersHarness(hangs)
     harness.start(scan_job())
-    os.kill(harness.pid_of(), signal.SIGKILL)
-    os.waitpid(harness.pid_of(), 0)
-    (ended,) = harness.supervisor.reap()
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-    assert len(harness.supervisor) == 0
+    worker = harness.pid_of()
+    parent = int(status_of(worker)["PPid"])
+    harness.fork_server.close()
+    until(lambda: status_of(worker).get("State", "Z")[0] in "ZX")
+    until(lambda: status_of(parent).get("State", "Z")[0] in "ZX")
 
 
 def test_a_child_that_cannot_be_started_is_a_failed_attempt() -> None:
@@ -170,18 +270,23 @@ def test_a_child_that_cannot_be_started_is_a_failed_attempt() -> None:
     assert len(harness.supervisor) == 0
 
 
-def test_a_failed_fork_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fork() -> int:
-        raise BlockingIOError(11, "")
+def test_a_failed_fork_is_a_failed_attempt_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork, server = os.fork, os.getpid()
 
+    def fail_in_the_server() -> int:
+        if os.getpid() != server:
+            raise BlockingIOError(11, "")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fail_in_the_server)
     harness = WorkersHarness(finishes)
     before = open_descriptors()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    monkeypatch.setattr(os, "fork", fork)
-    (ended,) = harness.supervisor.start(scan_job())
+    (ended,) = harness.run(scan_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert ended.how.what == "no worker could be started: Resource temporarily unavailable"
     assert open_descriptors() == before
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
 # --- orders -------------------------------------------------------------------------------------
@@ -196,13 +301,16 @@ def test_a_stopped_child_ends_and_that_is_no_failure() -> None:
     assert harness.facts == [WorkerEnded(ONE)]
 
 
-def test_what_a_stopped_child_had_said_is_not_told_and_its_socket_is_closed(portal: Portal) -> None:
-    harness = WorkersHarness(logs_in(portal))
+def test_what_a_stopped_worker_had_reported_is_dropped_and_its_socket_closed(
+    portal: Portal,
+) -> None:
+    harness = WorkersHarness(logs_in(portal, signal.pause))
     before = open_descriptors()
-    harness.start(login_job())
-    until(lambda: is_zombie(harness.pid_of()))
+    harness.start(login_job(portal=portal))
+    harness.until_said("connecting")
     harness.supervisor.stop(ONE)
-    assert harness.supervisor.reap() == [WorkerEnded(ONE)]
+    harness.until(lambda: harness.supervisor.processes == 0)
+    assert harness.facts == [WorkerEnded(ONE)]
     assert open_descriptors() == before
 
 
@@ -229,18 +337,18 @@ def test_orders_about_children_that_are_gone_do_no_harm() -> None:
     assert harness.supervisor.reap() == []
 
 
-def test_the_loop_may_call_once_more_for_a_child_that_was_just_reaped() -> None:
-    """Its channel and SIGCHLD may be ready in the same turn."""
+def test_the_loop_may_call_once_more_for_a_worker_that_has_just_ended() -> None:
+    """Its channel and the fork server may be ready in the same turn."""
     harness = WorkersHarness(finishes)
     harness.start(scan_job())
-    (ear,) = harness.ears.values()
-    harness.until(lambda: len(harness.supervisor) == 0)
+    ear = harness.ears[harness.worker_of().channel.fileno()]
+    harness.supervisor.end_all()
     assert ear() == []
 
 
 def test_the_socket_of_a_login_is_handed_out_once_and_stands(portal: Portal) -> None:
     harness = WorkersHarness(logs_in(portal))
-    harness.run(login_job())
+    harness.run(login_job(portal=portal))
     with harness.supervisor.take_socket(ONE) as connection:
         assert connection.getpeername()[0] == "127.0.0.1"
     with pytest.raises(KeyError):
@@ -253,18 +361,19 @@ def test_the_socket_of_a_login_that_came_too_late_can_be_closed(portal: Portal) 
     harness.run(login_job())
     harness.supervisor.close_socket(ONE)
     harness.supervisor.close_socket(ONE)
+    harness.supervisor.end_all()
     assert open_descriptors() == before
 
 
 def test_only_a_kept_discovery_is_asked_again(tmp_path: Path) -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.progress("waiting")
         until((tmp_path / f"asked {job.id}").exists)
         reporter.log(Level.INFO, reporter.poll_parent().name)
         reporter.report(DiscoveryCompleted(job.id, kept=False))
 
     for number, keep, heard in ((1, True, "ASK_AGAIN"), (2, False, "NOTHING")):
-        harness = WorkersHarness(run_job)
+        harness = WorkersHarness(run_job, confine=not_confined)
         harness.start(discovery_job(number, keep=keep))
         harness.until_said("waiting")
         harness.supervisor.ask_again(JobId(number))
@@ -274,18 +383,17 @@ def test_only_a_kept_discovery_is_asked_again(tmp_path: Path) -> None:
 
 
 def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:
-    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
-        (hangs if job.id % 2 else hangs_and_hears_no_signal)(job, reporter, confine)
+    def run_job(job: Job, reporter: Reporter) -> None:
+        (hangs if job.id % 2 else hangs_and_hears_no_signal)(job, reporter)
 
-    others = children()
     harness = WorkersHarness(run_job)
     for number in range(1, 9):
         harness.start(scan_job(number))
     harness.until(lambda: harness.lines.count("hanging") == 8)
     harness.supervisor.end_all(seconds=20)
     assert len(harness.supervisor) == 0
-    assert children() == others
-    assert harness.ears == {}
+    assert harness.supervisor.processes == 0
+    assert list(harness.ears) == [harness.fork_server.fileno()]
 
 
 def test_waiting_for_the_end_has_a_limit() -> None:
@@ -300,42 +408,24 @@ def test_waiting_for_the_end_has_a_limit() -> None:
     harness.until(lambda: len(harness.supervisor) == 0)
 
 
-# --- without a fork -----------------------------------------------------------------------------
+# --- waiting for one job ------------------------------------------------------------------------
 
 
-def test_a_job_can_be_done_without_a_fork(portal: Portal) -> None:
-    pids: list[int] = []
-
-    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
-        pids.append(os.getpid())
-        confine()
-        logs_in(portal)(job, reporter, confine)
-
-    harness = WorkersHarness(run_job)
-    uid = os.getuid()
-    succeeded, ended = harness.supervisor.run_inline(login_job())
+def test_one_job_can_be_waited_for(portal: Portal) -> None:
+    """For --once; the login is not done as root there, either."""
+    harness = WorkersHarness(logs_in(portal))
+    succeeded, ended = harness.supervisor.run(login_job(portal=portal))
     assert isinstance(succeeded, LoginSucceeded)
     assert ended == WorkerEnded(ONE)
-    assert pids == [os.getpid()]
-    assert os.getuid() == uid
     with harness.supervisor.take_socket(ONE) as connection:
         assert not connection.get_inheritable()
+        assert connection.getblocking()
 
 
-def test_a_failure_without_a_fork_is_the_same_fact() -> None:
-    def run_job(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
-        raise ConnectionRefusedError(111, "")
-
-    failed, ended = WorkersHarness(run_job).supervisor.run_inline(login_job())
-    assert isinstance(failed, LoginFailed)
-    assert ended == WorkerEnded(ONE)
-
-
-def test_a_discovery_without_a_fork_is_not_kept() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
-        assert job == discovery_job(keep=False)
-        assert reporter.poll_parent() is ParentMessage.NOTHING
-        reporter.report(DiscoveryCompleted(job.id))
-
-    facts = WorkersHarness(run_job).supervisor.run_inline(discovery_job(keep=True))
-    assert facts == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
+def test_a_job_that_is_waited_for_is_ended_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("iscsid.workers.worker.GRACE", 0.1)
+    (ended,) = WorkersHarness(hangs).supervisor.run(login_job(deadline=0.1))
+    assert isinstance(ended, WorkerEnded) and ended.how is not None
+    assert ended.how.what == "not finished within 0.1 s, ended while hanging"

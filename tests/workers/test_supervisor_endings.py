@@ -18,10 +18,9 @@ from iscsid.facts import (
 from iscsid.jobs import Job, JobId
 from iscsid.protocol.names import Portal
 from iscsid.workers.reporter import ParentMessage, Reporter
-from iscsid.workers.sandbox import Confine
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.support.jobs import discovery_job, login_job, scan_job
-from tests.support.supervisor_harness import WorkersHarness, status_of
+from tests.support.supervisor_harness import WorkersHarness, not_confined, status_of
 
 ONE = JobId(1)
 
@@ -39,12 +38,12 @@ STEPS = ["starting", "resolving x", "connecting to x", "logging in"]
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_child_that_is_killed_is_exactly_one_failed_attempt(step: str) -> None:
-    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, reporter: Reporter) -> None:
         for each in STEPS[1 : STEPS.index(step) + 1]:
             reporter.progress(each)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    (ended,) = WorkersHarness(run_job).run(login_job())
+    (ended,) = WorkersHarness(run_job, confine=not_confined).run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == f"the worker was killed (SIGKILL) while {step}"
 
@@ -53,7 +52,7 @@ def test_a_child_that_is_killed_after_its_last_word_has_not_failed(portal: Porta
     def killed() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    harness = WorkersHarness(logs_in(portal, killed))
+    harness = WorkersHarness(logs_in(portal, killed), confine=not_confined)
     succeeded, ended = harness.run(login_job())
     assert isinstance(succeeded, LoginSucceeded)
     assert ended == WorkerEnded(ONE)
@@ -61,17 +60,18 @@ def test_a_child_that_is_killed_after_its_last_word_has_not_failed(portal: Porta
 
 
 def test_a_kept_discovery_that_is_killed_after_its_answer_has_failed() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.report(DiscoveryCompleted(job.id, kept=True))
         os.kill(os.getpid(), signal.SIGKILL)
 
-    completed, ended = WorkersHarness(run_job).run(discovery_job(keep=True))
+    harness = WorkersHarness(run_job, confine=not_confined)
+    completed, ended = harness.run(discovery_job(keep=True))
     assert completed == DiscoveryCompleted(ONE, kept=True)
     assert isinstance(ended, WorkerEnded) and ended.how is not None
 
 
 def test_a_kept_discovery_that_leaves_after_its_answer_has_not_failed() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.report(DiscoveryCompleted(job.id, kept=True))
 
     facts = WorkersHarness(run_job).run(discovery_job(keep=True))
@@ -79,7 +79,7 @@ def test_a_kept_discovery_that_leaves_after_its_answer_has_not_failed() -> None:
 
 
 def test_a_child_that_leaves_without_a_word_has_failed() -> None:
-    def run_job(_job: Job, _reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, _reporter: Reporter) -> None:
         """Says nothing."""
 
     (ended,) = WorkersHarness(run_job).run(login_job())
@@ -163,7 +163,7 @@ def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
 
 
 def test_a_kept_discovery_has_no_deadline_once_it_has_answered_until_it_is_asked_again() -> None:
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         while True:
             reporter.report(DiscoveryCompleted(job.id, kept=True))
             while reporter.poll_parent() is not ParentMessage.ASK_AGAIN:

@@ -14,52 +14,40 @@ import pytest
 
 from iscsid.config.settings import SocketOptions
 from iscsid.errors import ConnectionFailed, Retry
-from iscsid.orders import Level
 from iscsid.protocol.names import Portal
-from iscsid.workers import transport
-from iscsid.workers.inline_reporter import InlineReporter
+from iscsid.workers import resolver
 from iscsid.workers.transport import Deadline, Limits, ask_after_silence, connect
-from tests.support.jobs import login_job
 from tests.support.patience import PATIENCE
+from tests.support.recording_reporter import RecordingReporter
 
 RELAXED = Limits(PATIENCE, Deadline.after(0))
 HURRIED = 0.2
 
 
-def remain() -> None:
-    """Stay what one is: there is nothing to give up."""
-
-
 @pytest.fixture
-def lines() -> list[str]:
-    """What is said for the log."""
-    return []
-
-
-@pytest.fixture
-def notebook(lines: list[str]) -> InlineReporter:
-    return InlineReporter(login_job(), lambda _job, _level, text: lines.append(text), Level.DEBUG)
+def reporter() -> RecordingReporter:
+    return RecordingReporter()
 
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1")])
 def test_a_listening_portal_is_connected_to(
-    host: str, bind: str, notebook: InlineReporter, lines: list[str]
+    host: str, bind: str, reporter: RecordingReporter
 ) -> None:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.create_server((bind, 0), family=family) as listener:
         port = listener.getsockname()[1]
-        with connect(Portal(host, port), RELAXED, notebook, remain) as connection:
+        with connect(Portal(host, port), RELAXED, reporter) as connection:
             assert connection.getpeername()[:2] == (host, port)
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    assert lines == [f"connecting to {Portal(host, port)}"]
+    assert reporter.lines == [f"connecting to {Portal(host, port)}"]
 
 
-def test_the_buffers_have_the_size_that_was_asked_for(notebook: InlineReporter) -> None:
+def test_the_buffers_have_the_size_that_was_asked_for() -> None:
     """The kernel counts its own housekeeping in, and so tells twice the size (socket(7))."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
-        with connect(portal, RELAXED, notebook, remain, window=32768) as connection:
+        with connect(portal, RELAXED, RecordingReporter(window=32768)) as connection:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 assert connection.getsockopt(socket.SOL_SOCKET, option) == 65536
 
@@ -90,25 +78,25 @@ def test_tcp_asks_after_silence_for_as_long_as_a_reply_may_take(
     assert found[: len(expected)] == expected
 
 
-def test_a_window_of_0_leaves_the_buffers_to_the_kernel(notebook: InlineReporter) -> None:
+def test_a_window_of_0_leaves_the_buffers_to_the_kernel(reporter: RecordingReporter) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
-        with connect(portal, RELAXED, notebook, remain) as connection, socket.socket() as other:
+        with connect(portal, RELAXED, reporter) as connection, socket.socket() as other:
             other.connect(listener.getsockname())
             size = connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             assert size == other.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
-def test_a_closed_port_is_refused_in_words(notebook: InlineReporter) -> None:
+def test_a_closed_port_is_refused_in_words(reporter: RecordingReporter) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
     with pytest.raises(ConnectionFailed) as caught:
-        connect(portal, RELAXED, notebook, remain)
+        connect(portal, RELAXED, reporter)
     assert caught.value.what == f"connecting to {portal}: connection refused"
     assert caught.value.retry is Retry.SOON
 
 
-def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: InlineReporter) -> None:
+def test_a_portal_that_does_not_answer_is_given_up_in_time(reporter: RecordingReporter) -> None:
     """A listener whose queue is full lets connection attempts hang, as a dead host does."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -116,26 +104,29 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(notebook: InlineRepor
         portal = Portal(*listener.getsockname())
         with socket.create_connection(listener.getsockname()):
             with pytest.raises(ConnectionFailed) as caught:
-                connect(portal, Limits(HURRIED, Deadline.after(PATIENCE)), notebook, remain)
+                connect(portal, Limits(HURRIED, Deadline.after(PATIENCE)), reporter)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
 
 
 def test_when_tcp_itself_gives_up_the_limit_is_not_ours(
-    notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch
+    reporter: RecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def give_up(*_: object) -> None:
+    def give_up(connection: socket.socket, _seconds: float) -> None:
+        connection.close()
         raise OSError(errno.ETIMEDOUT, "")
 
-    monkeypatch.setattr(transport, "_connect", give_up)
-    with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("127.0.0.1", 1), RELAXED, notebook, remain)
-    assert caught.value.what == "connecting to 127.0.0.1:1: no answer in time"
+    monkeypatch.setattr("iscsid.workers.transport._wait_for_connection", give_up)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        portal = Portal(*listener.getsockname())
+        with pytest.raises(ConnectionFailed) as caught:
+            connect(portal, RELAXED, reporter)
+    assert caught.value.what == f"connecting to {portal}: no answer in time"
 
 
-def test_all_of_the_attempt_has_a_limit_too(notebook: InlineReporter) -> None:
+def test_all_of_the_attempt_has_a_limit_too(reporter: RecordingReporter) -> None:
     spent = Deadline(time.monotonic() - 1, "the 60 s for all of the login")
     with pytest.raises(ConnectionFailed, match="no answer within the 60 s for all of the login"):
-        connect(Portal("127.0.0.1", 1), Limits(20, spent), notebook, remain)
+        connect(Portal("127.0.0.1", 1), Limits(20, spent), reporter)
 
 
 @pytest.fixture
@@ -154,13 +145,13 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_addresses_of_a_name_are_tried_in_turn(
-    two_addresses: None, notebook: InlineReporter, lines: list[str]
+    two_addresses: None, reporter: RecordingReporter
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("array.example", listener.getsockname()[1])
-        with connect(portal, RELAXED, notebook, remain) as connection:
+        with connect(portal, RELAXED, reporter) as connection:
             assert connection.getpeername()[0] == "127.0.0.1"
-    assert lines == [
+    assert reporter.lines == [
         "resolving array.example",
         f"connecting to {portal} (127.0.0.2)",
         f"connecting to {portal} (127.0.0.1)",
@@ -168,21 +159,22 @@ def test_all_addresses_of_a_name_are_tried_in_turn(
 
 
 def test_when_none_of_them_answers_each_is_told_once(
-    two_addresses: None, notebook: InlineReporter
+    two_addresses: None, reporter: RecordingReporter
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("array.example", 1), RELAXED, notebook, remain)
+        connect(Portal("array.example", 1), RELAXED, reporter)
     assert caught.value.what == (
         "connecting to array.example:1 (127.0.0.2): connection refused; "
         "connecting to array.example:1 (127.0.0.1): connection refused"
     )
 
 
-def test_a_name_of_this_machine_is_resolved(notebook: InlineReporter, lines: list[str]) -> None:
+def test_a_name_of_this_machine_is_resolved(reporter: RecordingReporter) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("localhost", listener.getsockname()[1])
-        connect(portal, RELAXED, notebook, remain).close()
-    assert lines[0] == "resolving localhost"
+        with connect(portal, RELAXED, reporter):
+            pass
+    assert reporter.lines[0] == "resolving localhost"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +185,7 @@ def test_a_name_of_this_machine_is_resolved(notebook: InlineReporter, lines: lis
     ],
 )
 def test_a_name_that_does_not_resolve_says_why(
-    code: int, words: str, notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch
+    code: int, words: str, reporter: RecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def getaddrinfo(*_: object, **options: int) -> object:
         numeric = options["flags"] & socket.AI_NUMERICHOST
@@ -201,7 +193,7 @@ def test_a_name_that_does_not_resolve_says_why(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("array.example"), RELAXED, notebook, remain)
+        connect(Portal("array.example"), RELAXED, reporter)
     assert caught.value.what == f"resolving array.example: {words}"
 
 
@@ -235,22 +227,22 @@ def test_a_hosts_file_that_only_root_can_read_is_reported_as_the_reason(
         assert "connection refused" in done.stdout
 
 
-def test_a_connection_goes_out_as_the_options_say(notebook: InlineReporter) -> None:
+def test_a_connection_goes_out_as_the_options_say() -> None:
     options = SocketOptions(interface="lo", source_address="127.0.0.9", dscp=18)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("127.0.0.1", listener.getsockname()[1])
-        with connect(portal, RELAXED, notebook, remain, options=options) as connection:
+        with connect(portal, RELAXED, RecordingReporter(options=options)) as connection:
             device = connection.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
             assert device.rstrip(b"\0") == b"lo"
             assert connection.getsockname()[0] == "127.0.0.9"
             assert connection.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 18 << 2
 
 
-def test_a_connection_by_ipv6_goes_out_as_the_options_say(notebook: InlineReporter) -> None:
+def test_a_connection_by_ipv6_goes_out_as_the_options_say() -> None:
     options = SocketOptions(interface="lo", source_address="::1", dscp=46)
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         portal = Portal("::1", listener.getsockname()[1])
-        with connect(portal, RELAXED, notebook, remain, options=options) as connection:
+        with connect(portal, RELAXED, RecordingReporter(options=options)) as connection:
             assert connection.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS) == 46 << 2
 
 
@@ -262,30 +254,28 @@ def test_a_connection_by_ipv6_goes_out_as_the_options_say(notebook: InlineReport
         (SocketOptions(source_address="::1"), "no local address fits"),
     ],
 )
-def test_a_way_out_that_does_not_exist_is_named(
-    options: SocketOptions, words: str, notebook: InlineReporter
-) -> None:
+def test_a_way_out_that_does_not_exist_is_named(options: SocketOptions, words: str) -> None:
     with pytest.raises(ConnectionFailed, match=words):
-        connect(Portal("127.0.0.1", 1), RELAXED, notebook, remain, options=options)
+        connect(Portal("127.0.0.1", 1), RELAXED, RecordingReporter(options=options))
 
 
 def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
-    notebook: InlineReporter,
+    reporter: RecordingReporter,
 ) -> None:
     with pytest.raises(ConnectionFailed, match="the interface named for it does not exist"):
-        connect(Portal("fe80::1%nosuch0"), RELAXED, notebook, remain)
+        connect(Portal("fe80::1%nosuch0"), RELAXED, reporter)
 
 
 def test_a_link_local_address_without_interface_says_how_to_write_it(
-    notebook: InlineReporter,
+    reporter: RecordingReporter,
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:
-        connect(Portal("fe80::1"), RELAXED, notebook, remain)
+        connect(Portal("fe80::1"), RELAXED, reporter)
     assert "fe80::1%eth0" in caught.value.advice or "route" in caught.value.advice
 
 
 def test_the_most_addresses_of_a_name_are_bounded(
-    notebook: InlineReporter, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+    reporter: RecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve = socket.getaddrinfo
 
@@ -298,5 +288,5 @@ def test_the_most_addresses_of_a_name_are_bounded(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ConnectionFailed):
-        connect(Portal("many.example", 1), RELAXED, notebook, remain)
-    assert len(lines) == transport.ADDRESSES
+        connect(Portal("many.example", 1), RELAXED, reporter)
+    assert len(reporter.lines) == 1 + resolver.ADDRESSES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,23 +20,25 @@ from iscsid.errors import ConnectionFailed, Failure, Retry
 from iscsid.facts import LoginFailed, ScanFinished, WorkerEnded
 from iscsid.jobs import Job, JobId
 from iscsid.orders import Level
+from iscsid.protocol.names import Portal
+from iscsid.protocol.parameters import Authentication, Credentials
+from iscsid.secret import Secret
 from iscsid.workers.reporter import Reporter
-from iscsid.workers.sandbox import Confine
-from iscsid.workers.supervisor import Supervisor
 from tests.support.jobs import login_job, scan_job
 from tests.support.supervisor_harness import (
     WorkersHarness,
     forked,
+    not_confined,
     open_descriptors,
     status_of,
     until,
 )
 
 
-def telling(tell: Callable[[], object]) -> Callable[[Job, Reporter, Confine], None]:
+def telling(tell: Callable[[], object]) -> Callable[[Job, Reporter], None]:
     """A job that says what it sees, and then finishes as a scan."""
 
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.log(Level.INFO, repr(tell()))
         reporter.report(ScanFinished(job.id))
 
@@ -49,8 +52,8 @@ def told(tell: Callable[[], object], *others: Job) -> str:
     return harness.lines[-1]
 
 
-def raising(error: BaseException) -> Callable[[Job, Reporter, Confine], None]:
-    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+def raising(error: BaseException) -> Callable[[Job, Reporter], None]:
+    def run_job(_job: Job, reporter: Reporter) -> None:
         reporter.progress("testing")
         raise error
 
@@ -63,7 +66,7 @@ def raising(error: BaseException) -> Callable[[Job, Reporter, Confine], None]:
 def test_nothing_but_its_channel_and_the_standard_streams_is_open() -> None:
     """Of its siblings' channels above all: a copy would keep a dead sibling's end from showing."""
 
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         if job.id == 9:
             reporter.log(Level.INFO, repr(sorted(open_descriptors())))
             reporter.log(Level.INFO, repr(reporter.fileno()))
@@ -81,14 +84,15 @@ def test_nothing_but_its_channel_and_the_standard_streams_is_open() -> None:
 
 
 def test_its_end_shows_although_siblings_live_on() -> None:
-    def run_job(job: Job, _reporter: Reporter, _confine: Confine) -> None:
-        if job.id != 1:
-            signal.pause()
+    def run_job(job: Job, _reporter: Reporter) -> None:
+        if job.id == 1:
+            raise RuntimeError
+        signal.pause()
 
     harness = WorkersHarness(run_job)
     for number in (1, 2, 3):
         harness.start(scan_job(number))
-    harness.until(lambda: len(harness.ears) == 2)
+    harness.until(lambda: harness.supervisor.processes == 2)
     harness.supervisor.end_all()
 
 
@@ -132,7 +136,7 @@ def test_a_signal_to_the_whole_process_group_does_not_end_it(
 ) -> None:
     """Ctrl-C in a terminal, killall: what follows is the daemon's decision."""
 
-    def run_job(job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(job: Job, reporter: Reporter) -> None:
         reporter.progress("waiting")
         os.kill(os.getpid(), number)
         reporter.report(ScanFinished(job.id))
@@ -143,25 +147,99 @@ def test_a_signal_to_the_whole_process_group_does_not_end_it(
     ]
 
 
-def test_a_signal_just_after_the_fork_is_not_the_daemons(
-    handlers: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_signal_just_after_the_fork_ends_the_worker_alone(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Sent to the child while it still has the daemon's handlers."""
-    fork = os.fork
+    """Sent to the worker while it still has the handlers of its parent."""
+    fork, this = os.fork, os.getpid()
 
     def fork_and_be_told() -> int:
+        is_server = os.getpid() != this
         pid = fork()
-        if pid == 0:
+        if pid == 0 and is_server:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGHUP)
         return pid
 
     monkeypatch.setattr(os, "fork", fork_and_be_told)
     harness = WorkersHarness(telling(lambda: "alive"))
-    harness.run(scan_job())
-    ending = harness.ending_of(JobId(1))
-    assert ending.how is not None and "SIGTERM" in ending.how.what
-    assert set(handlers) <= {signal.SIGCHLD}
+    for number in (1, 2):
+        harness.run(scan_job(number))
+        ending = harness.ending_of(JobId(number))
+        assert ending.how is not None and "SIGTERM" in ending.how.what
+
+
+# --- the terminal and the environment -----------------------------------------------------------
+
+
+def test_the_standard_streams_lead_nowhere() -> None:
+    assert told(lambda: [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)]) == repr(
+        ["/dev/null"] * 3
+    )
+
+
+def test_it_cannot_type_into_the_terminal_of_the_shell() -> None:
+    """A worker that was taken over could push characters into it (ioctl TIOCSTI)."""
+
+    def tell() -> object:
+        with pytest.raises(OSError):
+            os.open("/dev/tty", os.O_RDWR)
+        return os.getsid(0) not in (os.getpid(), test)
+
+    test = os.getsid(0)
+    assert told(tell) == "True"
+
+
+def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "secret-in-the-environment")
+    assert told(lambda: dict(os.environ)) == "{}"
+
+
+def test_it_knows_the_secrets_of_its_own_jobs_only() -> None:
+    """Searched for in all of its memory: the daemon's configuration, and other portals' secrets."""
+
+    def run_job(job: Job, reporter: Reporter) -> None:
+        reporter.log(Level.INFO, job.title)
+        signal.pause()
+
+    def job_with(number: int, secret: str) -> Job:
+        credentials = Credentials("alice", Secret(secret))
+        portal = Portal(f"127.0.0.{number}", 1)
+        return login_job(number, portal, authentication=Authentication(credentials))
+
+    harness = WorkersHarness(run_job, confine=not_confined)
+    # As the daemon reads its configuration: after the fork server was started.
+    first, second, configured = (secrets.token_hex(20) for _ in range(3))
+    configured_later = Secret(configured)
+    harness.start(job_with(1, first))
+    harness.start(job_with(2, second))
+    harness.until(lambda: len(harness.said) == 2)
+    found = {number: memory_of(harness.pid_of(number)) for number in (1, 2)}
+    hex_of = {each: each.encode().hex().encode() for each in (first, second, configured)}
+
+    def holds(number: int, secret: str) -> bool:
+        return secret.encode() in found[number] or hex_of[secret] in found[number]
+
+    assert holds(1, first) and holds(2, second)
+    assert not holds(1, second) and not holds(2, first)
+    assert not holds(1, configured) and not holds(2, configured)
+    server = memory_of(int(status_of(harness.pid_of(1))["PPid"]))
+    assert not any(each.encode() in server for each in (first, second, configured))
+    assert configured_later.reveal() == configured.encode()
+    harness.supervisor.end_all()
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process can write to."""
+    parts = []
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            region, access, *_ = line.split()
+            if access.startswith("rw") and "[v" not in line:
+                start, end = (int(each, 16) for each in region.split("-"))
+                memory.seek(start)
+                parts.append(memory.read(end - start))
+    return b"".join(parts)
 
 
 # --- how it looks -------------------------------------------------------------------------------
@@ -214,7 +292,7 @@ def test_a_bug_is_one_failed_attempt_and_is_described_in_the_log(error: BaseExce
 
 
 def test_a_bug_while_the_daemon_is_gone_ends_it_all_the_same() -> None:
-    def run_job(_job: Job, reporter: Reporter, _confine: Confine) -> None:
+    def run_job(_job: Job, reporter: Reporter) -> None:
         os.close(reporter.fileno())
         raise RuntimeError
 
@@ -237,19 +315,18 @@ def test_nothing_of_the_daemons_runs_at_its_end(tmp_path: Path) -> None:
 
 
 def test_it_dies_with_the_daemon() -> None:
-    """Whatever kills the daemon; and also where the worker has changed its user since."""
+    """Whatever kills the daemon; and also if the worker has changed its user since."""
     reader, writer = os.pipe()
 
-    def run_job(_job: Job, _reporter: Reporter, confine: Confine) -> None:
-        confine()
+    def run_job(_job: Job, _reporter: Reporter) -> None:
         time.sleep(60)
 
     def daemon() -> None:
         harness = WorkersHarness(run_job)
-        harness.start(scan_job())
-        (ward,) = harness.supervisor._workers.values()
-        until(lambda: status_of(ward.pid)["NoNewPrivs"] == "1")
-        os.write(writer, str(ward.pid).encode())
+        harness.start(login_job())
+        worker = harness.pid_of()
+        until(lambda: status_of(worker)["NoNewPrivs"] == "1")
+        os.write(writer, str(worker).encode())
         time.sleep(60)
 
     with forked(daemon) as pid:
@@ -260,58 +337,75 @@ def test_it_dies_with_the_daemon() -> None:
     os.close(writer)
 
 
-def test_a_daemon_that_died_during_the_fork_leaves_no_worker(
+def test_a_fork_server_that_died_during_the_fork_leaves_no_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The worker sees that its parent is not the daemon any more."""
-    getpid = os.getpid
-    monkeypatch.setattr(os, "getpid", lambda: getpid() + 1)
+    """The worker sees that its parent is another one."""
+    getppid = os.getppid
+    monkeypatch.setattr(os, "getppid", lambda: getppid() + 1)
     harness = WorkersHarness(telling(lambda: "alive"))
     harness.run(scan_job())
     assert harness.lines == []
 
 
-def test_a_worker_that_cannot_be_confined_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_identity: object) -> None:
+def test_a_worker_that_cannot_be_confined_does_no_job() -> None:
+    def refuse(*_: object) -> list[str]:
         raise PermissionError(1, "Operation not permitted")
 
-    def run_job(job: Job, reporter: Reporter, confine: Confine) -> None:
-        confine()
-        reporter.report(ScanFinished(job.id))
+    def run_job(job: Job, reporter: Reporter) -> None:
+        reporter.log(Level.INFO, "at work")
 
-    monkeypatch.setattr("iscsid.workers.sandbox.confine", refuse)
-    failed, _ = WorkersHarness(run_job).run(login_job())
+    harness = WorkersHarness(run_job, confine=refuse)
+    failed, _ = harness.run(login_job())
     assert isinstance(failed, LoginFailed)
     assert "cannot give up its privileges" in failed.failure.what
+    assert harness.lines == []
 
 
-def test_a_keeper_makes_no_use_of_the_names_service_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whom a worker becomes is looked up once: the disk may be on the session that is down."""
-    keeper = Supervisor(lambda *_: None, lambda _: None, lambda *_: None)
-    monkeypatch.setattr("pwd.getpwnam", None)
-    keeper.start(scan_job())
-    keeper.end_all()
+def test_what_the_kernel_does_not_offer_is_logged_once() -> None:
+    def confine(*_: object) -> list[str]:
+        return ["forbidding system calls (seccomp): Function not implemented"]
+
+    harness = WorkersHarness(lambda _job, _reporter: None, confine=confine)
+    for number in (1, 2, 3):
+        harness.run(login_job(number, Portal("127.0.0.1", number)))
+    assert harness.said == [
+        (
+            Level.WARNING,
+            "workers are not protected by forbidding system calls (seccomp): "
+            "Function not implemented",
+        )
+    ]
 
 
 ALL_OF_A_DISCOVERY = """
 import os, signal, sys
+from iscsid.facts import DiscoveryCompleted
+from iscsid.orders import Level
 from iscsid.protocol.names import Portal
-from iscsid.workers.supervisor import Supervisor
+from iscsid.workers import worker_main
+from tests.support.jobs import discovery_job
+from tests.support.supervisor_harness import WorkersHarness
 from tests.target.portal import listen, serve
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
-from tests.support.jobs import discovery_job
+
+def run_job(job, reporter):
+    before = set(sys.modules)
+    worker_main.run_job(job, reporter)
+    reporter.log(Level.WARNING, " ".join(set(sys.modules) - before))
 
 listener = listen()
 target = os.fork()
 if target == 0:
     script = Script(listed=(Listed("no name \\x01 at all", ("\\x02",)),))
     serve(listener, lambda: ScriptedTarget(script))
-keeper = Supervisor(lambda *_: None, lambda _: None, lambda *_: None)
-before = set(sys.modules)
-facts = keeper.run_inline(discovery_job(portal=Portal(*listener.getsockname())))
+harness = WorkersHarness(run_job, Level.INFO)
+completed, _ = harness.run(discovery_job(portal=Portal(*listener.getsockname())))
 os.kill(target, signal.SIGKILL)
-print(len(facts), *(set(sys.modules) - before))
+assert isinstance(completed, DiscoveryCompleted), completed
+print([text for level, text in harness.said if level is Level.WARNING])
+harness.close()
 """
 
 
@@ -320,4 +414,4 @@ def test_no_module_is_loaded_once_a_worker_is_at_work() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ALL_OF_A_DISCOVERY], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "2\n"
+    assert done.stdout == "['']\n"

@@ -1,4 +1,4 @@
-"""The daemon's children: what they look like, what they may do, and what their death means.
+"""The daemon's workers: what they look like, what they may do, and what their death means.
 
 Quotations are from the manual page iscsid(8).
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.patience import wait_until
 from tests.vm import disks, portals, sessions, wire
-from tests.vm.daemon import Daemon, children_of
+from tests.vm.daemon import Daemon, title
 from tests.vm.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"
@@ -30,18 +29,11 @@ def status(pid: int) -> dict[str, str]:
     return {name: text.strip() for name, text in pairs}
 
 
-def title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def wait_for_child(daemon: Daemon, words: str) -> int:
     """Wait until a child has this in its title, and has come as far as talking to its portal."""
 
     def found() -> list[int]:
-        children = [pid for pid in daemon.children() if words in title(pid)]
+        children = [pid for pid in daemon.workers() if words in title(pid)]
         return [pid for pid in children if status(pid).get("Uid", "0").split()[0] != "0"]
 
     wait_until(lambda: bool(found()), lambda: f"no child is called {words}\n{daemon.log()}")
@@ -72,6 +64,7 @@ def test_children_that_talk_to_targets_are_named_and_confined(
         knocking = wait_for_child(daemon, f"iscsid: login {DEAD} via {login.address}")
         for pid in (asking, knocking):
             check_confinement(pid, daemon.pid)
+        assert status(asking)["Uid"] != status(knocking)["Uid"]
         for pid, number, word in (
             (asking, signal.SIGKILL, "killed"),
             (knocking, signal.SIGSEGV, "crashed"),
@@ -87,7 +80,7 @@ def test_children_that_talk_to_targets_are_named_and_confined(
         daemon.wait_for_links(daemon.link(*daemon.wait_for_bindings(NAME)[NAME], 1))
         for words in ((discovery.address, "SIGKILL"), (DEAD, login.address, "SIGSEGV")):
             assert len(daemon.lines_about(*words)) == 1
-        orphans = daemon.children()
+        orphans = daemon.workers()
         assert len(orphans) >= 2
         # Whatever becomes of the daemon: no child outlives it.
         daemon.end()
@@ -97,7 +90,8 @@ def test_children_that_talk_to_targets_are_named_and_confined(
 def check_confinement(pid: int, daemon_pid: int) -> None:
     """Not root, no way back, bounded, and deaf to what is meant for the daemon."""
     shown, parents = status(pid), status(daemon_pid)
-    assert {*shown["Uid"].split(), *shown["Gid"].split()} == {"65534"}
+    (user,) = {*shown["Uid"].split(), *shown["Gid"].split()}
+    assert 2_040_000_000 <= int(user) < 2_040_065_536
     assert shown["Groups"] == ""
     assert {shown[name] for name in ("CapEff", "CapPrm", "CapAmb")} == {"0" * 16}
     assert shown["NoNewPrivs"] == "1"
@@ -112,6 +106,9 @@ def check_confinement(pid: int, daemon_pid: int) -> None:
     targets = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
     sockets = [target for target in targets if target.startswith("socket:")]
     assert len(sockets) == 2, f"one to the portal and one to the daemon, not {targets}"
+    assert targets.count("/dev/null") == 3
+    assert shown["Seccomp"] == "2"
+    assert not Path(f"/proc/{pid}/environ").read_bytes().strip(b"\0")
     assert not [target for target in targets if "iscsid.pid" in target]
 
 
@@ -131,16 +128,11 @@ def test_no_child_is_left_a_zombie(daemon: Daemon) -> None:
         daemon.send(signal.SIGHUP)
     assert daemon.stop(signal.SIGTERM) == 0
     daemon.start("--max-processes=10")
-    wait_until(quiet(daemon.pid), lambda: f"children are left: {states(daemon.pid)}")
+    wait_until(lambda: not daemon.workers(), lambda: f"workers are left: {states(daemon)}")
 
 
-def states(pid: int) -> list[str]:
-    return [status(child).get("State", "gone") for child in children_of(pid)]
-
-
-def quiet(pid: int) -> Callable[[], bool]:
-    """Whether ``pid`` has no child at all, a zombie least of all."""
-    return lambda: not children_of(pid)
+def states(daemon: Daemon) -> list[str]:
+    return [status(worker).get("State", "gone") for worker in daemon.workers()]
 
 
 def test_dead_portals_do_not_hold_up_live_ones(tgtd: Tgtd, daemon: Daemon, tmp_path: Path) -> None:
@@ -153,7 +145,7 @@ def test_dead_portals_do_not_hold_up_live_ones(tgtd: Tgtd, daemon: Daemon, tmp_p
         daemon.start("--max-processes=2", "--login-timeout=1")
 
         def is_tried_again() -> bool:
-            assert len(daemon.children()) <= 3, "two at work, and a discovery that stays"
+            assert len(daemon.workers_with_a_job()) <= 3, "two, and a discovery that stays"
             attempts = [portal.count() for portal in dead]
             again = max(attempts) > 1
             # Two may be on their way at this moment, no more.
