@@ -127,6 +127,11 @@ class DiscoveryExchange:
         return _OUTCOMES.get(self._phase)
 
     @property
+    def is_between_pdus(self) -> bool:
+        """Whether nothing of a PDU has come whose rest has not."""
+        return self._reader.is_between_pdus
+
+    @property
     def bytes_wanted(self) -> int:
         """How many octets may be read next; zero once we are logged out."""
         return 0 if self._phase is _Phase.LEFT else self._reader.bytes_wanted

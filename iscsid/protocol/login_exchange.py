@@ -77,6 +77,11 @@ class LoginExchange:
         return self._result
 
     @property
+    def is_between_pdus(self) -> bool:
+        """Whether nothing of a PDU has come whose rest has not."""
+        return self._framing.is_between_pdus
+
+    @property
     def bytes_wanted(self) -> int:
         """How many octets may be read now: never one beyond the PDU that is coming in.
 

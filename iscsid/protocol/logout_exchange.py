@@ -41,6 +41,11 @@ class LogoutExchange:
         self.trace.sent(request)
 
     @property
+    def is_between_pdus(self) -> bool:
+        """Whether nothing of a PDU has come whose rest has not."""
+        return self._reader.is_between_pdus
+
+    @property
     def bytes_wanted(self) -> int:
         """How many octets may be read next; zero once it is over."""
         return 0 if self.is_over else self._reader.bytes_wanted

@@ -142,6 +142,11 @@ class LunIdentityExchange:
         return Failure(retry, "; ".join(shown), advice)
 
     @property
+    def is_between_pdus(self) -> bool:
+        """Whether nothing of a PDU has come whose rest has not."""
+        return self._reader.is_between_pdus
+
+    @property
     def bytes_wanted(self) -> int:
         """How many octets may be read next: none once all has been asked."""
         return 0 if self._is_over else self._reader.bytes_wanted

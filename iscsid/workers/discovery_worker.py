@@ -34,6 +34,8 @@ from iscsid.workers.transport import (
     peer_of,
 )
 
+LONGEST_PAUSE = 64.0
+"""Seconds. A target that announces changes without end is asked no more often than this."""
 BURST = 1.0
 """Seconds from a target's first announcement of a change until SendTargets: announcements come in
 bursts, one for each target or portal that an administrator adds."""
@@ -59,6 +61,9 @@ class _DiscoverySession:
         self._reporter = reporter
         self._ask_at = math.inf
         """When to ask again, on the monotonic clock."""
+        self._pause = BURST
+        """Seconds from an announcement to the question; doubled while announcements go on."""
+        self._asked_at = -math.inf
         self._may_stay = True
 
     def ask(self, limits: Limits) -> None:
@@ -90,11 +95,12 @@ class _DiscoverySession:
         driver = ExchangeDriver(self._connection, self._exchange, limits, doing, self._reporter)
         self._note_events()
         while self._may_stay and not processor_time_is_short():
-            readable = self._wait()
+            readable = self._wait(driver)
             if self._reporter.fileno() in readable and not self._poll_daemon():
                 return False
             if self._connection.fileno() in readable and not self._receive(driver):
                 return False
+            driver.check_rest()
             if self._may_stay and self._ask_at <= time.monotonic():
                 self._ask_again()
         return True
@@ -112,12 +118,12 @@ class _DiscoverySession:
         except IscsidError as error:
             self._reporter.log(Level.DEBUG, str(error))
 
-    def _wait(self) -> list[int]:
-        """Sleep until the target or the daemon sends something, or it is time to ask."""
+    def _wait(self, driver: ExchangeDriver) -> list[int]:
+        """Sleep until the target or the daemon sends something, or it is time to do something."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         poll.register(self._reporter.fileno(), select.POLLIN)
-        seconds = max(self._ask_at - time.monotonic(), 0.0)
+        seconds = max(min(self._ask_at, driver.rest_due) - time.monotonic(), 0.0)
         return [fd for fd, _ in poll.poll(None if seconds == math.inf else seconds * 1000)]
 
     def _poll_daemon(self) -> bool:
@@ -129,7 +135,7 @@ class _DiscoverySession:
     def _receive(self, driver: ExchangeDriver) -> bool:
         """Read once and answer; return whether the connection stands."""
         try:
-            driver.receive(Deadline.after(self._job.timeouts.login))
+            driver.receive_some()
         except StreamEnded as error:
             self._reporter.log(Level.INFO, error.what)
             return False
@@ -146,10 +152,18 @@ class _DiscoverySession:
                 case LogoutRequested() | ConnectionDropped():
                     self._may_stay = False
                 case SomethingChanged():
-                    self._ask_at = min(self._ask_at, time.monotonic() + BURST)
+                    self._plan_question()
+
+    def _plan_question(self) -> None:
+        """Ask soon; the more slowly, the more often the target wants to be asked."""
+        now = time.monotonic()
+        if self._ask_at == math.inf:
+            is_calm = now - self._asked_at > 4 * self._pause
+            self._pause = BURST if is_calm else min(2 * self._pause, LONGEST_PAUSE)
+        self._ask_at = min(self._ask_at, now + self._pause)
 
     def _ask_again(self) -> None:
-        self._ask_at = math.inf
+        self._ask_at, self._asked_at = math.inf, time.monotonic()
         self._exchange.ask_again()
         deadline = Deadline.after(self._job.deadline)
         self.ask(Limits(self._job.timeouts.login, deadline))

@@ -121,8 +121,10 @@ class ForkServer:
             pass
 
     def protect(self) -> None:
-        """Let it be spared by the out-of-memory killer, and keep its memory from being swapped."""
-        self._send(_ForkRequest.PROTECT)
+        """Let both be spared by the out-of-memory killer, and keep their memory in memory."""
+        for each in (self._active, self._standby):
+            if each is not None:
+                send_with(each, _REQUEST.pack(_ForkRequest.PROTECT, 0, 0), [])
 
     def read(self) -> list[Event]:
         """Return what has happened. After ``ForkServerKilled``, ``fileno`` is another one."""

@@ -46,6 +46,10 @@ class Exchange(Protocol):
     def bytes_wanted(self) -> int:
         """How many octets may be read now, at most."""
 
+    @property
+    def is_between_pdus(self) -> bool:
+        """Whether nothing of a PDU has come whose rest has not."""
+
     def data_to_send(self) -> bytes:
         """Take what is to be sent, empty for nothing."""
 
@@ -202,6 +206,22 @@ class ExchangeDriver:
                 self._connection.sendall(data)
         return bool(data)
 
+    @property
+    def rest_due(self) -> float:
+        """When the rest of a PDU is due whose first part has come, on the monotonic clock."""
+        return math.inf if self._exchange.is_between_pdus else self._answer_due.at
+
+    def receive_some(self) -> None:
+        """Read once from a connection that is readable, outside of a question and its answer."""
+        if self._exchange.is_between_pdus:
+            self._answer_due = Deadline.after(self._limits.timeout, self._limits.deadline)
+        self.receive(self._answer_due)
+
+    def check_rest(self) -> None:
+        """Raise ``ConnectionFailed`` if the rest of a PDU has not come in time."""
+        if self.rest_due <= time.monotonic():
+            raise self._rest_missing(self._answer_due)
+
     def receive(self, due: Deadline) -> None:
         """Read once, at most what is wanted. Raises ``StreamEnded`` at the end of the stream."""
         with self._worded(due):
@@ -212,6 +232,12 @@ class ExchangeDriver:
             self._exchange.receive_data(received)
         finally:
             self._log_trace()
+
+    def _rest_missing(self, due: Deadline) -> ConnectionFailed:
+        return ConnectionFailed(
+            f"{self._doing}: the target sent part of a PDU, and the rest not within {due.words}",
+            advice="look into the target's log",
+        )
 
     def _log_trace(self) -> None:
         if self._reporter.wants(Level.DEBUG):
@@ -230,14 +256,20 @@ class ExchangeDriver:
             words = connection_failed(self._doing, error)
             raise StreamReset(words.what, advice=words.advice) from error
         except OSError as error:
+            if _is_our_limit(error) and not self._exchange.is_between_pdus:
+                raise self._rest_missing(due) from error
             raise _word(self._doing, error, due) from error
 
 
 def _word(doing: str, error: OSError, limit: Deadline) -> ConnectionFailed:
     """Word an error, and tell the end of our own patience, without a number, from TCP's."""
-    if isinstance(error, TimeoutError) and error.errno is None:
+    if _is_our_limit(error):
         return timed_out(doing, limit.words)
     return connection_failed(doing, error)
+
+
+def _is_our_limit(error: OSError) -> bool:
+    return isinstance(error, TimeoutError) and error.errno is None
 
 
 def _wait_for_connection(connection: socket.socket, seconds: float | None) -> socket.socket:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,10 @@ from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
 from iscsid.jobs import DiscoveryJob
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
 from iscsid.protocol.pdu import BHS_LENGTH, AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
-from iscsid.workers import discovery_worker
+from iscsid.workers import discovery_worker, sandbox
 from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, heard, names_in
-from tests.support.jobs import discovery_job
+from tests.support.jobs import IMPATIENT, discovery_job
 from tests.support.scripted_portal import Station, station
 from tests.support.supervisor_harness import WorkersHarness, status_of, until
 from tests.target.profile import TGTD
@@ -92,6 +95,48 @@ def test_a_ping_in_pieces_is_answered() -> None:
             there.say(bytes([octet]))
             harness.turn()
         harness.until(lambda: heard(there, NopOut) == 1)
+        harness.supervisor.end_all()
+
+
+def test_a_target_that_sends_half_a_pdu_keeps_no_worker_for_ever() -> None:
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=IMPATIENT))
+        there.say(ping()[:30])
+        harness.until(lambda: len(harness.supervisor) == 0)
+        failed = [fact for fact in harness.facts if isinstance(fact, DiscoveryFailed)]
+    assert [each.failure.what for each in failed] == [
+        "keeping the discovery session: the target sent part of a PDU, and the rest not within 1 s"
+    ]
+
+
+def test_a_flood_of_pings_keeps_no_worker_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the session in good order when it has used much processor time."""
+    monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS_USED", 0.2)
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        harness = keep(there)
+
+        def flood() -> None:
+            with suppress(OSError):
+                there.say(ping() * 50)
+
+        harness.others.append(flood)
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert harness.facts[-1] == WorkerEnded(ONE)
+
+
+def test_a_target_that_announces_changes_without_end_is_asked_ever_more_slowly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery_worker, "BURST", 0.05)
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        harness = keep(there)
+        moments = [time.monotonic()]
+        while len(moments) < 6:
+            there.say(event(AsyncEvent.SCSI_EVENT))
+            harness.until(lambda: completions(harness) == len(moments) + 1)
+            moments.append(time.monotonic())
+        pauses = [later - earlier for earlier, later in pairwise(moments)]
+        assert pauses[-1] >= 0.4 and pauses[0] < pauses[-1]
         harness.supervisor.end_all()
 
 

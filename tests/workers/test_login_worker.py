@@ -132,7 +132,7 @@ FAULTS: dict[str, tuple[Callable[[], Says | ScriptedTarget], str]] = {
     "announces_16_mebibyte": (lambda: Says(b"\x23\x80\0\0\0\xff\xff\xff" + bytes(40)), "announces"),
     "stops_within_a_pdu": (
         lambda: ScriptedTarget(Script(amend=_half_a_response)),
-        "no answer within 1 s",
+        "logging in: the target sent part of a PDU, and the rest not within 1 s",
     ),
     "ends_within_a_pdu": (
         lambda: Says(b"\x23\x80" + bytes(20), hangs_up=True),
