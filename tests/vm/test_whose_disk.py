@@ -114,4 +114,4 @@ def test_scans_that_hang_do_not_keep_the_logins_that_would_end_them_waiting(
             daemon.wait_for_line(name, "session is down")
     for name in NAMES:
         wait_until(has_come_back(daemon, name), daemon.log)
-    wait_until(lambda: not daemon.children(), lambda: f"scans go on\n{daemon.log()}")
+    wait_until(lambda: not daemon.workers(), lambda: f"scans go on\n{daemon.log()}")
