@@ -108,7 +108,8 @@ def _exit_like(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         print(f"pytest was ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
-        signal.signal(number, signal.SIG_DFL)
+        with suppress(OSError):  # of SIGKILL it is the only one
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status))
