@@ -27,6 +27,7 @@ from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import (
     BindingsNotRead,
+    BindingsNotSaved,
     ConfigurationRefused,
     DevicesEnumerated,
     DiscoveryFailed,
@@ -45,6 +46,7 @@ from iscsid.orders import Level, Order
 from iscsid.process.background import Background
 from iscsid.process.bindings_file import BindingsFile
 from iscsid.process.config_files import ConfigurationFiles
+from iscsid.process.disk_work import DiskWork
 from iscsid.process.log import DaemonLog
 from iscsid.process.loop import Loop
 from iscsid.process.notify import Notifier
@@ -56,6 +58,8 @@ from iscsid.process.status_files import SLICE, StatusFiles, directory_for
 from iscsid.workers.fork_server import ForkServer
 from iscsid.workers.supervisor import Supervisor
 
+SAVING_AT_THE_END = 5.0
+"""Seconds the daemon waits, as it leaves, for bindings that are being written."""
 TRACE = 2
 """The debug level from which the workers' exchanges are logged (the manual's chapter LOG)."""
 
@@ -67,7 +71,7 @@ def run(options: Options, fork_server: ForkServer) -> int:
     ``IscsidError`` if the daemon cannot start, in the process that the shell waits for.
     """
     files = ConfigurationFiles(options.config, options.initiatorname)
-    (configuration,) = files.read()
+    configuration = files.read()
     if isinstance(configuration, ConfigurationRefused):
         raise IscsidError("\n".join(configuration.diagnostics))
     pidfile = PidFile(options.pidfile)
@@ -111,7 +115,7 @@ class Daemon:
         stack: ExitStack,
     ) -> None:
         self._once, self._basedir = options.once, options.basedir
-        self._configuration_files, self._notifier = files, notifier
+        self._notifier = notifier
         self._log = DaemonLog.open(options.foreground, options.debug)
         stack.callback(self._log.close)
         self._loop = Loop(self._log.write)
@@ -145,7 +149,14 @@ class Daemon:
         self._status_files.remove()
         self._loop.add_deadline(self._status_files.deadline, self._write_status)
         self._links = LinkTree(options.basedir, options.mode)
-        self._bindings_file = BindingsFile(options.bindings)
+        self._bindings_file = options.bindings
+        self._disk_work = DiskWork(
+            lambda job: self._supervisor.run(job) if self._once else self._supervisor.start(job),
+            self._supervisor.stop,
+            files,
+            options.bindings,
+        )
+        self._loop.add_deadline(self._disk_work.deadline, self._abandon_disk_work)
         self._initiator = Initiator(
             login_timeout=options.login_timeout,
             max_processes=options.max_processes,
@@ -164,7 +175,9 @@ class Daemon:
         Raises ``IscsidError`` if the bindings cannot be read: which numbers are taken is unknown
         then, and assigning them anew would break every name.
         """
-        bindings = self._bindings_file.read()
+        bindings_file = BindingsFile(self._bindings_file)
+        bindings = bindings_file.read()
+        self._disk_work.stamp = bindings_file.stamp
         if isinstance(bindings, BindingsNotRead):
             raise IscsidError(bindings.reason, retry=Retry.NEVER)
         self._queue += (
@@ -192,6 +205,7 @@ class Daemon:
             for line in traceback.format_exc().splitlines():
                 self._log.write(Level.ERROR, "", line)
             return ExitStatus.BUG
+        self._finish_saving()
         return self._exit_status
 
     def end(self) -> None:
@@ -201,17 +215,39 @@ class Daemon:
 
     def _drain_queue(self) -> None:
         """Handle every queued fact, and those that come of the orders, to the last."""
-        while self._queue and self._exit_status is None:
-            fact = self._queue.popleft()
-            self._status_files.note_change(fact)
-            for order in self._initiator.handle(fact, time.monotonic()):
-                self._queue += self._carry_out(order)
-            if self._once and (status := outcome_of_once(fact)) is not None:
-                self._exit_status = status
-        self._notifier.settled()
+        while self._exit_status is None and (self._queue or self._begin_disk_work()):
+            for fact in self._disk_work.translate(self._queue.popleft(), time.monotonic()):
+                self._status_files.note_change(fact)
+                for order in self._initiator.handle(fact, time.monotonic()):
+                    self._queue += self._carry_out(order)
+                if self._once and (status := outcome_of_once(fact)) is not None:
+                    self._exit_status = status
+        if not self._disk_work.is_reading:
+            self._notifier.settled()
         if self._once and self._exit_status is None:
             # Every job is over, and no session came of them.
             self._exit_status = ExitStatus.SUCCESS
+
+    def _abandon_disk_work(self, now: float) -> None:
+        self._queue += self._disk_work.abandon(now)
+
+    def _begin_disk_work(self) -> bool:
+        """Start the jobs for disks that were ordered; return whether facts came of that."""
+        self._queue += self._disk_work.begin(time.monotonic())
+        return bool(self._queue)
+
+    def _finish_saving(self) -> None:
+        """Give bindings that are being written the time that a working disk needs."""
+        until = time.monotonic() + SAVING_AT_THE_END
+        self._loop.add_deadline(lambda: until, lambda now: None)
+        while self._disk_work.is_saving and time.monotonic() < until:
+            self._disk_work.begin(time.monotonic())
+            for fact in self._loop.wait():
+                for known in self._disk_work.translate(fact, time.monotonic()):
+                    if isinstance(known, BindingsNotSaved):
+                        self._log.write(Level.ERROR, "", f"the bindings: {known.reason}")
+        if self._disk_work.is_saving:
+            self._log.write(Level.ERROR, "", "the newest bindings are not saved: no answer")
 
     def _carry_out(self, order: Order) -> Iterable[Fact]:
         """Carry out ``order``; return the facts that come of it."""
@@ -246,10 +282,6 @@ class Daemon:
                 return kernel.learn_cmd_sn(order.sid)
             case orders.ApplyTimeouts():
                 return kernel.apply_timeouts(order.sid, order.timeouts)
-            case orders.CheckDiskUsers():
-                return kernel.check_disks(order.sid, may_open=order.may_open)
-            case orders.CheckLunUsers():
-                return kernel.check_luns(order.sid, order.luns)
             case orders.UnbindSession():
                 return kernel.unbind_session(order.sid)
             case orders.SendLogout():
@@ -258,10 +290,11 @@ class Daemon:
                 return kernel.destroy_session(order.sid)
             case orders.ListSessions():
                 return kernel.list_sessions()
+            case orders.CheckDiskUsers() | orders.CheckLunUsers() | orders.SaveBindings():
+                self._disk_work.order(order)
             case orders.ReadConfiguration():
-                return self._read_files()
-            case orders.SaveBindings():
-                return self._bindings_file.save(order.text, order.keep_copy)
+                self._notifier.reloading()
+                self._disk_work.order(order)
             case orders.MakeLink():
                 return self._links.make(order.path, order.node, order.device)
             case orders.RemoveLink():
@@ -279,14 +312,6 @@ class Daemon:
             case _:
                 assert_never(order)
         return None
-
-    def _read_files(self) -> tuple[Fact, ...]:
-        """Read the files of the administrator; bindings count only if the configuration does."""
-        self._notifier.reloading()
-        (configuration,) = self._configuration_files.read()
-        if isinstance(configuration, ConfigurationRefused):
-            return (configuration,)
-        return self._bindings_file.read(), configuration
 
     def _write_status(self, now: float, slice_seconds: float = SLICE) -> None:
         """Write what people and programs can see of the daemon, or go on with that."""

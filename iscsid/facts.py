@@ -8,7 +8,7 @@ from enum import Enum
 from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
 from iscsid.errors import Failure
-from iscsid.jobs import JobId
+from iscsid.jobs import FileStamp, JobId
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.protocol.parameters import LoginResult
 from iscsid.protocol.vpd import LunIdentity, ReplacedLun
@@ -443,6 +443,58 @@ FileFact = (
     | DevicesEnumerated
 )
 
+# --- from jobs that may wait for a disk ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LunUsers:
+    """What uses the disk of one LUN, in words; empty for one that is not in use."""
+
+    sid: int
+    lun: int
+    uses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DisksChecked:
+    """The users of every LUN of the sessions that a ``CheckDisksJob`` asked for."""
+
+    job_id: JobId
+    luns: tuple[LunUsers, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileContents:
+    """A file as it was read, or why it was not."""
+
+    path: str
+    octets: bytes = b""
+    mode: int = 0
+    owner: int = 0
+    is_missing: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesRead:
+    """The files of a ``ReadFilesJob``; ``stamp`` is that of the bindings file."""
+
+    job_id: JobId
+    config: FileContents
+    initiatorname: FileContents
+    bindings: BindingsRead | BindingsNotRead
+    stamp: FileStamp | None
+
+
+@dataclass(frozen=True, slots=True)
+class BindingsWritten:
+    """What came of a ``SaveBindingsJob``; ``stamp`` is that of the file as it is now."""
+
+    job_id: JobId
+    result: BindingsSaved | BindingsNotSaved | BindingsRead | BindingsNotRead
+    stamp: FileStamp | None
+
+
 SignalFact = (
     HangupReceived
     | TerminateReceived
@@ -481,4 +533,7 @@ SessionEvent = (
 
 KernelFact = SessionStarted | SessionRefused | EventsLost | SessionsFound | SessionEvent
 
-Fact = FileFact | SignalFact | WorkerFact | KernelFact
+DiskJobFact = DisksChecked | FilesRead | BindingsWritten
+"""What ``process.disk_work`` turns into facts for the initiator."""
+
+Fact = FileFact | SignalFact | WorkerFact | KernelFact | DiskJobFact

@@ -95,7 +95,67 @@ class ResolveJob:
         return f"resolving {self.portal.host}"
 
 
+# --- work that may wait for a disk: ``process.disk_work`` abandons what overstays ----------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """Identity and state of a file: every change of the file changes its stamp."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckDisksJob:
+    """Find out what uses the disks of some sessions."""
+
+    id: JobId
+    sids: tuple[int, ...]
+    deadline: float = 0
+
+    @property
+    def title(self) -> str:
+        return "check of the disks in use"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFilesJob:
+    """Read the administrator's two files and the bindings."""
+
+    id: JobId
+    config: str
+    initiatorname: str
+    bindings: str
+    deadline: float = 0
+
+    @property
+    def title(self) -> str:
+        return "reading of the configuration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveBindingsJob:
+    """Replace the bindings file, unless it is not the one with the ``stamp``."""
+
+    id: JobId
+    path: str
+    text: str
+    keep_copy: bool
+    stamp: FileStamp | None
+    deadline: float = 0
+
+    @property
+    def title(self) -> str:
+        return "writing of the bindings"
+
+
 Job = DiscoveryJob | LoginJob | ScanJob
 """What the initiator wants done."""
 
-WorkerJob = Job | ResolveJob
+DiskJob = CheckDisksJob | ReadFilesJob | SaveBindingsJob
+"""What ``process.disk_work`` starts."""
+
+WorkerJob = Job | DiskJob | ResolveJob

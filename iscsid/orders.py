@@ -118,18 +118,14 @@ class ApplyTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class CheckDiskUsers:
-    """Find out whether anybody uses the session's disks.
-
-    ``may_open``: the path is up, so opening a disk exclusively, the surest test, will not hang.
-    """
+    """Find out what uses the session's disks."""
 
     sid: int
-    may_open: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CheckLunUsers:
-    """Find out whether anybody uses the disks of these LUNs; the path is up."""
+    """Find out what uses the disks of these LUNs."""
 
     sid: int
     luns: tuple[int, ...]

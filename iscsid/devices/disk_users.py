@@ -1,78 +1,387 @@
-"""Who uses a disk: the question before a session may be logged out.
+"""Who uses the disks of sessions: the question before a session or a LUN is removed.
 
-A disk counts as used when it, or a partition of it, is mounted, is swap, is held by device-mapper
-or md, or is opened exclusively. Touches /proc, the disks' directories in /sys, and, where it may,
-the device nodes.
+A disk is in use if it, a partition of it, or its generic or tape node is mounted in any mount
+namespace, carries a live file system, is swap, is held by a driver above it (device-mapper, md,
+bcache), backs a loop device, or is open in a process. What cannot be learnt counts as use: the
+answer then begins with ``could not be checked``.
+
+No device node is opened, because opening one waits for a target that may never answer. Instead the
+kernel's count of openings is compared with the users that were found: every opening of a disk of
+iscsi_tcp holds a reference to the module, beside one for each session. Users in the kernel that are
+shown nowhere, such as an exported LUN, appear in this count alone.
+
+Each of /proc's tables and each process is read once for all disks. Reads /proc, /sys and the status
+of nodes under /dev; enters mount namespaces that no process is in, so it must run in a process of
+its own. Even these reads may wait, for instance for a file server: they are for a worker.
 """
 
 from __future__ import annotations
 
-import errno
+import ctypes
 import os
-from collections.abc import Iterator
+import re
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.devices.mounts import Mounts
-from iscsid.devices.sysfs import ScsiDevice, entries
+from iscsid.devices.sysfs import ScsiDevice, Sysfs, entries, read_attribute, read_number
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+_NOT_CHECKED = "could not be checked: "
+_LOOKS = 4
+_PAUSE = 0.3
+"""Seconds between two looks. udev's rules open a new or changed disk for some milliseconds."""
+_WATCHERS = frozenset({"multipathd", "systemd-udevd", "(udev-worker)", "udevd", "eudevd"})
+"""Programs that keep nodes open to watch the devices, and lose nothing when those go."""
+_OURS = "iscsid"
+"""How the names of our own workers begin: one that hangs in a scan may have a node open."""
+_REMOTE = frozenset(
+    "9p afs ceph cifs coda fuse fuseblk gfs2 lustre ncpfs nfs nfs4 ocfs2 smb3 smbfs".split()
+)
+"""File systems whose files are not looked at: the status of one may wait for a server."""
+_CLONE_NEWNS = 0x00020000
+_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A disk or a partition: its directory in /sys, its device node and number."""
+    """A device node of a logical unit: a disk, a partition, a tape, a generic device."""
 
     directory: Path
     number: str
+    is_block: bool
 
     @property
     def path(self) -> str:
-        return f"/dev/{self.directory.name}"
+        return f"/dev/{self.directory.name.replace('!', '/')}"
+
+    @property
+    def key(self) -> str:
+        return _key(self.is_block, self.number)
 
 
-def disk_users(
-    device: ScsiDevice, *, may_open: bool, proc: Path = Path("/proc")
-) -> tuple[str, ...]:
-    """Return in words who uses a logical unit's disk; empty where nobody does.
+def find_users(
+    sysfs: Sysfs,
+    devices: Sequence[ScsiDevice],
+    *,
+    proc: Path = Path("/proc"),
+    pause: Callable[[float], None] = time.sleep,
+) -> list[tuple[str, ...]]:
+    """Return in words, for each of ``devices``, what uses it; empty for one that is not in use.
 
-    ``may_open`` allows the surest test, which waits for the SCSI error handler where that is at
-    work. It also finds what other mount namespaces have mounted.
+    Users that may be there for a moment only (a process, a difference of counts) are looked for
+    again, and count if they are still there.
     """
-    nodes, mounts = list(_nodes(device)), Mounts(proc)
-    uses = tuple(
-        f"{node.path} {use}" for node in nodes for use in (*_holders(node), *_mounts(node, mounts))
-    )
-    if uses or not may_open:
-        return uses
-    return tuple(f"{node.path} is opened exclusively" for node in nodes if _is_taken(node))
+    nodes = {device: _nodes(device) for device in (*devices, *sysfs.all_devices())}
+    before: frozenset[str] = frozenset()
+    for look in range(_LOOKS):
+        if look:
+            pause(_PAUSE)
+        survey = _Survey(sysfs, nodes, proc)
+        passing = survey.passing(devices)
+        if not passing or (look and passing <= before):
+            break
+        before = passing
+    return [survey.uses(device, confirmed=before) for device in devices]
 
 
-def _nodes(device: ScsiDevice) -> Iterator[_Node]:
-    for directory in device.block_devices():
+class _Survey:
+    """One look at everything."""
+
+    def __init__(
+        self, sysfs: Sysfs, nodes: Mapping[ScsiDevice, Sequence[_Node]], proc: Path
+    ) -> None:
+        self._sysfs, self._nodes, self._proc = sysfs, nodes, proc
+        self._lasting: dict[str, str] = {}
+        """By device: a use that does not end by itself."""
+        self._processes: dict[str, dict[str, None]] = {}
+        """By device: the processes that have it open."""
+        self._openings: Counter[str] = Counter()
+        """By device: how many openings are explained."""
+        self._file_systems: dict[str, str] = {}
+        """By mount id: the type."""
+        self._scans = 0
+        self.doubts: dict[str, None] = {}
+        namespaces = self._read_processes_namespaces()
+        descriptors = list(self._descriptors(namespaces))
+        self._read_namespaces(namespaces)
+        self._read_swaps()
+        self._read_loops()
+        self._read_descriptors(descriptors)
+        self._live = self._live_file_systems()
+        self._unexplained = self._compare_counts()
+
+    def passing(self, devices: Iterable[ScsiDevice]) -> frozenset[str]:
+        """Return the uses that may be gone a moment later, of disks that have no others."""
+        found = set()
+        for device in devices:
+            nodes = self._nodes[device]
+            if not any(self._lasting_uses(node) for node in nodes):
+                found |= {use for node in nodes for use in self._open_in(node)}
+                found |= {*self.doubts, *self._unexplained}
+        return frozenset(found)
+
+    def uses(self, device: ScsiDevice, confirmed: frozenset[str]) -> tuple[str, ...]:
+        """Return what uses a disk; of what may be gone, only what is ``confirmed`` by a look."""
+        nodes = self._nodes[device]
+        if uses := tuple(use for node in nodes for use in self._lasting_uses(node)):
+            return uses
+        if uses := tuple(use for n in nodes for use in self._open_in(n) if use in confirmed):
+            return uses
+        return tuple(_NOT_CHECKED + why for why in (*self.doubts, *self._unexplained))
+
+    # --- what was found of a node ---------------------------------------------------------------
+
+    def _lasting_uses(self, node: _Node) -> list[str]:
+        uses = [self._lasting[node.key]] if node.key in self._lasting else []
+        if not uses and node.is_block and node.directory.name in self._live:
+            uses.append(self._live[node.directory.name])
+        uses += (f"is held by {_holder_name(holder)}" for holder in _holders(node))
+        return [f"{node.path} {use}" for use in uses]
+
+    def _open_in(self, node: _Node) -> list[str]:
+        return [f"{node.path} is open in {who}" for who in self._processes.get(node.key, ())]
+
+    def _compare_counts(self) -> list[str]:
+        """Compare the kernel's count of openings with those that were found."""
+        count = read_number(self._sysfs.root / "module/iscsi_tcp/refcnt")
+        if count is None:  # built into the kernel: nothing is counted
+            return []
+        explained = len(self._sysfs.session_ids()) + self._scans
+        for nodes in self._nodes.values():
+            for node in nodes:
+                explained += len(_holders(node)) + self._openings[node.key]
+                explained += node.key not in self._lasting and node.directory.name in self._live
+        if count <= explained:
+            return []
+        return ["the kernel counts more openings of iSCSI disks than users were found"]
+
+    # --- mounts ---------------------------------------------------------------------------------
+
+    def _read_processes_namespaces(self) -> dict[int, Path]:
+        """Return, for each mount namespace that a process is in, that process's directory."""
+        found: dict[int, Path] = {}
+        own = self._proc / "self"
+        for process in (own, *self._each_process()):
+            with self._doubting(f"the mount namespace of {process.name}"):
+                found.setdefault(os.stat(process / "ns/mnt").st_ino, process)
+        return found
+
+    def _read_namespaces(self, namespaces: dict[int, Path]) -> None:
+        """Read the mounts of each namespace; one that only a file keeps alive is entered."""
+        kept: dict[int, str] = {}
+        for place in namespaces.values():
+            with self._doubting(f"the mounts of {place.name}"):
+                if place.parent.name == "fd":
+                    kept[os.stat(place).st_ino] = str(place)
+                else:
+                    kept |= self._read_mounts((place / "mountinfo").read_text(errors="replace"))
+        for inode, path in kept.items():
+            if inode not in namespaces or namespaces[inode].parent.name == "fd":
+                with self._doubting(f"the mounts of the namespace {path}"):
+                    self._read_mounts(_mounts_of_namespace(path))
+
+    def _read_mounts(self, table: str) -> dict[int, str]:
+        """Take in a table of mounts; return the mount namespaces that are mounted in it."""
+        kept: dict[int, str] = {}
+        for line in table.splitlines():
+            place, _, kind = line.partition(" - ")
+            mount, _parent, number, root, point = place.split(" ")[:5]
+            file_system, source = kind.split(" ")[:2]
+            self._file_systems[mount] = file_system
+            if file_system == "nsfs" and (match := re.fullmatch(r"mnt:\[(\d+)\]", root)):
+                kept[int(match[1])] = _unescape(point)
+            if number.startswith("0:"):
+                # Some file systems (btrfs) have a number of their own: the source tells the disk.
+                key = _key_of_path(_unescape(source))
+            else:
+                key = _key(True, number)
+            if key is not None and key not in self._lasting:
+                self._lasting[key] = f"is mounted on {_unescape(point)}"
+                self._openings[key] += 1
+        return kept
+
+    def _live_file_systems(self) -> dict[str, str]:
+        """Return a use for each block device that a file system or journal has, mounted or not.
+
+        A file system that was unmounted lazily is in no table of mounts, and still writes.
+        """
+        found = {}
+        for directory in entries(self._sysfs.root, "fs/*"):
+            for entry in entries(directory, "*"):
+                found[entry.name] = f"carries a live {directory.name} file system"
+        for entry in entries(self._sysfs.root, "fs/btrfs/*/devices/*"):
+            found[entry.name] = "is part of a live btrfs file system"
+        for entry in entries(self._proc, "fs/jbd2/*"):
+            if not re.search(r"-\d+$", entry.name):  # a journal within a file system has an inode
+                found[entry.name] = "is the journal of a live file system"
+        return found
+
+    # --- swap, loop devices, processes ----------------------------------------------------------
+
+    def _read_swaps(self) -> None:
+        with self._doubting("the table of swap"):
+            for line in (self._proc / "swaps").read_text(errors="replace").splitlines()[1:]:
+                path, kind = line.split()[:2]
+                key = _key_of_path(_unescape(path))
+                if key is not None:
+                    self._lasting.setdefault(key, "is swap")
+                    self._openings[key] += 1
+                elif kind == "partition":
+                    self._doubt(f"the swap device {path} is not in /dev")
+
+    def _read_loops(self) -> None:
+        for entry in entries(self._sysfs.root, "block/loop*/loop/backing_file"):
+            # A file is on a file system that is mounted or alive, and so is in use already.
+            path = read_attribute(entry)
+            if path is not None and (key := _key_of_path(path)) is not None:
+                self._lasting.setdefault(key, f"backs {entry.parent.parent.name}")
+                self._openings[key] += 1
+
+    def _descriptors(self, namespaces: dict[int, Path]) -> Iterator[tuple[Path, Path, str]]:
+        """Yield process, descriptor and target of each descriptor that leads to a file.
+
+        A descriptor may keep a mount namespace alive, which is added to ``namespaces``.
+        """
+        for process in self._each_process():
+            with self._doubting(f"the open files of {process.name}"):
+                for name in os.listdir(process / "fd"):
+                    descriptor = process / "fd" / name
+                    with suppress(*_GONE):
+                        target = os.readlink(descriptor)
+                        if target.startswith("mnt:["):
+                            namespaces.setdefault(int(target[5:-1]), descriptor)
+                        elif target.startswith("/"):
+                            yield process, descriptor, target
+
+    def _read_descriptors(self, descriptors: Iterable[tuple[Path, Path, str]]) -> None:
+        seen = set()
+        for process, descriptor, target in descriptors:
+            if target.startswith("/sys/devices/"):
+                # A scan holds a reference while it asks for LUNs.
+                self._scans += "/host" in target
+                continue
+            with self._doubting(f"the open files of {process.name}"):
+                key = self._key_of_descriptor(process, descriptor, target)
+                if key is None or (process, key) in seen:
+                    continue
+                seen.add((process, key))
+                self._openings[key] += 1
+                name = (process / "comm").read_text(errors="replace").strip()
+                if name not in _WATCHERS and not name.startswith(_OURS):
+                    text = f"{name} (pid {process.name})"
+                    self._processes.setdefault(key, {})[text] = None
+
+    def _key_of_descriptor(self, process: Path, descriptor: Path, target: str) -> str | None:
+        """Return the device that is open, or that holds the unmounted file system of the file."""
+        mounted = True
+        if not target.startswith("/dev/"):
+            info = (process / "fdinfo" / descriptor.name).read_text(errors="replace")
+            mount = re.search(r"^mnt_id:\s*(\d+)", info, re.MULTILINE)
+            file_system = self._file_systems.get(mount[1]) if mount else None
+            if file_system in _REMOTE:
+                return None
+            mounted = file_system is not None
+        status = os.stat(descriptor)
+        if stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            return _key(stat.S_ISBLK(status.st_mode), _number(status.st_rdev))
+        return None if mounted else _key(True, _number(status.st_dev))
+
+    def _each_process(self) -> list[Path]:
+        return [self._proc / name for name in os.listdir(self._proc) if name.isdecimal()]
+
+    # --- what could not be learnt ---------------------------------------------------------------
+
+    def _doubt(self, what: str) -> None:
+        self.doubts[what] = None
+
+    @contextmanager
+    def _doubting(self, what: str) -> Iterator[None]:
+        """Remember that ``what`` could not be read; what has gone meanwhile uses nothing."""
         try:
-            yield _Node(directory, (directory / "dev").read_text().strip())
-        except OSError:
-            continue  # it has just gone
+            yield
+        except _GONE:
+            pass
+        except (OSError, ValueError) as error:
+            self._doubt(f"{what}: {getattr(error, 'strerror', None) or error}")
 
 
-def _holders(node: _Node) -> Iterator[str]:
-    for holder in entries(node.directory, "holders/*"):
-        try:
-            name = (holder / "dm/name").read_text().strip()
-        except OSError:
-            name = holder.name
-        yield f"is held by {name}"
+def _nodes(device: ScsiDevice) -> list[_Node]:
+    found = [(directory, True) for directory in device.block_devices()]
+    for subsystem in ("scsi_generic", "scsi_tape", "bsg"):
+        found += ((directory, False) for directory in entries(device.path, f"{subsystem}/*"))
+    numbers = (read_attribute(directory / "dev") for directory, _ in found)
+    return [
+        _Node(directory, number, is_block)
+        for (directory, is_block), number in zip(found, numbers, strict=True)
+        if number is not None  # else it has just gone
+    ]
 
 
-def _mounts(node: _Node, mounts: Mounts) -> Iterator[str]:
-    yield from (f"is mounted on {point}" for point in mounts.points(node.number))
-    if mounts.is_swap(node.number):
-        yield "is swap"
+def _holders(node: _Node) -> list[Path]:
+    return entries(node.directory, "holders/*")
 
 
-def _is_taken(node: _Node) -> bool:
-    """Without O_NONBLOCK a drive without a medium would be asked for one."""
+def _holder_name(holder: Path) -> str:
+    return read_attribute(holder / "dm/name") or holder.name
+
+
+def _key(is_block: bool, number: str) -> str:
+    return f"{'b' if is_block else 'c'}{number}"
+
+
+def _number(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def _key_of_path(path: str) -> str | None:
+    """Return the key of a block device by its path, ``None`` if it is none."""
+    if not path.startswith("/dev/"):
+        return None
     try:
-        os.close(os.open(node.path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno == errno.EBUSY
-    return False
+        status = os.stat(path)
+    except OSError:
+        return None
+    return _key(True, _number(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def _mounts_of_namespace(path: str) -> str:
+    """Enter the mount namespace that ``path`` keeps alive, read its mounts, and come back.
+
+    Raises ``OSError``. A process with threads cannot enter one.
+    """
+    with _opened("/proc/self/ns/mnt") as home, _opened(path) as there:
+        with _opened("/proc/self", os.O_DIRECTORY) as process:
+            _set_namespace(there)
+            try:
+                # Opened by way of the directory: there may be no /proc in there.
+                with _opened("mountinfo", directory=process) as file:
+                    return b"".join(iter(lambda: os.read(file, 1 << 16), b"")).decode(
+                        errors="replace"
+                    )
+            finally:
+                _set_namespace(home)
+
+
+@contextmanager
+def _opened(path: str, flags: int = 0, directory: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _set_namespace(descriptor: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNS) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

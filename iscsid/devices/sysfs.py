@@ -146,6 +146,14 @@ class Sysfs:
                 found += [session] if session else []
         return SessionsFound(tuple(found), tuple(unread))
 
+    def session_ids(self) -> list[int]:
+        """Return the sid of every session of the tcp transport."""
+        hosts = ((sid, self.host_no(sid)) for sid in sorted(self._session_directories()))
+        return [sid for sid, host_no in hosts if host_no is not None and self._is_tcp(host_no)]
+
+    def _is_tcp(self, host_no: int) -> bool:
+        return read_attribute(self.root / f"class/scsi_host/host{host_no}/proc_name") == _DRIVER
+
     def has_session(self, sid: int) -> bool:
         return self._session_directory(sid).exists()
 
@@ -160,11 +168,6 @@ class Sysfs:
         except OSError:
             return None
         return int(match[1]) if match else None
-
-    def host_is_recovering(self, host_no: int) -> bool:
-        """Whether the SCSI error handler is at work: opening a device would wait for its end."""
-        state = read_attribute(self.root / f"class/scsi_host/host{host_no}/state")
-        return state not in ("running", None)
 
     def scan(self, host_no: int, lun: int | None = None) -> None:
         """Make the kernel look for one logical unit, or for all.
@@ -181,6 +184,10 @@ class Sysfs:
         matches = ((path, _SCSI_DEVICE.fullmatch(path.name)) for path in found)
         devices = [ScsiDevice(path.resolve(), int(match[1])) for path, match in matches if match]
         return sorted(devices, key=lambda device: device.lun)
+
+    def all_devices(self) -> list[ScsiDevice]:
+        """Return the logical units of all sessions of the tcp transport."""
+        return [device for sid in self.session_ids() for device in self.devices(sid)]
 
     def identities(self, sid: int) -> tuple[LunIdentity, ...]:
         """Return page 83h of each logical unit of a session that the kernel has one of."""

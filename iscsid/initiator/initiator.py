@@ -12,7 +12,16 @@ from typing import assert_never
 from iscsid import facts
 from iscsid.errors import Failure, Retry
 from iscsid.exit_status import ExitStatus
-from iscsid.facts import Fact, FileFact, KernelFact, SignalFact, Timer, TimerPurpose, WorkerFact
+from iscsid.facts import (
+    DiskJobFact,
+    Fact,
+    FileFact,
+    KernelFact,
+    SignalFact,
+    Timer,
+    TimerPurpose,
+    WorkerFact,
+)
 from iscsid.initiator.on_files import OnFiles
 from iscsid.initiator.on_kernel import OnKernel
 from iscsid.initiator.on_workers import OnWorkers
@@ -79,6 +88,8 @@ class Initiator:
             self._on_kernel.handle(fact)
         elif isinstance(fact, FileFact):
             self._on_files.handle(fact)
+        elif isinstance(fact, DiskJobFact):
+            raise TypeError(f"{type(fact).__name__} is for process.disk_work")
         else:
             assert_never(fact)
         if self._outbox.is_ending:

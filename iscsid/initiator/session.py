@@ -188,7 +188,7 @@ class Session:
             case Action.LEARN_CMD_SN:
                 self._outbox.order(orders.LearnCmdSn(self._kernel_sid))
             case Action.CHECK_DISKS:
-                self._outbox.order(orders.CheckDiskUsers(self._kernel_sid, may_open=self.is_up))
+                self._outbox.order(orders.CheckDiskUsers(self._kernel_sid))
             case Action.KEEP_IN_USE:
                 self._keep_in_use()
             case Action.UNBIND:

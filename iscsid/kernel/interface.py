@@ -13,21 +13,17 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Collection
 from contextlib import ExitStack, suppress
 
-from iscsid.devices.disk_users import disk_users
 from iscsid.devices.sysfs import Sysfs
 from iscsid.errors import IscsidError, KernelError, Retry
 from iscsid.facts import (
     CmdSnLearned,
     CmdSnNotLearned,
     ConnectionLost,
-    DiskUsersChecked,
     EventsLost,
     Fact,
     KernelSession,
-    LunUsersChecked,
     RequestRefused,
     SessionDestroyed,
     SessionRefused,
@@ -202,22 +198,6 @@ class Kernel:
             return TimeoutsRefused(sid, error.failure()) if is_refused else fact
         return None
 
-    def check_disks(self, sid: int, *, may_open: bool) -> DiskUsersChecked:
-        """Find out who uses the session's disks."""
-        devices = self._sysfs.devices(sid)
-        if may_open and (why := self._must_not_open(sid)):
-            return DiskUsersChecked(sid, (why,))
-        uses = (use for device in devices for use in disk_users(device, may_open=may_open))
-        return DiskUsersChecked(sid, tuple(uses))
-
-    def check_luns(self, sid: int, luns: Collection[int]) -> LunUsersChecked:
-        """Find out who uses the disks of some LUNs; those that are gone are left out."""
-        devices = [device for device in self._sysfs.devices(sid) if device.lun in luns]
-        if why := self._must_not_open(sid):
-            return LunUsersChecked(sid, tuple((device.lun, (why,)) for device in devices))
-        uses = ((device.lun, disk_users(device, may_open=True)) for device in devices)
-        return LunUsersChecked(sid, tuple(uses))
-
     def unbind_session(self, sid: int) -> Fact | None:
         """Have the kernel flush and remove the session's devices; ``SessionUnbound`` follows."""
         if self._sysfs.target_state(sid) == "UNBOUND":
@@ -250,13 +230,6 @@ class Kernel:
         return None
 
     # --- helpers --------------------------------------------------------------------------------
-
-    def _must_not_open(self, sid: int) -> str:
-        """Say why opening a disk would hang, empty where it would not."""
-        host_no = self._sysfs.host_no(sid)
-        if host_no is not None and self._sysfs.host_is_recovering(host_no):
-            return f"host{host_no} is recovering from SCSI errors"
-        return ""
 
     def _undo(self, sid: int) -> None:
         """Remove a session that was never reported, without reporting its end."""

@@ -19,7 +19,7 @@ from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import ConfigurationRead, Fact
 from iscsid.initiator.offers import LoginIdentity
-from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob
+from iscsid.jobs import DiscoveryJob, DiskJob, Job, JobId, LoginJob
 from iscsid.login_check.plan import Planner
 from iscsid.login_check.report import (
     LONGEST_LINE,
@@ -101,7 +101,7 @@ def run_discovery(options: Options, fork_server: ForkServer, stdout: TextIO, std
 def _read_files(options: Options, stdout: TextIO) -> ConfigurationRead | None:
     """Return the contents of the files; ``None`` if they have errors, which are printed."""
     paths = ConfigurationFiles(options.config, options.initiatorname, options.address)
-    (files,) = paths.read()
+    files = paths.read()
     if isinstance(files, ConfigurationRead):
         return files
     if options.purpose is Purpose.DISCOVER and not options.json:
@@ -200,7 +200,7 @@ class JobRunner:
                 raise IscsidError("ended by a signal", retry=Retry.NEVER)
             self._results[number].take(fact)
 
-    def _note(self, job: Job, level: Level, text: str) -> None:
+    def _note(self, job: Job | DiskJob, level: Level, text: str) -> None:
         if level is not Level.DEBUG:
             self._results[job.id].notes.append(text)
         elif self._prints_steps:

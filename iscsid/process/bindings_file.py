@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from iscsid.facts import BindingsNotRead, BindingsNotSaved, BindingsRead, BindingsSaved
+from iscsid.jobs import FileStamp
 from iscsid.process import files
-from iscsid.process.files import Replacement, Stamp
+from iscsid.process.files import Replacement
 
 LONGEST = 32 << 20
 """Octets: enough for all numbers and the longest names. Anything after them counts as lost."""
@@ -19,9 +20,9 @@ LONGEST = 32 << 20
 class BindingsFile:
     """One bindings file. No method raises: an error becomes a fact."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stamp: FileStamp | None = None) -> None:
         self._path = path
-        self._stamp: Stamp | None = None
+        self.stamp = stamp
         """Identifies the file as it was read or written last."""
 
     def read(self) -> BindingsRead | BindingsNotRead:
@@ -30,7 +31,7 @@ class BindingsFile:
             contents = files.read(self._path, LONGEST)
         except OSError as error:
             return BindingsNotRead(_reason(self._path, "cannot be read", error))
-        self._stamp = contents.stamp
+        self.stamp = contents.stamp
         risk = files.risk_of(self._path)
         text = contents.octets.decode("utf-8", "surrogateescape")
         return BindingsRead(text, (f"the bindings are not safe: {risk}",) if risk else ())
@@ -45,12 +46,12 @@ class BindingsFile:
         """
         try:
             with Replacement.of(self._path) as replacement:
-                if replacement.stamp() != self._stamp:
+                if replacement.stamp() != self.stamp:
                     return self.read()
-                if keep_copy and self._stamp is not None:
+                if keep_copy and self.stamp is not None:
                     replacement.keep_copy("damaged")
-                    self._stamp = replacement.stamp()
-                self._stamp = replacement.write(text.encode("utf-8", "surrogateescape"))
+                    self.stamp = replacement.stamp()
+                self.stamp = replacement.write(text.encode("utf-8", "surrogateescape"))
         except BlockingIOError:
             return BindingsNotSaved(f"{self._path}: another process is writing it")
         except OSError as error:

@@ -7,8 +7,7 @@ their modes; what they mean is the business of ``config``. Writes nothing.
 from __future__ import annotations
 
 import os
-import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 
 from iscsid.config.configuration import Configuration, parse_configuration
@@ -18,11 +17,9 @@ from iscsid.config.initiatorname import (
     missing_initiator_name,
     parse_initiator_name,
 )
-from iscsid.facts import ConfigurationRead, ConfigurationRefused
+from iscsid.facts import ConfigurationRead, ConfigurationRefused, FileContents
+from iscsid.process.files import read_file
 from iscsid.protocol.names import Portal
-
-LONGEST = 16 << 20
-"""Bytes; a file beyond that was not written by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +31,29 @@ class ConfigurationFiles:
     address: Portal | None = None
     """A DiscoveryAddress that the configuration gets in any case; the file may be missing then."""
 
-    def read(self) -> tuple[ConfigurationRead | ConfigurationRefused]:
+    def read(self) -> ConfigurationRead | ConfigurationRefused:
         """Read both files, and return either what they contain or all that is wrong in them."""
-        diagnostics: list[str] = []
-        configuration = identity = None
-        try:
-            configuration = read_configuration(self.config, self.address)
-        except ConfigurationErrors as error:
-            diagnostics += error.lines
-        try:
-            identity = read_identity(self.initiatorname)
-        except ConfigurationErrors as error:
-            diagnostics += error.lines
-        if configuration is None or identity is None:
-            return (ConfigurationRefused(tuple(diagnostics)),)
-        remarks = tuple(map(str, identity.notes))
-        return (ConfigurationRead(configuration, identity.name, identity.alias, remarks),)
+        return parse_files(read_file(self.config), read_file(self.initiatorname), self.address)
+
+
+def parse_files(
+    config: FileContents, initiatorname: FileContents, address: Portal | None = None
+) -> ConfigurationRead | ConfigurationRefused:
+    """Return either what the files contain or all that is wrong in them."""
+    diagnostics: list[str] = []
+    configuration = identity = None
+    try:
+        configuration = _parse_configuration(config, address)
+    except ConfigurationErrors as error:
+        diagnostics += error.lines
+    try:
+        identity = _parse_identity(initiatorname)
+    except ConfigurationErrors as error:
+        diagnostics += error.lines
+    if configuration is None or identity is None:
+        return ConfigurationRefused(tuple(diagnostics))
+    remarks = tuple(map(str, identity.notes))
+    return ConfigurationRead(configuration, identity.name, identity.alias, remarks)
 
 
 def read_configuration(filename: str, address: Portal | None = None) -> Configuration:
@@ -58,58 +62,55 @@ def read_configuration(filename: str, address: Portal | None = None) -> Configur
     If it does not name the DiscoveryAddress ``address``, this is added, with the settings that are
     in force at the end of the file.
     """
-    if address is not None and not os.path.lexists(filename):
-        return parse_configuration(f"DiscoveryAddress={address}", filename)
-    text, status = _read(filename)
-    configuration = _parse(text, status, filename)
+    return _parse_configuration(read_file(filename), address)
+
+
+def read_identity(filename: str) -> InitiatorIdentity:
+    """Return the initiator's name; raises ``ConfigurationErrors``, with the command that helps."""
+    return _parse_identity(read_file(filename))
+
+
+def _parse_configuration(contents: FileContents, address: Portal | None) -> Configuration:
+    if address is not None and contents.is_missing:
+        return parse_configuration(f"DiscoveryAddress={address}", contents.path)
+    _refuse_unread(contents)
+    configuration = _parse(contents)
     if address in (None, *(discovery.portal for discovery in configuration.discoveries)):
         return configuration
-    return _parse(text + f"\nDiscoveryAddress={address}\n".encode(), status, filename)
+    return _parse(
+        replace(contents, octets=contents.octets + f"\nDiscoveryAddress={address}\n".encode())
+    )
 
 
-def _parse(text: bytes, status: os.stat_result, filename: str) -> Configuration:
+def _parse(contents: FileContents) -> Configuration:
     try:
-        configuration = parse_configuration(text, filename)
+        configuration = parse_configuration(contents.octets, contents.path)
     except ConfigurationErrors as error:
-        exposed = _exposed(status, error.has_secrets, filename)
+        exposed = _exposed(contents, error.has_secrets)
         raise ConfigurationErrors(
             [*error.diagnostics, *exposed], has_secrets=error.has_secrets
         ) from None
-    exposed = _exposed(status, configuration.has_secrets, filename)
+    exposed = _exposed(contents, configuration.has_secrets)
     if exposed:
         raise ConfigurationErrors(exposed, has_secrets=True)
     return configuration
 
 
-def read_identity(filename: str) -> InitiatorIdentity:
-    """Return the initiator's name; raises ``ConfigurationErrors``, with the command that helps."""
-    if not os.path.exists(filename):
-        raise ConfigurationErrors([missing_initiator_name(filename)])
-    return parse_initiator_name(_read(filename)[0], filename)
+def _parse_identity(contents: FileContents) -> InitiatorIdentity:
+    if contents.is_missing:
+        raise ConfigurationErrors([missing_initiator_name(contents.path)])
+    _refuse_unread(contents)
+    return parse_initiator_name(contents.octets, contents.path)
 
 
-def _read(filename: str) -> tuple[bytes, os.stat_result]:
-    """Return the octets of a regular file, and the status of that very file."""
-    try:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
-        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigurationErrors([Diagnostic(filename, 0, 0, "this is no regular file")])
-            text = file.read(LONGEST + 1)
-    except OSError as error:
-        what = f"the file cannot be read: {error.strerror}"
-        raise ConfigurationErrors([Diagnostic(filename, 0, 0, what)]) from None
-    if len(text) > LONGEST:
-        what = f"the file is longer than {LONGEST >> 20} MiB"
-        raise ConfigurationErrors([Diagnostic(filename, 0, 0, what)])
-    return text, status
+def _refuse_unread(contents: FileContents) -> None:
+    if contents.error:
+        raise ConfigurationErrors([Diagnostic(contents.path, 0, 0, contents.error)])
 
 
-def _exposed(status: os.stat_result, has_secrets: bool, filename: str) -> list[Diagnostic]:
+def _exposed(contents: FileContents, has_secrets: bool) -> list[Diagnostic]:
     diagnostic = check_permissions(
-        status.st_mode, status.st_uid, has_secrets, filename, reader=os.geteuid()
+        contents.mode, contents.owner, has_secrets, contents.path, reader=os.geteuid()
     )
     return [diagnostic] if diagnostic else []
 

@@ -14,23 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from iscsid.facts import FileContents
+from iscsid.jobs import FileStamp
+
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CHUNK = 1 << 20
 MOST_COPIES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """Identity and state of a file: every change of the file changes its stamp."""
-
-    inode: int
-    size: int
-    modified: int
-    changed: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+LONGEST_TEXT = 16 << 20
+"""Octets; a longer file was not written by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,11 @@ class Contents:
     """A file as it was read; ``stamp`` is ``None`` where there was none."""
 
     octets: bytes = b""
-    stamp: Stamp | None = None
+    stamp: FileStamp | None = None
+
+
+def stamp_of(status: os.stat_result) -> FileStamp:
+    return FileStamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read(path: str, longest: int) -> Contents:
@@ -57,9 +52,33 @@ def read(path: str, longest: int) -> Contents:
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", path)
         with open(descriptor, "rb", closefd=False) as file:
-            return Contents(file.read(longest), Stamp.of(status))
+            return Contents(file.read(longest), stamp_of(status))
     finally:
         os.close(descriptor)
+
+
+def read_file(filename: str) -> FileContents:
+    """Read a regular file, with the status of that very file."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
+        descriptor = os.open(filename, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return FileContents(filename, error="this is no regular file")
+            octets = file.read(LONGEST_TEXT + 1)
+    except FileNotFoundError as error:
+        if os.path.islink(filename):
+            # Not missing: a file made in its place would be another than the one meant.
+            what = f"this is a symbolic link to {os.readlink(filename)}, which does not exist"
+            return FileContents(filename, error=what)
+        what = f"the file cannot be read: {error.strerror}"
+        return FileContents(filename, error=what, is_missing=True)
+    except OSError as error:
+        return FileContents(filename, error=f"the file cannot be read: {error.strerror}")
+    if len(octets) > LONGEST_TEXT:
+        return FileContents(filename, error=f"the file is longer than {LONGEST_TEXT >> 20} MiB")
+    return FileContents(filename, octets, status.st_mode, status.st_uid)
 
 
 class Replacement:
@@ -94,10 +113,10 @@ class Replacement:
         finally:
             os.close(directory)
 
-    def stamp(self) -> Stamp | None:
+    def stamp(self) -> FileStamp | None:
         """Return the state of the file as it is now."""
         status = self._status()
-        return None if status is None else Stamp.of(status)
+        return None if status is None else stamp_of(status)
 
     def keep_copy(self, suffix: str) -> str:
         """Give what is there now a second name that the replacement leaves alone; return it.
@@ -114,7 +133,7 @@ class Replacement:
             return copy
         raise OSError(errno.EEXIST, f"there are {MOST_COPIES - 1} copies already", self._name)
 
-    def write(self, octets: bytes, default_mode: int = 0o644) -> Stamp:
+    def write(self, octets: bytes, default_mode: int = 0o644) -> FileStamp:
         """Put ``octets`` in the file's place, with its mode and owner; return the new state.
 
         On disk when it returns. Raises ``OSError``: then the old file is still there, whole.
@@ -142,7 +161,7 @@ class Replacement:
         status = self._status()
         if status is None:
             raise FileNotFoundError(errno.ENOENT, "it was removed as soon as written", self._name)
-        return Stamp.of(status)
+        return stamp_of(status)
 
     def _status(self) -> os.stat_result | None:
         try:

@@ -30,19 +30,33 @@ from typing import Any
 
 from iscsid.errors import Failure
 from iscsid.facts import (
+    BindingsWritten,
     DiscoveryCompleted,
     DiscoveryFailed,
+    DisksChecked,
     Fact,
+    FilesRead,
     LoginFailed,
     LoginSucceeded,
     ScanFailed,
     ScanFinished,
     TargetDiscovered,
 )
-from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ResolveJob, ScanJob, WorkerJob
+from iscsid.jobs import (
+    CheckDisksJob,
+    DiscoveryJob,
+    JobId,
+    LoginJob,
+    ReadFilesJob,
+    ResolveJob,
+    SaveBindingsJob,
+    ScanJob,
+    WorkerJob,
+)
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal, why_unusable
 from iscsid.protocol.parameters import LoginPlan
+from iscsid.workers import disk_jobs
 from iscsid.workers.codec import (
     Codec,
     Malformed,
@@ -172,6 +186,24 @@ KINDS: dict[type[Any], JobKind] = {
         },
         confinement=Confinement.PRIVILEGED,
         failed=ScanFailed,
+    ),
+    CheckDisksJob: JobKind(
+        fields=disk_jobs.CHECK_DISKS,
+        run=disk_jobs.check_disks,
+        reports={DisksChecked: disk_jobs.DISKS_CHECKED},
+        confinement=Confinement.PRIVILEGED,
+    ),
+    ReadFilesJob: JobKind(
+        fields=disk_jobs.READ_FILES,
+        run=disk_jobs.read_files,
+        reports={FilesRead: disk_jobs.FILES_READ},
+        confinement=Confinement.PRIVILEGED,
+    ),
+    SaveBindingsJob: JobKind(
+        fields=disk_jobs.SAVE_BINDINGS,
+        run=disk_jobs.save_bindings,
+        reports={BindingsWritten: disk_jobs.BINDINGS_WRITTEN},
+        confinement=Confinement.PRIVILEGED,
     ),
     ResolveJob: JobKind(
         fields={"portal": PORTAL, "deadline": seconds()},

@@ -17,7 +17,7 @@ from itertools import count
 
 from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact, LoginSucceeded, WorkerEnded
-from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ResolveJob, WorkerJob
+from iscsid.jobs import DiscoveryJob, DiskJob, Job, JobId, LoginJob, ResolveJob, WorkerJob
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal, is_numeric
 from iscsid.workers.channel import forbid_linger, open_channel
@@ -43,7 +43,7 @@ MOST_IDLE = 4
 RESOLVER_SECONDS = 60.0
 """For one name, if the login that waits for it has no deadline."""
 
-WriteLine = Callable[[Job, Level, str], None]
+WriteLine = Callable[[Job | DiskJob, Level, str], None]
 Add = Callable[[int, Callable[[], list[Fact]], str], None]
 
 _KILLED = Failure(
@@ -120,7 +120,7 @@ class Supervisor:
         self._by_job[job.id] = worker
         return []
 
-    def run(self, job: Job) -> list[Fact]:
+    def run(self, job: Job | DiskJob) -> list[Fact]:
         """Start ``job`` and wait for its end: for ``--once``. Return all its facts."""
         facts = self.start(job)
         while any(worker.job is job for worker in self._workers.values()):

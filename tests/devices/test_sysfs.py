@@ -197,16 +197,6 @@ def test_scan_names_the_only_target_and_the_lun(
     assert scan.read_text() == text
 
 
-@pytest.mark.parametrize(
-    ("state", "recovering"),
-    [("running", False), ("recovery", True), ("cancel/recovery", True), ("", False)],
-)
-def test_host_at_error_recovery_is_noticed(state: str, recovering: bool, tree: SysfsTree) -> None:
-    tree.add_session(7, 5)
-    (tree.root / "class/scsi_host/host5/state").write_text(f"{state}\n")
-    assert tree.sysfs.host_is_recovering(5) is recovering
-
-
 def test_identities_are_the_pages_of_the_units_that_have_one(tree: SysfsTree) -> None:
     device = tree.add_session(4, 2)
     page = bytes.fromhex("0083000c01030008") + bytes(8)

@@ -140,14 +140,14 @@ def test_what_is_in_use_is_checked_again_when_the_others_have_been_logged_out() 
     harness = two_up()
     assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"] * 2
     assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == []
-    assert log_out(harness, 2) == [CheckDiskUsers(1, may_open=True)], "left on an old answer"
+    assert log_out(harness, 2) == [CheckDiskUsers(1)], "left on an old answer"
     assert log_out(harness, 1) == [LEAVE]
 
 
 def test_what_is_still_in_use_is_left_and_the_status_shows_it() -> None:
     harness = two_up()
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
-    assert log_out(harness, 2) == [CheckDiskUsers(1, may_open=True)]
+    assert log_out(harness, 2) == [CheckDiskUsers(1)]
     assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == [LEFT]
 
 
@@ -180,7 +180,7 @@ def test_sessions_are_checked_again_if_another_was_on_its_way_out_before_sigint(
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
     harness.handle(facts.SessionUnbound(2))
     harness.handle(facts.PduReceived(2, bytes([0x26, 0x80, *bytes(46)]), b""))
-    assert harness.handle(facts.SessionDestroyed(2)) == [CheckDiskUsers(1, may_open=True)]
+    assert harness.handle(facts.SessionDestroyed(2)) == [CheckDiskUsers(1)]
 
 
 def test_disks_whose_users_could_not_be_found_out_are_left_alone() -> None:

@@ -34,7 +34,7 @@ def test_a_target_that_left_file_and_discovery_is_logged_out_in_order() -> None:
     harness = Harness()
     harness.up()
     (check,) = [o for o in harness.reload(configuration()) if isinstance(o, orders.CheckDiskUsers)]
-    assert check == orders.CheckDiskUsers(1, may_open=True)
+    assert check == orders.CheckDiskUsers(1)
     given = harness.handle(facts.DiskUsersChecked(1, ()))
     assert kinds(given) == ["StopWorker", "UnbindSession"], "the scan goes on"
     assert kinds(harness.handle(facts.SessionUnbound(1))) == ["SendLogout"]

@@ -13,8 +13,6 @@ import pytest
 from iscsid.errors import IscsidError
 from iscsid.facts import (
     ConnectionLost,
-    DiskUsersChecked,
-    LunUsersChecked,
     PduReceived,
     RequestRefused,
     SessionDestroyed,
@@ -168,44 +166,6 @@ def test_look_shows_all_sessions(bench: Bench) -> None:
     bench.start()
     bench.tree.add_session(8, 9, session=SESSION | {"ifacename": "default"})
     assert [session.sid for session in bench.hand.list_sessions().sessions] == [1, 8]
-
-
-# --- the disks ----------------------------------------------------------------------------------
-
-
-def test_disks_nobody_uses_are_free(bench: Bench) -> None:
-    bench.tree.add_unit(bench.tree.add_session(1, 101), 101, 3, "sdx")
-    assert bench.hand.check_disks(1, may_open=True) == DiskUsersChecked(1, ())
-
-
-def test_held_disk_of_any_lun_counts(bench: Bench) -> None:
-    device = bench.tree.add_session(1, 101)
-    bench.tree.add_unit(device, 101, 0, "sdx")
-    unit = bench.tree.add_unit(device, 101, 9, "sdy", "sdy1")
-    (unit / "block/sdy/sdy1/holders/dm-3").mkdir()
-    uses = ("/dev/sdy1 is held by dm-3",)
-    assert bench.hand.check_disks(1, may_open=False) == DiskUsersChecked(1, uses)
-
-
-def test_disk_is_not_opened_while_the_host_recovers(bench: Bench) -> None:
-    bench.tree.add_unit(bench.tree.add_session(1, 101), 101, 3, "sdx")
-    (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
-    uses = ("host101 is recovering from SCSI errors",)
-    assert bench.hand.check_disks(1, may_open=True) == DiskUsersChecked(1, uses)
-    assert bench.hand.check_disks(1, may_open=False) == DiskUsersChecked(1, ())
-
-
-def test_only_the_disks_of_the_luns_in_question_are_looked_at(bench: Bench) -> None:
-    device = bench.tree.add_session(1, 101)
-    for lun in (3, 4, 9):
-        unit = bench.tree.add_unit(device, 101, lun, f"sdx{'abcdefghij'[lun]}")
-        if lun != 4:
-            (unit / f"block/sdx{'abcdefghij'[lun]}/holders/dm-3").mkdir()
-    uses = ((3, ("/dev/sdxd is held by dm-3",)), (4, ()))
-    assert bench.hand.check_luns(1, (3, 4, 5)) == LunUsersChecked(1, uses)
-    (bench.tree.root / "class/scsi_host/host101/state").write_text("recovery\n")
-    why = ("host101 is recovering from SCSI errors",)
-    assert bench.hand.check_luns(1, (4,)) == LunUsersChecked(1, ((4, why),))
 
 
 @pytest.mark.parametrize(

@@ -24,20 +24,20 @@ def files(tmp_path: Path) -> ConfigurationFiles:
 
 
 def refusal(files: ConfigurationFiles) -> tuple[str, ...]:
-    (fact,) = files.read()
+    fact = files.read()
     assert isinstance(fact, ConfigurationRefused)
     return fact.diagnostics
 
 
 def test_both_files_together_are_one_fact(files: ConfigurationFiles) -> None:
-    (fact,) = files.read()
+    fact = files.read()
     assert isinstance(fact, ConfigurationRead)
     assert fact.initiator_name == NAME and len(fact.configuration.discoveries) == 1
 
 
 def test_the_initiator_name_is_passed_on_as_written_with_remarks(files: ConfigurationFiles) -> None:
     Path(files.initiatorname).write_text("InitiatorName=iqn.2024-01.org.example:HOST\n")
-    (fact,) = files.read()
+    fact = files.read()
     assert isinstance(fact, ConfigurationRead)
     assert fact.initiator_name == "iqn.2024-01.org.example:HOST"
     (remark,) = fact.remarks
@@ -47,7 +47,7 @@ def test_the_initiator_name_is_passed_on_as_written_with_remarks(files: Configur
 def test_a_file_is_read_anew_each_time(files: ConfigurationFiles) -> None:
     files.read()
     Path(files.config).write_text("DiscoveryAddress=192.0.2.1\nDiscoveryAddress=192.0.2.2\n")
-    (fact,) = files.read()
+    fact = files.read()
     assert isinstance(fact, ConfigurationRead) and len(fact.configuration.discoveries) == 2
 
 
@@ -82,7 +82,7 @@ def test_secrets_that_others_may_read_are_refused_with_the_command_that_mends_it
     (line,) = refusal(files)
     assert "chmod" in line and files.config in line and "a-long-secret-1" not in line
     path.chmod(0o600)
-    (fact,) = files.read()
+    fact = files.read()
     assert isinstance(fact, ConfigurationRead)
 
 
@@ -119,7 +119,7 @@ def test_an_address_that_the_file_does_not_name_gets_the_settings_at_its_end(
 
 def test_with_an_address_the_file_may_be_missing_but_not_wrong(files: ConfigurationFiles) -> None:
     absent = replace(files, config=f"{files.config}.none", address=Portal("192.0.2.2"))
-    (fact,) = absent.read()
+    fact = absent.read()
     assert isinstance(fact, ConfigurationRead) and len(fact.configuration.discoveries) == 1
     Path(files.config).write_text("Foo=1\n")
     assert "unknown keyword" in refusal(replace(files, address=Portal("192.0.2.2")))[0]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iscsid.facts import Fact, WorkerEnded
-from iscsid.jobs import Job, JobId
+from iscsid.jobs import Job, JobId, WorkerJob
 from iscsid.orders import Level
 from iscsid.workers import sandbox
 from iscsid.workers.fork_server import ForkServer
@@ -73,14 +73,14 @@ class WorkersHarness:
     def _remove(self, fd: int) -> None:
         self.ears.pop(fd, None)
 
-    def _say(self, _job: Job, level: Level, text: str) -> None:
+    def _say(self, _job: WorkerJob, level: Level, text: str) -> None:
         self.said.append((level, text))
 
     @property
     def lines(self) -> list[str]:
         return [text for _, text in self.said]
 
-    def start(self, job: Job) -> None:
+    def start(self, job: WorkerJob) -> None:
         self.facts += self.supervisor.start(job)
 
     def listen(self, seconds: float = 0.0) -> None:

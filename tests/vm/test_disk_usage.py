@@ -1,4 +1,4 @@
-"""Disks that are in use are found to be, by whatever; the same disks without a user are free."""
+"""Disks that are in use are found to be, in every way a disk can be used; the others are free."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.facts import DiskUsersChecked, SessionStarted
+from iscsid.devices.disk_users import find_users
+from iscsid.devices.sysfs import Sysfs
+from iscsid.facts import SessionStarted
 from iscsid.kernel.interface import Kernel
-from tests.support.programs import started
 from tests.vm import disks, kernel_helpers
 from tests.vm.tgtd import Tgtd
 
@@ -67,59 +68,138 @@ def held(disk: Path) -> Iterator[str]:
         disks.run("dmsetup", "remove", "--retry", "iscsid-test")
 
 
-Use = Callable[[Path], AbstractContextManager[str]]
-
-
-@pytest.mark.parametrize("may_open", [True, False])
-@pytest.mark.parametrize("use", [mounted, swap, held])
-def test_used_partition_is_named_with_its_user(
-    use: Use, may_open: bool, kernel: Kernel, session: SessionStarted, disk: Path
-) -> None:
-    with use(disk) as words:
-        found = kernel.check_disks(session.sid, may_open=may_open)
-        assert found == DiskUsersChecked(session.sid, (words,))
-    found = kernel.check_disks(session.sid, may_open=may_open)
-    assert found == DiskUsersChecked(session.sid, ())
-
-
-def test_disk_that_is_opened_exclusively_is_found_by_opening(
-    kernel: Kernel, session: SessionStarted, disk: Path
-) -> None:
-    descriptor = os.open(f"{disk}1", os.O_RDONLY | os.O_EXCL)
-    try:
-        passive = kernel.check_disks(session.sid, may_open=False)
-        active = kernel.check_disks(session.sid, may_open=True)
-    finally:
-        os.close(descriptor)
-    assert passive == DiskUsersChecked(session.sid, ())
-    # The kernel counts the whole disk as taken when one of its partitions is.
-    words = (f"{disk} is opened exclusively", f"{disk}1 is opened exclusively")
-    assert active == DiskUsersChecked(session.sid, words)
-
-
-def test_disk_that_is_only_being_read_is_free(
-    kernel: Kernel, session: SessionStarted, disk: Path
-) -> None:
-    with disk.open("rb"):
-        assert kernel.check_disks(session.sid, may_open=True) == DiskUsersChecked(session.sid, ())
+@contextmanager
+def open_elsewhere(disk: Path) -> Iterator[str]:
+    """A process that has the disk open without O_EXCL, as a virtual machine has."""
+    with disk.open("rb") as file, subprocess.Popen(["sleep", "600"], stdin=file) as sleep:
+        file.close()
+        try:
+            yield f"{disk} is open in sleep (pid {sleep.pid})"
+        finally:
+            sleep.kill()
 
 
 @contextmanager
-def elsewhere(command: str) -> Iterator[None]:
-    """Run a command in a mount namespace of its own, which lasts as long as the block."""
-    script = f"mount --make-rprivate / && {command} && echo done && read word"
-    shell_there = ["unshare", "--mount", "sh", "-c", script]
-    with started(shell_there, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+def opened_exclusively(disk: Path) -> Iterator[str]:
+    descriptor = os.open(f"{disk}1", os.O_RDONLY | os.O_EXCL)
+    try:
+        name = Path("/proc/self/comm").read_text().strip()
+        yield f"{disk}1 is open in {name} (pid {os.getpid()})"
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def generic_node_open(disk: Path) -> Iterator[str]:
+    (generic,) = Path(f"/sys/block/{disk.name}/device/scsi_generic").iterdir()
+    with open_elsewhere(Path("/dev", generic.name)) as words:
+        yield words
+
+
+@contextmanager
+def loop_device(disk: Path) -> Iterator[str]:
+    disks.run("modprobe", "loop")
+    loop = disks.run("losetup", "--show", "-f", f"{disk}1").strip()
+    try:
+        yield f"{disk}1 backs {loop.removeprefix('/dev/')}"
+    finally:
+        disks.run("losetup", "-d", loop)
+
+
+@contextmanager
+def mounted_lazily(disk: Path) -> Iterator[str]:
+    """A file system that is in no table of mounts any more, and is still written to."""
+    second = Path(f"{disk}2")
+    disks.make_file_system(second)
+    place = Path("/run/lazy")
+    place.mkdir(exist_ok=True)
+    disks.run("mount", second, place)
+    with (place / "file").open("w") as file:
+        disks.run("umount", "--lazy", place)
+        yield f"{second} carries a live ext4 file system"
+        file.write("x")
+
+
+@contextmanager
+def mounted_in_another_namespace(disk: Path) -> Iterator[str]:
+    """The namespace of a process."""
+    disks.make_file_system(Path(f"{disk}2"))
+    script = f"mount --make-rprivate / && mount {disk}2 /mnt && echo done && read word"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as shell:
         assert shell.stdin and shell.stdout
         assert shell.stdout.readline() == "done\n"
-        yield
+        yield f"{disk}2 is mounted on /mnt"
         shell.communicate("end\n")
 
 
-def test_mount_in_another_name_space_is_found_by_opening(
-    kernel: Kernel, session: SessionStarted, disk: Path
-) -> None:
+@contextmanager
+def mounted_in_a_kept_namespace(disk: Path) -> Iterator[str]:
+    """A namespace that no process is in: a mount of its file keeps it alive."""
     disks.make_file_system(Path(f"{disk}2"))
-    with elsewhere(f"mount {disk}2 /mnt"):
-        assert kernel.check_disks(session.sid, may_open=False) == DiskUsersChecked(session.sid, ())
-        assert kernel.check_disks(session.sid, may_open=True).uses
+    place = Path("/run/namespaces")
+    place.mkdir(exist_ok=True)
+    disks.run("mount", "-t", "tmpfs", "none", place)
+    disks.run("mount", "--make-private", place)
+    (place / "kept").touch()
+    disks.run("unshare", f"--mount={place}/kept", "mount", f"{disk}2", "/mnt")
+    try:
+        yield f"{disk}2 is mounted on /mnt"
+    finally:
+        disks.run("umount", place / "kept")
+        disks.run("umount", place)
+
+
+Use = Callable[[Path], AbstractContextManager[str]]
+
+
+def uses_of(session: SessionStarted) -> tuple[str, ...]:
+    sysfs = Sysfs()
+    return tuple(use for uses in find_users(sysfs, sysfs.devices(session.sid)) for use in uses)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        mounted,
+        mounted_in_another_namespace,
+        mounted_in_a_kept_namespace,
+        mounted_lazily,
+        swap,
+        held,
+        loop_device,
+        open_elsewhere,
+        opened_exclusively,
+        generic_node_open,
+    ],
+)
+def test_disk_in_use_is_named_with_its_user_and_is_free_afterwards(
+    use: Use, session: SessionStarted, disk: Path
+) -> None:
+    with use(disk) as words:
+        assert uses_of(session) == (words,)
+    kernel_helpers.until(lambda: uses_of(session) == ())
+
+
+def test_disk_that_the_kernel_itself_exports_is_a_doubt(
+    session: SessionStarted, disk: Path, tmp_path: Path
+) -> None:
+    """LIO on the disk: no mount, no holder, no process; only the count of openings shows it."""
+    disks.run("modprobe", "target_core_iblock")
+    backstore = Path("/sys/kernel/config/target/core/iblock_7/again")
+    backstore.mkdir(parents=True)
+    try:
+        (backstore / "control").write_text(f"udev_path={disk}1")
+        (backstore / "enable").write_text("1")
+        assert set(uses_of(session)) == {
+            "could not be checked: "
+            "the kernel counts more openings of iSCSI disks than users were found",
+        }
+    finally:
+        backstore.rmdir()
+        backstore.parent.rmdir()
+    kernel_helpers.until(lambda: uses_of(session) == ())

@@ -71,7 +71,7 @@ def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
 def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "A session whose disk is in use (... or opened exclusively) is left as it is" """
+    """ "A session whose disk is in use (... used for swapping ...) ... is left as it is" """
     tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 16)})
     daemon.configure(f"DiscoveryAddress={tgtd.address}")
     daemon.start()
