@@ -127,6 +127,20 @@ def test_discovery_is_open_while_all_targets_found_there_want_chap(tmp_path: Pat
         target.stop()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_connections_go_out_as_the_file_says(tgtd: LiveTgtd, host: str, tmp_path: Path) -> None:
+    """The worker that looks up a name has no privileges any more when it connects."""
+    lines = ("Interface=lo", "SourceAddress=127.0.0.9", "DSCP=af21")
+    name = tgtd_name("plain")
+    port = tgtd.portal.port
+    target = (f"TargetName={name}", f" Address={host}:{port}", " SourceAddress=127.0.0.8")
+    status, report = check(tmp_path, *lines, *target)
+    assert status == 0, report
+    status, report = check(tmp_path, *lines, *target, " Interface=nonesuch0")
+    (portal,) = portals(report, "plain")
+    assert status == 1 and "the interface named for it does not exist" in portal["error"]
+
+
 def test_a_target_with_a_name_outside_the_grammar_is_logged_in_to(
     tgtd: LiveTgtd, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def socket_shows(what: str) -> View:
     def view(_daemon: Daemon, name: str) -> str:
         (sid,) = _sids(name)
         port = sessions.connection_attribute(sid, "local_port")
+        disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
         shown = disks.run("ss", "-tnH", "--tos", "sport", "=", f":{port}")
         if what == "addresses":
             return shown.split()[3].rpartition(":")[0]
