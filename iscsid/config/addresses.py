@@ -1,6 +1,6 @@
 """Values that name a place: iSCSI names, portals, target addresses, networks.
 
-``protocol.names`` reads names and portals; here its errors become complaints about a value, and
+``protocol.names`` reads names and portals; here its errors become ``InvalidValue``, and
 networks are added, which iSCSI itself does not know. Pure; resolves nothing.
 """
 

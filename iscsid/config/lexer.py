@@ -1,8 +1,8 @@
-"""From the octets of a configuration file to its lines: indentation, keyword, value, positions.
+"""The lexer: octets of a configuration file to lines with indentation, keyword, value, positions.
 
-What the classic was fussy about is free here: blanks around ``=``, CRLF, a missing final newline,
-long lines, octets above 127 in comments and secrets. What cannot be text is answered with one
-complaint instead of thousands. Knows no keyword. Pure; linear in the length of the text.
+Unlike Linux-iSCSI it allows blanks around ``=``, CRLF, a missing final newline, long lines, and
+octets above 127 in comments and secrets. A file that cannot be text gets one diagnostic instead of
+thousands. Knows no keyword. Pure; linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Line:
 
 
 def decode(text: str | bytes, filename: str) -> str | Diagnostic:
-    """Return the text of a file, or the complaint that it is none."""
+    """Return the text of a file, or a diagnostic if it is none."""
     octets = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if octets.startswith(_UTF_16_MARKS) or _looks_like_utf_16(octets):
         advice = f"UTF-8; convert it: iconv -f UTF-16 -t UTF-8 {filename}"
@@ -123,7 +123,7 @@ def _without_equals(content: str, start: int) -> _BrokenLine:
 
 
 def _refuse_disguised_blanks(content: str, start: int, end: int) -> None:
-    """Complain of no-break spaces and invisible characters, which come with pasted text."""
+    """Refuse no-break spaces and invisible characters, which come with pasted text."""
     part = content[start:end]
     if part.isascii():
         return

@@ -1,7 +1,7 @@
 """Which settings apply to a session with a target through a portal.
 
-Settings of a matching Subnet take precedence over those of the TargetName, as Linux-iSCSI's manual
-says; its program let the last entry of the file win. What neither sets comes from the globals in
+Settings of a matching Subnet take precedence over those of the TargetName, as in Linux-iSCSI's
+manual; its program let the last entry of the file win. What neither sets comes from the globals in
 force at the last matching entry; without a matching entry, from those at the end of the file.
 Credentials are chosen separately: those of the target, else those of the DiscoveryAddress that
 reported it. The result are the typed values of ``settings``. Pure.

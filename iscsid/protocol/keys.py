@@ -239,7 +239,7 @@ _ROWS = (
         _MAX_LENGTH,
         Irrelevant.WITHOUT_UNSOLICITED_DATA,
     ),
-    # The larger one, and no peer's table that says "smaller" makes it otherwise.
+    # The larger one (RFC 7143, section 13.15), though some implementations take the smaller one.
     _session("DefaultTime2Wait", "13.15", "default_time2wait", Rule.MAXIMUM, 0, 3600, _NEVER),
     _session("DefaultTime2Retain", "13.16", "default_time2retain", Rule.MINIMUM, 0, 3600, _NEVER),
     _session("MaxOutstandingR2T", "13.17", "max_outstanding_r2t", Rule.MINIMUM, 1, 65535),
