@@ -178,7 +178,10 @@ def turned(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
     """Do the job while the target answers."""
     harness = WorkersHarness()
     harness.others.append(found.turn)
-    harness.run(job)
+    try:
+        harness.run(job)
+    finally:
+        harness.close()
     return harness
 
 
