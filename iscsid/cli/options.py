@@ -57,7 +57,7 @@ class Options:
     max_processes: int = 30
     """Children at once; 0 is no limit."""
     once: bool = False
-    """Handle one connection without a child, then exit with its outcome."""
+    """Handle one connection, then exit with its outcome."""
     login: bool = False
     """With ``Purpose.CHECK``: log in and out at every target, too."""
     address: Portal | None = None
@@ -106,7 +106,7 @@ def make_parser() -> CommandParser:
     add("--max-processes", type=_number, metavar="NUMBER", help=most)
 
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--once", action=flag, help="handle one connection without a child and exit")
+    only.add_argument("--once", action=flag, help="handle one connection and exit")
     only.add_argument(
         "--check",
         action="store_const",

@@ -1,10 +1,13 @@
-"""Short-lived children: discovery, login, LUN scan.
+"""Processes that do what blocks, or parses octets from the network: discovery, login, LUN scan.
 
-In the daemon live ``keeper``, which forks and reaps, ``worker``, which is one child as the keeper
-knows it, ``endings``, the words for how children end, and ``notebook``, for jobs without a fork.
-Between daemon and child lie ``channel``, ``messages`` and ``shapes``, where nothing is trusted.
-Inside a child run ``child`` (its life), ``title`` and ``sandbox`` (what it looks like and what it
-gives up), the jobs ``login``, ``discovery`` and ``scan``, and what they stand on: ``identity``
-and ``logout`` (what may follow a login), ``transport``, ``deadline``, ``reasons`` and
-``reporter``. Children speak ``protocol`` over TCP, and report to the keeper in whole messages.
+In the daemon: ``supervisor`` starts jobs and reads what comes of them; ``worker`` is one process as
+it knows it, ``log_quota`` limits its lines, ``exit_reasons`` words its end; ``connections`` begins
+the connections that workers ask for; ``fork_server`` asks the fork server for workers.
+
+Between daemon and worker, where nothing is trusted: ``channel``, ``messages``, ``codec``, and
+``job_kinds``, the table of what can be done, which says how to add a kind.
+
+In a worker: ``worker_main`` is its life, ``sandbox`` and ``seccomp`` what it gives up,
+``process_title`` what ps(1) shows; ``login_worker``, ``discovery_worker``, ``scan_worker`` and
+``resolver`` are the jobs, which stand on ``transport``, ``connect_errors`` and ``reporter``.
 """

@@ -1,6 +1,6 @@
-"""A keeper and what turns around it: a small loop, the facts that came, the lines that were said.
+"""A supervisor in a small loop of the test's own, the facts it returned, and the lines it logged.
 
-The children are real forks; the test's process is the daemon.
+The workers are real processes of a real fork server; the test's process is the daemon.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class WorkersHarness:
         self.facts += self.supervisor.start(job)
 
     def listen(self, seconds: float = 0.0) -> None:
-        """Hear the children once, and reap none."""
+        """Read what is readable now."""
         poll = select.poll()
         for fd in self.ears:
             poll.register(fd, select.POLLIN)
@@ -100,14 +100,14 @@ class WorkersHarness:
         self.facts += self.supervisor.reap()
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Turn until ``condition`` holds; fail where it never does."""
+        """Turn until ``condition`` holds; fail if it never does."""
         give_up_at = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < give_up_at, (self.facts, self.said)
             self.turn()
 
     def run(self, *jobs: Job) -> list[Fact]:
-        """Start the jobs and turn until all their children are gone; return the facts."""
+        """Start the jobs and turn until all of them are over; return the facts."""
         for job in jobs:
             self.start(job)
         self.until(lambda: len(self.supervisor) == 0)
@@ -127,26 +127,17 @@ class WorkersHarness:
         return worker.pid
 
     def ending_of(self, job: JobId) -> WorkerEnded:
-        """The one end of a job's child."""
+        """The one end of a job."""
         (ending,) = (f for f in self.facts if isinstance(f, WorkerEnded) and f.job_id == job)
         return ending
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no keeper can tell."""
+    """Wait for something that the supervisor does not report."""
     give_up_at = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)
-
-
-def children() -> set[int]:
-    """The processes whose parent this one is, zombies included."""
-    return {
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and status_of(int(entry.name)).get("PPid") == str(os.getpid())
-    }
 
 
 def status_of(pid: int) -> dict[str, str]:

@@ -165,8 +165,8 @@ def test_the_options_of_the_classic_do_what_they_say(
 def test_once_handles_one_connection_and_exits_with_its_outcome(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "Handle one connection and exit with its outcome: in the foreground, without a child
-    process, with debug level 1 unless another is asked for." """
+    """ "Handle one connection and exit with its outcome: in the foreground, one step after
+    another, with debug level 1 unless another is given." """
     tgtd.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 16)})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         unused = f"127.0.0.1:{listener.getsockname()[1]}"
