@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iscsid.bindings.allocation import Bindings
@@ -204,6 +204,7 @@ def granted(bindings: Bindings, wanted: list[tuple[IscsiName, str]]) -> list[Bin
     ]
 
 
+@settings(max_examples=60)
 @given(wishes, wishes)
 def test_number_never_changes_over_a_restart_and_is_never_given_twice(
     first: list[tuple[IscsiName, str]], second: list[tuple[IscsiName, str]]

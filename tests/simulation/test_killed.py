@@ -73,7 +73,7 @@ def test_after_any_kill_every_wanted_target_has_exactly_one_session(seed: int) -
 
 def test_kills_come_in_the_middle_of_every_order_that_takes_several_requests() -> None:
     killed = []
-    for seed in SEEDS:
+    for seed in SEEDS[:100]:
         world = World(seed)
         for _ in range(LIVES):
             run_and_kill(world)
@@ -81,4 +81,4 @@ def test_kills_come_in_the_middle_of_every_order_that_takes_several_requests() -
                 killed.append(world.log[-1])
     for order in IN_STEPS:
         count = sum(f"killed during {order.__name__}" in line for line in killed)
-        assert count >= len(SEEDS) / 20, f"{count} kills during {order.__name__}"
+        assert count >= 5, f"{count} kills during {order.__name__}"

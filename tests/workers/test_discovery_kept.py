@@ -51,10 +51,12 @@ def ping(tag: int = 7) -> bytes:
     ).encode()
 
 
-def keepalive_seconds(port: int) -> float | None:
-    """Return when TCP will ask the owner of a local port's other end, ``None`` where never."""
-    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    (timer,) = (row[5] for row in rows if int(row[1].rpartition(":")[2], 16) == port)
+def keepalive_seconds(port: int, peer: int) -> float | None:
+    """Return when TCP will ask on the connection from ``port`` to ``peer``; ``None`` if never."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = [[int(end.rpartition(":")[2], 16) for end in row[1:3]] for row in rows]
+    # Connections of others may have one of the two ports, too.
+    (timer,) = (row[5] for row, each in zip(rows, ends, strict=True) if each == [port, peer])
     kind, _, ticks = timer.partition(":")
     return int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else None
 
@@ -73,9 +75,10 @@ def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
         harness.until_said("waiting for the target to report changes")
-        port = there.links[-1][0].getpeername()[1]
-        until(lambda: (keepalive_seconds(port) is not None) == is_asked)
-        assert not is_asked or (keepalive_seconds(port) or 0) > 4000
+        connection = there.links[-1][0]
+        ends = (connection.getpeername()[1], connection.getsockname()[1])
+        until(lambda: (keepalive_seconds(*ends) is not None) == is_asked)
+        assert not is_asked or (keepalive_seconds(*ends) or 0) > 4000
         harness.supervisor.end_all()
 
 
