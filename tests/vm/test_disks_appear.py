@@ -17,6 +17,7 @@ GREEN = "iqn.2003-02.org.example:green"
 BLUE = "iqn.2003-02.org.example:blue"
 
 
+@pytest.mark.both_kernels
 def test_a_file_system_is_made_and_read_back_through_a_link(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:

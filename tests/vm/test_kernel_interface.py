@@ -48,6 +48,7 @@ def kernel(target: Target, image: Path) -> Iterator[Kernel]:
         yield kernel
 
 
+@pytest.mark.both_kernels
 def test_session_is_there_as_described(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     (found,) = kernel.list_sessions().sessions
@@ -88,6 +89,7 @@ def test_disk_works_with_a_digest(kernel: Kernel, image: Path) -> None:
     disks.assert_starts_with(image, b"digested")
 
 
+@pytest.mark.both_kernels
 def test_refused_bind_leaves_nothing_in_the_kernel(kernel: Kernel) -> None:
     sock, description = kernel_helpers.log_in()
     sock.close()
@@ -120,6 +122,7 @@ def test_refused_parameter_or_start_leaves_nothing_in_the_kernel(
     assert kernel.read_events() == []
 
 
+@pytest.mark.both_kernels
 def test_timeouts_change_while_the_session_runs(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     timeouts = replace(
@@ -131,6 +134,7 @@ def test_timeouts_change_while_the_session_runs(kernel: Kernel) -> None:
     assert connection_attribute(session.sid, "ping_tmo") == "0"
 
 
+@pytest.mark.both_kernels
 def test_orderly_end_unbind_logout_destroy(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     disk = kernel_helpers.disk_of(session, 1)
@@ -169,6 +173,7 @@ def test_logout_of_a_stopped_session_is_refused(kernel: Kernel) -> None:
     assert isinstance(kernel.send_logout(session.sid, LEAVING), RequestRefused)
 
 
+@pytest.mark.both_kernels
 def test_lost_events_are_noticed_and_later_ones_heard(kernel: Kernel) -> None:
     buffer = kernel._events._socket
     assert buffer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 16 << 20

@@ -45,6 +45,7 @@ def cut_connections() -> None:
     assert disks.run("ss", "-K", "-H", "-t", "dport", "=", str(kernel_helpers.PORTAL.port))
 
 
+@pytest.mark.both_kernels
 @pytest.mark.parametrize("digest", Digest)
 def test_writes_go_on_over_broken_connections(
     digest: Digest, kernel: Kernel, tmp_path: Path
@@ -74,6 +75,7 @@ def test_healthy_connection_can_be_replaced_under_writes(kernel: Kernel, tmp_pat
         workload.wait_for_progress()
 
 
+@pytest.mark.both_kernels
 def test_refused_resume_can_be_repeated(kernel: Kernel, image: Path) -> None:
     session = kernel_helpers.start(kernel)
     disk = kernel_helpers.disk_of(session, 1)
@@ -117,6 +119,7 @@ def test_session_whose_target_is_gone_can_be_destroyed(tgtd: Tgtd, image: Path) 
         assert not disk.exists() and session_ids() == []
 
 
+@pytest.mark.both_kernels
 def test_adopting_sends_nothing_and_hears_everything(kernel: Kernel, image: Path) -> None:
     session = kernel_helpers.start(kernel)
     disk = kernel_helpers.disk_of(session, 1)

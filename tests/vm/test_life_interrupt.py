@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.vm import disks, sessions, wire
 from tests.vm.daemon import Daemon
 from tests.vm.tgtd import Tgtd
@@ -22,6 +24,7 @@ def write_unsynced(path: Path) -> str:
     return disks.checksum(path)
 
 
+@pytest.mark.both_kernels
 def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:

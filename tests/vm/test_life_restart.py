@@ -30,6 +30,7 @@ def wait_for_state(sid: int, wanted: str) -> None:
     wait_until(lambda: state(sid) == wanted, lambda: f"session {sid} is {state(sid)}")
 
 
+@pytest.mark.both_kernels
 def test_restart_touches_healthy_sessions_not_at_all_and_heals_the_others(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def until_link(udev: Udev, lun: int, link: str) -> Device:
     )
 
 
+@pytest.mark.both_kernels
 def test_every_kind_of_device_gets_its_link(udev: Udev, session: SessionStarted) -> None:
     seen: set[tuple[int, str]] = set()
     wanted = {(1, "disk"), (1, "generic"), (2, "cd"), (2, "generic"), (3, "generic")}
