@@ -76,6 +76,8 @@ class Planner:
         self._target = target
         self.untried = 0
         """The number of targets beyond ``MOST_TARGETS``."""
+        self.contradictions: list[str] = []
+        """What different DiscoveryAddresses have reported of one target, and is not used."""
         self._identity = identity
         self._bindings = Bindings()
         """Required by ``plan_sessions``; never saved."""
@@ -121,7 +123,8 @@ class Planner:
             if name in static:
                 known = [from_file(static[name])]
             else:
-                known, _ = from_reports(reports, has_several_entities=has_several)
+                known, notes = from_reports(reports, has_several_entities=has_several)
+                self.contradictions += [f"{name}: {note}" for note in notes]
             for source in filter(lambda each: each.addresses, known):
                 logins = tuple(self._logins(name, source))
                 targets.append(PlannedTarget(name, source.found_at, logins))

@@ -83,12 +83,14 @@ class Report:
 
     untried: int = 0
     """Targets that were not tried, because there are too many."""
+    contradictions: list[str] = field(default_factory=list)
+    """What different DiscoveryAddresses have reported of one target, and is not used."""
     missing: IscsiName | None = None
     """The only target that was wanted, if it was not found."""
 
     @property
     def is_well(self) -> bool:
-        if self.untried or self.missing:
+        if self.untried or self.missing or self.contradictions:
             return False
         failed = any(result.failure for result in (*self.asked(), *self.tried()))
         return not failed and not self.skipped()
@@ -176,11 +178,14 @@ def format_summary(report: Report) -> Iterator[str]:
     """Yield the last lines."""
     asked, tried = report.asked(), report.tried()
     yield ""
+    yield from report.contradictions
     failed = sum(1 for result in (*asked, *tried) if result.failure)
     done = f"{_count(len(asked), 'discovery', 'discoveries')}, {_count(len(tried), 'login')}"
     troubles = [f"{failed} failed"] if failed else []
     if skipped := report.skipped():
         troubles.append(f"{_count(skipped, 'target')} skipped")
+    if report.contradictions:
+        troubles.append(f"{_count(len(report.contradictions), 'contradiction')}")
     if report.untried:
         troubles.append(
             f"{_count(report.untried, 'target')} not tried, because there are too many;"
@@ -248,6 +253,7 @@ def to_plain(report: Report) -> Plain:
     return {
         "ok": report.is_well,
         "untried_targets": report.untried,
+        "contradictions": report.contradictions,
         "missing_target": report.missing,
         "discoveries": [
             {

@@ -136,6 +136,7 @@ class _LoginCheck:
             yield from format_discovery(discovery)
         targets = self._planner.targets(self.report.found())
         self.report.untried = self._planner.untried
+        self.report.contradictions = self._planner.contradictions
         self.report.missing = None if targets else self._target
         self._runner.submit(login.job for target in targets for login in target.logins)
         for target in targets:

@@ -80,6 +80,18 @@ def test_no_answer_adds_a_portal_to_what_the_file_names() -> None:
     assert (green.found_at, portals(green)) == (None, [B])
 
 
+def test_what_another_array_reports_of_a_target_is_not_tried_but_reported() -> None:
+    lines = ("DiscoveryAddress=192.0.2.1", "DiscoveryAddress=192.0.2.2")
+    made, _ = planner(*lines)
+    (red,) = made.targets({A: (record(RED, A),), B: (record(RED, B),)})
+    assert portals(red) == [A]
+    (line,) = made.contradictions
+    assert RED in line and str(B) in line and "NetworkEntity" in line
+    joined, _ = planner(*(f"{line}\n    NetworkEntity=one" for line in lines))
+    (red,) = joined.targets({A: (record(RED, A),), B: (record(RED, B),)})
+    assert portals(red) == [A, B] and not joined.contradictions
+
+
 def test_a_target_without_any_address_is_no_target() -> None:
     assert targets(found={A: (record(RED),)}) == ()
 

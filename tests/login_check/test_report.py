@@ -218,3 +218,11 @@ def test_json_of_what_is_not_enabled() -> None:
     plain = to_plain(Report([discovery(None)], [target()]))
     assert plain["discoveries"] == [{"portal": "192.0.2.1:3260", "enabled": False, "targets": []}]
     assert plain["targets"][0]["portals"] == [] and plain["targets"][0]["enabled"] is False
+
+
+def test_a_contradiction_is_shown_and_not_all_is_well() -> None:
+    report = Report(contradictions=["iqn.x: discovery at 192.0.2.2 reports other portals"])
+    lines = list(format_summary(report))
+    assert lines[-2:] == [report.contradictions[0], "0 discoveries, 0 logins: 1 contradiction"]
+    assert not report.is_well
+    assert json.loads(json.dumps(to_plain(report)))["contradictions"] == report.contradictions
