@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NoReturn
@@ -53,6 +54,11 @@ class _ForkReport(IntEnum):
 
 _REQUEST = struct.Struct("!BIB")
 """What is wanted, the serial number of a worker, and its confinement or a signal."""
+_SO_SNDBUFFORCE = 32
+"""Of asm-generic/socket.h, which Python's library does not name."""
+_REQUESTS, _REQUEST_OVERHEAD = 4096, 1024
+"""How many requests may wait while the fork server forks, and what the kernel counts for each. The
+default buffer has room for fewer than 300, and --max-processes=0 starts all logins at once."""
 _REPORT = struct.Struct("!BIi")
 """What happened, the serial number, and a process id, an errno or a wait status."""
 
@@ -90,7 +96,7 @@ class ForkServer:
     def __init__(self, run_job: RunJob = run_job, confine: Confine = sandbox.confine) -> None:
         """Fork. ``run_job`` does a job in a worker; ``confine`` confines the worker."""
         setup = WorkerSetup(find_title_buffer(), run_job, confine)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _make_pair()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             self.pid = os.fork()
@@ -165,7 +171,7 @@ class ForkServer:
         self._standby = self._ask_for_standby()
 
     def _ask_for_standby(self) -> socket.socket | None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _make_pair()
         with theirs:
             try:
                 self._send(_ForkRequest.STAND_BY, end=theirs)
@@ -186,6 +192,14 @@ class ForkServer:
         if self._active.fileno() < 0:
             raise OSError(errno.ESRCH, "")
         send_with(self._active, message, descriptors)
+
+
+def _make_pair() -> tuple[socket.socket, socket.socket]:
+    """Make the two ends of a control socket; raises ``OSError`` if descriptors run out."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with suppress(PermissionError):
+        ours.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _REQUESTS * _REQUEST_OVERHEAD)
+    return ours, theirs
 
 
 def _serve(requests: socket.socket, setup: WorkerSetup, *, is_protected: bool) -> NoReturn:

@@ -245,6 +245,19 @@ def test_every_fork_server_that_is_killed_is_replaced() -> None:
     harness.supervisor.end_all()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may exceed net.core.wmem_max")
+def test_four_hundred_jobs_may_be_started_before_the_first_worker_is_forked() -> None:
+    """As with --max-processes=0; the default buffer of a socket takes fewer than 300 requests."""
+    harness = WorkersHarness(finishes)
+    os.kill(harness.fork_server.pid, signal.SIGSTOP)
+    for number in range(1, 401):
+        harness.start(scan_job(number))
+    assert harness.facts == []
+    assert len(harness.supervisor) == 400
+    harness.fork_server.close()
+    os.kill(harness.fork_server.pid, signal.SIGKILL)
+
+
 def test_no_process_is_left_when_the_daemon_is_gone() -> None:
     harness = WorkersHarness(hangs)
     harness.start(scan_job())
