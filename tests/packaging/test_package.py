@@ -67,8 +67,8 @@ def test_package_is_for_every_machine_and_every_python_of_debian(package: Path) 
     assert "python3.1" not in listed
 
 
-def test_package_excludes_open_iscsi(package: Path) -> None:
-    assert field(package, "Conflicts") == "open-iscsi"
+def test_package_excludes_those_with_programs_of_the_same_names(package: Path) -> None:
+    assert field(package, "Conflicts") == "libiscsi-bin, open-iscsi"
 
 
 def test_package_comes_goes_and_leaves_what_is_the_administrators(
