@@ -53,9 +53,9 @@ class Options:
     foreground: bool = False
     debug: int = 0
     login_timeout: int = 60
-    """Seconds for one child to resolve, connect and log in; 0 is no limit."""
+    """Seconds for one worker to resolve, connect and log in; 0 is no limit."""
     max_processes: int = 30
-    """Children at once; 0 is no limit."""
+    """Workers at once; 0 is no limit."""
     once: bool = False
     """Handle one connection, then exit with its outcome."""
     login: bool = False
@@ -102,7 +102,7 @@ def make_parser() -> CommandParser:
     add_file("", "initiatorname", "FILE", f"take our name from it ({preset.initiatorname})")
     level = f"set the debug level ({preset.debug})"
     add("--log-level", type=_number, dest="debug", metavar="LEVEL", help=level)
-    most = f"children at once ({preset.max_processes}); 0: no limit"
+    most = f"workers at once ({preset.max_processes}); 0: no limit"
     add("--max-processes", type=_number, metavar="NUMBER", help=most)
 
     only = parser.add_mutually_exclusive_group()
