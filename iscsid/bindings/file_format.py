@@ -195,7 +195,7 @@ class _LineReader:
             self._damaged(f"more than {MOST_LINES} lines; the rest is not read")
             return
         if line.endswith("\r"):
-            line = line[:-1]
+            line = line.rstrip("\r")
             if not self._has_carriage_return:
                 self.note("ends with carriage return and newline; newline is enough")
             self._has_carriage_return = True

@@ -97,6 +97,12 @@ def test_harmless_oddity_is_no_damage(text: str) -> None:
     assert listed(bindings) == {(A, ""): Binding(0, 0)} and not bindings.damaged
 
 
+def test_several_carriage_returns_at_the_end_of_a_line_go_at_once() -> None:
+    """Found by the fuzzer: each time the file was read and written, one of them went."""
+    text = parse(f"# mine\r\r\r\n0 0 {A}\r\r\n{END}\n").format()
+    assert "\r" not in text and parse(text).format() == text
+
+
 def test_carriage_returns_are_remarked_once_and_are_no_part_of_a_name() -> None:
     bindings = parse(f"0 0 {A}\r\n0 1 {B}\r\n{END}\r\n")
     assert listed(bindings) == {(A, ""): Binding(0, 0), (B, ""): Binding(0, 1)}

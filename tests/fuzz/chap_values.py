@@ -47,10 +47,11 @@ def test_one_input(data: bytes) -> None:
 
 def check_words(error: Exception, keys: dict[str, str]) -> None:
     assert str(error).isprintable() and SECRET.decode() not in str(error)
+    if str(error).startswith("CHAP_I"):
+        return  # it is no secret, is repeated, and may look like the other values
     for name in ("CHAP_C", "CHAP_R"):
         value = keys.get(name, "")
-        # CHAP_I, which is no secret, is repeated, and may be alike.
-        assert len(value) < 16 or value in keys.get("CHAP_I", "") or value not in str(error)
+        assert len(value) < 16 or value not in str(error)
 
 
 if __name__ == "__main__":
