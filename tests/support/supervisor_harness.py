@@ -48,7 +48,7 @@ class WorkersHarness:
     ) -> None:
         self.facts: list[Fact] = []
         self.said: list[tuple[Level, str]] = []
-        self.ears: dict[int, Callable[[], list[Fact]]] = {}
+        self.readers: dict[int, Callable[[], list[Fact]]] = {}
         self.others: list[Callable[[], None]] = []
         """What else is turned, a target's station for instance."""
         self.fork_server = ForkServer(run_job, confine)
@@ -67,11 +67,11 @@ class WorkersHarness:
             self.supervisor.close_socket(job)
 
     def _add(self, fd: int, read: Callable[[], list[Fact]], _name: str) -> None:
-        assert fd not in self.ears
-        self.ears[fd] = read
+        assert fd not in self.readers
+        self.readers[fd] = read
 
     def _remove(self, fd: int) -> None:
-        self.ears.pop(fd, None)
+        self.readers.pop(fd, None)
 
     def _say(self, _job: WorkerJob, level: Level, text: str) -> None:
         self.said.append((level, text))
@@ -86,11 +86,11 @@ class WorkersHarness:
     def listen(self, seconds: float = 0.0) -> None:
         """Read what is readable now."""
         poll = select.poll()
-        for fd in self.ears:
+        for fd in self.readers:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(seconds * 1000):
-            if fd in self.ears:
-                self.facts += self.ears[fd]()
+            if fd in self.readers:
+                self.facts += self.readers[fd]()
 
     def turn(self) -> None:
         for other in self.others:

@@ -18,7 +18,7 @@ class RefusesWithoutChap(Enum):
 
 
 class Continuation(Enum):
-    """How a target hands out an answer that is longer than one PDU may be."""
+    """How a target sends an answer that is longer than one PDU may be."""
 
     NO_C_BIT = "cut anywhere, F=0, C=0, with a Target Transfer Tag"
     C_BIT = "cut anywhere, F=0, C=1, Target Transfer Tag 0"

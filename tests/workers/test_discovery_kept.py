@@ -269,6 +269,6 @@ def test_a_kept_discovery_whose_daemon_hangs_up_leaves() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         pid = harness.pid_of()
-        harness.ears.clear()
+        harness.readers.clear()
         harness.worker_of().channel.close()
         until(lambda: status_of(pid) == {})

@@ -1,4 +1,4 @@
-"""The keeper with real children: started, heard, stopped, reaped."""
+"""The supervisor with real workers: started, read, stopped, reaped."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_one_that_says_much_does_not_keep_the_others_waiting(tmp_path: Path) -> 
 
     harness = WorkersHarness(run_job, confine=not_confined)
     harness.start(discovery_job())
-    ear = harness.ears[harness.worker_of().channel.fileno()]
+    read = harness.readers[harness.worker_of().channel.fileno()]
     until((tmp_path / "done").exists)
-    assert [len(ear()) for _ in range(4)] == [64, 64, 22, 0]
+    assert [len(read()) for _ in range(4)] == [64, 64, 22, 0]
     harness.supervisor.end_all()
 
 
@@ -354,9 +354,9 @@ def test_the_loop_may_call_once_more_for_a_worker_that_has_just_ended() -> None:
     """Its channel and the fork server may be ready in the same turn."""
     harness = WorkersHarness(finishes)
     harness.start(scan_job())
-    ear = harness.ears[harness.worker_of().channel.fileno()]
+    read = harness.readers[harness.worker_of().channel.fileno()]
     harness.supervisor.end_all()
-    assert ear() == []
+    assert read() == []
 
 
 def test_the_socket_of_a_login_is_handed_out_once_and_stands(portal: Portal) -> None:
@@ -406,7 +406,7 @@ def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:
     harness.supervisor.end_all(seconds=20)
     assert len(harness.supervisor) == 0
     assert harness.supervisor.processes == 0
-    assert list(harness.ears) == [harness.fork_server.fileno()]
+    assert list(harness.readers) == [harness.fork_server.fileno()]
 
 
 def test_waiting_for_the_end_has_a_limit() -> None:

@@ -1,4 +1,4 @@
-"""What a keeper lets a child say, and when: real children that say too much, or nonsense."""
+"""What a worker may send, and when: real workers that send too much, or nonsense."""
 
 from __future__ import annotations
 
