@@ -276,7 +276,7 @@ def test_unit_that_leaves_loses_its_links_before_its_devices_go() -> None:
     )
 
 
-def test_unit_that_nobody_knows_leaves_in_silence() -> None:
+def test_unknown_unit_leaves_without_orders() -> None:
     assert linked(SDA).unit_leaves(1, 7) == []
     assert DeviceLinks().unit_left(1, 0) == []
 

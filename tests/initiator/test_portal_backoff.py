@@ -1,4 +1,4 @@
-"""Who waits while portals do not answer, and who ends the waiting."""
+"""Which sessions wait while portals do not answer, and what ends the waiting."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ def waiting_for_portal() -> tuple[PortalBackoff, Outbox]:
     return portal_backoff, outbox
 
 
-def test_who_gets_through_to_a_portal_calls_those_who_wait_for_it_and_nobody_else() -> None:
+def test_an_answer_of_a_portal_ends_the_pauses_of_those_that_wait_for_it_and_no_others() -> None:
     portal_backoff, _ = waiting_for_portal()
     assert portal_backoff.answered(PORTAL) == [ONE, TWO]
     assert portal_backoff.answered(Portal("192.0.2.9")) == []
 
 
-def test_a_portal_that_answers_a_thousand_times_calls_once_and_again_after_a_rest() -> None:
+def test_a_portal_that_answers_a_thousand_times_ends_pauses_once_each_holdoff() -> None:
     portal_backoff, outbox = waiting_for_portal()
     portal_backoff.answered(PORTAL)
     assert outbox.take() == [SetTimer(RETRY_PORTAL, HOLDOFF)]
     for _ in range(1000):
         assert portal_backoff.answered(PORTAL) == []
     assert outbox.take() == []
-    assert portal_backoff.holdoff_over(PORTAL) == [ONE, TWO], "it answered during the rest"
+    assert portal_backoff.holdoff_over(PORTAL) == [ONE, TWO], "it answered during the holdoff"
     assert outbox.take() == [SetTimer(RETRY_PORTAL, HOLDOFF)]
     assert portal_backoff.holdoff_over(PORTAL) == [], "it did not answer again"
-    assert portal_backoff.answered(PORTAL) == [ONE, TWO], "its rest is over"
+    assert portal_backoff.answered(PORTAL) == [ONE, TWO], "its holdoff is over"
 
 
-def test_where_nobody_waits_no_timer_runs_and_whoever_comes_later_is_called_at_once() -> None:
+def test_without_waiting_sessions_no_timer_runs_and_a_later_one_is_released_at_once() -> None:
     portal_backoff, outbox = waiting_for_portal()
     portal_backoff.stop_waiting(THREE)
     portal_backoff.stop_waiting(THREE)
@@ -65,7 +65,7 @@ def test_where_nobody_waits_no_timer_runs_and_whoever_comes_later_is_called_at_o
     assert portal_backoff.answered(SECOND) == [THREE]
 
 
-def test_who_turns_to_another_portal_waits_for_that_one_only() -> None:
+def test_a_session_that_turns_to_another_portal_waits_for_that_one_only() -> None:
     portal_backoff, _ = waiting_for_portal()
     portal_backoff.begin_waiting(ONE, SECOND)
     assert portal_backoff.answered(PORTAL) == [TWO]
@@ -135,7 +135,7 @@ def test_the_first_session_that_comes_back_brings_all_others_of_its_portal() -> 
     assert kinds(array.retry(others[0])) == ["LearnCmdSn"]
 
 
-def test_who_fails_all_the_same_is_not_hurried_by_each_of_the_others() -> None:
+def test_a_session_that_fails_all_the_same_is_not_hurried_by_each_of_the_others() -> None:
     array = Array(3)
     first, second, third = array.sids
     array.retry(first)
@@ -166,18 +166,18 @@ def test_many_disks_that_wait_share_the_attempts_among_them() -> None:
     array = Array(200)
     pauses = [array.pause(sid) for sid in array.sids]
     assert max(pauses) <= longest_pause(200) == 200 / ATTEMPTS_PER_SECOND
-    assert len(set(pauses)) > 190, "they knock in step"
+    assert len(set(pauses)) > 190, "they try in lockstep"
 
 
-def test_a_portal_that_all_sessions_have_lost_is_knocked_at_a_few_times_a_second() -> None:
+def test_a_portal_that_all_sessions_have_lost_is_tried_a_few_times_a_second() -> None:
     """All of them try at once after the loss, and then in turn."""
     array = Array(100, rounds=1)
     by_second = Counter(int(array.pause(sid)) for sid in array.sids)
     assert max(by_second.values()) <= ATTEMPTS_PER_SECOND + 1
-    assert set(range(1, 24)) <= by_second.keys(), "nobody knocks for a while"
+    assert set(range(1, 24)) <= by_second.keys(), "the portal is not tried for a while"
 
 
-def test_those_who_wait_for_different_portals_do_not_wait_for_one_another() -> None:
+def test_sessions_that_wait_for_different_portals_do_not_wait_for_one_another() -> None:
     portal_backoff, _ = waiting_for_portal()
     portal_backoff.begin_waiting(Binding(0, 4), PORTAL)
     portal_backoff.begin_waiting(Binding(0, 4), PORTAL)
