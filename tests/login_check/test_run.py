@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from iscsid.cli.options import parse
+from iscsid.errors import IscsidError
 from iscsid.exit_status import ExitStatus
+from iscsid.jobs import Job
 from iscsid.login_check.run import run_login_check
 from iscsid.workers.fork_server import ForkServer
-from tests.support.patience import FACTOR, PATIENCE
+from iscsid.workers.reporter import Reporter
+from tests.support.patience import FACTOR, PATIENCE, wait_until
 from tests.support.programs import started
 from tests.support.supervisor_harness import forked
 from tests.target.portal import listen, serve
@@ -241,6 +244,32 @@ def test_nobody_needs_to_be_root(served: Serve, open_directory: Path) -> None:
         assert os.waitpid(pid, 0) == (pid, 0)
         output.seek(0)
         assert output.read().endswith("1 discovery, 1 login: all is well\n")
+
+
+def is_over(output: Path) -> bool:
+    return output.exists() and "1 failed" in output.read_text()
+
+
+def test_a_worker_that_was_taken_over_cannot_send_the_terminal_anything(
+    command: Command, tmp_path: Path
+) -> None:
+    """Its lines are printed with -d."""
+
+    def run_job(_job: Job, reporter: Reporter) -> None:
+        reporter.progress("\x1b]0;owned\x07")
+        raise IscsidError("over")
+
+    command.configure("DiscoveryAddress=127.0.0.1:1")
+    options = parse(command.line("-d")[3:])
+
+    def check() -> None:
+        with closing(ForkServer(run_job)) as fork_server, (tmp_path / "output").open("w") as output:
+            run_login_check(options, fork_server, output, output)
+
+    with forked(check):
+        wait_until(lambda: is_over(tmp_path / "output"), lambda: "it goes on")
+    output = (tmp_path / "output").read_text()
+    assert "\\x1b]0;owned" in output and "\x1b" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
