@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from iscsid import facts
 from iscsid.bindings.binding import Binding
 from iscsid.config.settings import DigestPolicy, SessionSettings
+from iscsid.errors import Retry
 from iscsid.facts import UnitChange
 from iscsid.initiator.offers import kernel_timeouts, login_settings
 from iscsid.initiator.session_fsm import State
@@ -57,6 +58,7 @@ class Mixed(World):
             seed, failure_rate=FAILURE_RATE, keeps_discovery=bool(seed % 2), targets_each=3
         )
         self.check_takes = 2.0 * (seed % 3)
+        self.refusals = (Retry.LATER, Retry.NEVER)
         self.figures = figures or Figures()
         self.started_at: dict[int, float] = {}
         self.renamed_at = self.now
@@ -226,7 +228,13 @@ class Mixed(World):
         self._disks_are_unused()
         if self.left is not None:
             self.restart()
-        self.handle(facts.HangupReceived())
+        if self.random.random() < 0.5:
+            self._settings_change()
+        # The last SIGHUP comes together with some fact: the start of a session, for instance.
+        self.signals.append(facts.HangupReceived())
+        self.run(self.random.uniform(0, 5))
+        if self.signals:
+            self.handle(self.signals.pop(0))
         self.settled_at = self.now
         self.run(SETTLES)
 

@@ -81,6 +81,8 @@ class World:
     now: float = 1000.0
     attempts: list[tuple[float, IscsiName]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    refusals: tuple[Retry, ...] = (Retry.LATER,)
+    """What a refused login means for the next attempt; one of them each time."""
     check_takes: float = 0.0
     """Seconds from the check of a session's disks to its answer, at most."""
     settings: SessionSettings = SessionSettings()
@@ -278,7 +280,8 @@ class World:
                     for each in left:
                         in_use = each.in_use or self.now - each.unused_since <= self.check_takes
                         assert in_use, "left a session that is unused"
-                    assert status == (3 if left else 0)
+                    known = len(self.initiator.reconciler.sessions)
+                    assert status == (3 if known else 0) and (known or not left)
         return []
 
     def _start(self, job: Job) -> list[Fact]:
@@ -348,7 +351,7 @@ class World:
             ]
             return [*records, facts.DiscoveryCompleted(job.id, kept=self._stays(job))]
         if job.login.target_name not in array.targets:
-            failure = Failure(Retry.LATER, "no such target")
+            failure = Failure(self.random.choice(self.refusals), "no such target")
             return [facts.LoginFailed(job.id, failure)]
         self.sockets.add(job.id)
         result = LoginResult(
