@@ -10,7 +10,8 @@ anything about a session.
 Where things are:
 
 ``__main__``, ``cli/``
-    The commands: options of ``iscsid``, --check, --show-config, --wait, iscsi-ls, iscsi-iname.
+    The commands: options of ``iscsid``, --check, --show-config, --wait, --from-open-iscsi,
+    iscsi-ls, iscsi-iname, and the completion of shells.
 ``daemon``
     Opens everything, runs the loop, and dispatches facts and orders.
 ``facts``, ``orders``, ``jobs``
@@ -25,8 +26,8 @@ Where things are:
     PDUs, text keys, login, CHAP, negotiation, SendTargets, SCSI identities. Pure: bytes, times and
     random octets are arguments.
 ``workers/``
-    Short-lived child processes for what blocks or parses bytes from the network: discovery, login,
-    LUN scan. They run ``protocol`` over TCP and report whole messages to the daemon.
+    Processes for what blocks or parses bytes from the network: discovery, login, LUN scan. A fork
+    server starts them; they run ``protocol`` over TCP and report whole messages to the daemon.
 ``kernel/``
     The kernel's iSCSI interface: netlink messages, connections, parameters.
 ``devices/``
@@ -36,7 +37,7 @@ Where things are:
 ``status/``
     The status file, and the texts that iscsi-ls prints. Pure.
 ``login_check/``
-    ``--check --login``: logs in everywhere without initiator or kernel.
+    ``--check --login`` and ``--discover``: log in without initiator or kernel.
 ``errors``, ``secret``, ``exit_status``
     Used everywhere.
 
