@@ -23,13 +23,14 @@ pytestmark = pytest.mark.limit(900)
 
 DATA = "/dev/iscsi/bus0/target0/lun1/disk"
 """The README's disk; /data is where it is mounted."""
+STACKED = "/dev/iscsi/bus0/target1/lun1/disk"
 HOME = "/dev/iscsi/bus0/target0/lun2/disk"
 PART = "/dev/iscsi/bus0/target0/lun3/part1"
 PART_OFFSET = 1 << 20
 FSTAB = f"""\
 {HOME} /home ext4 defaults 0 2
 {PART} /srv/part ext4 _netdev 0 2
-/dev/iscsi/bus0/target1/lun1/disk /srv/dead ext4 nofail 0 2
+{STACKED} /srv/dead ext4 nofail 0 2
 /dev/iscsi/bus0/target2/lun1/disk /srv/held ext4 _netdev,nofail 0 2
 """
 MOUNT_POINTS = ("/data", "/home", "/srv/dead", "/srv/held", "/srv/part")
@@ -116,6 +117,12 @@ def first(installation: Installation, targets: Targets) -> Boot:
         # By hand and from no line of fstab: systemd does not order the end of this mount.
         machine.check(f"mkdir /mnt/hand && mount $(readlink -f {HOME}) /mnt/hand")
         machine.check("findmnt -nro SOURCE /mnt/hand && echo by hand >/mnt/hand/hand")
+        # As with LVM, the disk has no file system of its own, but a device-mapper device on it.
+        machine.check(
+            f"echo 0 $(blockdev --getsz {STACKED}) linear {STACKED} 0 | dmsetup create top"
+        )
+        machine.check("mkdir /mnt/top && mount /dev/mapper/top /mnt/top")
+        machine.check("echo stacked >/mnt/top/stacked")
         machine.check("sed -i s/^OPTIONS=.*/OPTIONS=-d/ /etc/default/iscsid")
         machine.check("systemctl stop iscsid")
         power_off(machine, targets, boot, POWER_OFF_LIMIT)
@@ -221,6 +228,13 @@ def test_what_was_mounted_by_hand_is_unmounted_before_the_logout(
     first: Boot, targets: Targets
 ) -> None:
     assert targets.read("clean", 2, "hand") == "by hand\n"
+
+
+def test_what_is_stacked_on_a_disk_is_taken_apart_before_the_logout(
+    first: Boot, targets: Targets
+) -> None:
+    assert first.logouts["dead"] == 1
+    assert targets.read("dead", 1, "stacked") == "stacked\n"
 
 
 def test_lines_of_fstab_are_mounted_at_boot_with_and_without_netdev(second: Boot) -> None:
