@@ -60,6 +60,10 @@ from iscsid.workers.supervisor import Supervisor
 
 SAVING_AT_THE_END = 5.0
 """Seconds the daemon waits, as it leaves, for bindings that are being written."""
+NO_UDEVD = (
+    "no udevd runs: the links follow the kernel's own events; "
+    "after udevd has been started, start this daemon again, too"
+)
 TRACE = 2
 """The debug level from which the workers' exchanges are logged (the manual's chapter LOG)."""
 
@@ -166,6 +170,8 @@ class Daemon:
         self._exit_status: int | None = None
         """Set by the order to leave."""
         fork_server.protect()
+        if not self._udev.has_udevd:
+            self._log.write(Level.WARNING, "", NO_UDEVD)
         for refusal in protect():
             self._log.write(Level.DEBUG, "", refusal)
 

@@ -22,6 +22,8 @@ from iscsid.devices.device_paths import device_at, is_session_device, unit_at
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 
 _SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
+_CONTROL = "/run/udev/control"
+"""Where udevd listens for udevadm."""
 _SYSTEMD_RUNS = "/run/systemd/system"
 """What sd_booted(3) looks for."""
 _BUFFER = 16 << 20
@@ -55,11 +57,17 @@ UdevFact = DeviceFact | UnitAttentionReported
 
 
 class Udev:
-    """Open it before ``enumerate``, so that nothing falls in between."""
+    """Open it before ``enumerate``, so that nothing falls in between.
+
+    Where no udevd runs, the kernel's own events are read: it makes the nodes itself, in devtmpfs.
+    ``has_udevd`` is found out once; a udevd that is started later changes nothing.
+    """
 
     def __init__(self) -> None:
         self._context = pyudev.Context()
-        self._monitor = pyudev.Monitor.from_netlink(self._context, source="udev")
+        self.has_udevd = is_udevd_running()
+        source = "udev" if self.has_udevd else "kernel"
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source=source)
         for subsystem in _SUBSYSTEMS:
             self._monitor.filter_by(subsystem)
         self._monitor.filter_by("scsi", "scsi_device")
@@ -134,6 +142,18 @@ class Removals:
             for device in devices
             if device.action == "remove" and is_session_device(device.sys_path)
         ]
+
+
+def is_udevd_running(control: str = _CONTROL) -> bool:
+    """Whether udevd, or systemd for it, listens: the file may be that of one that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as sock:
+        try:
+            sock.connect(control)
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError as error:
+            return error.errno == errno.EACCES  # without root it cannot be asked
+    return True
 
 
 def _drain(monitor: pyudev.Monitor) -> tuple[list[pyudev.Device], bool]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from iscsid.devices.udev import Removals, Udev, attach_prefix_filter
+from iscsid.devices.udev import Removals, Udev, attach_prefix_filter, is_udevd_running
 
 
 @pytest.fixture
@@ -32,6 +33,18 @@ def test_removals_do_not_wait_for_one(udev: Udev) -> None:
     removals = Removals()
     assert removals.read_events() == []
     assert select.select([removals], [], [], 0) == ([], [], [])
+
+
+@pytest.mark.parametrize("state", ["missing", "left", "listening"])
+def test_udevd_runs_if_its_socket_listens(tmp_path: Path, state: str) -> None:
+    """Without it no link would ever be made, and no line would tell why."""
+    control = str(tmp_path / "control")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        if state != "missing":
+            sock.bind(control)
+        if state == "listening":
+            sock.listen()
+        assert is_udevd_running(control) is (state == "listening")
 
 
 # --- the filter of the kernel's events ------------------------------------------------------------
