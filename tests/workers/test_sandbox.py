@@ -190,9 +190,8 @@ def test_limits_that_are_lower_already_stay() -> None:
 
 
 def test_a_worker_knows_when_it_has_used_much_processor_time() -> None:
-    assert not processor_time_is_short()
-
     def life() -> None:
+        assert not processor_time_is_short(), "pytest's own time does not count"
         sandbox.PROCESSOR_SECONDS_USED = 0
         assert processor_time_is_short()
 
