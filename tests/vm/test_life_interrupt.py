@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import wait_until
 from tests.vm import disks, sessions, wire
 from tests.vm.daemon import Daemon
 from tests.vm.tgtd import Tgtd
@@ -105,7 +106,8 @@ def test_a_second_sigint_waits_for_no_target(tgtd: Tgtd, daemon: Daemon, tmp_pat
     (sid,) = sessions.session_ids()
     with tgtd.frozen():
         daemon.send(signal.SIGINT)
-        daemon.wait_for_line("SIGINT: logging out")
+        # The logout begins when the disks have been checked, which takes a worker a moment.
+        wait_until(lambda: sessions.attribute(sid, "target_state") != "SCANNED", daemon.log)
         assert daemon.stop(signal.SIGINT) == 3
         assert daemon.wait_for_line("SIGINT again", "1 session stays")
         assert sessions.session_ids() == [sid]

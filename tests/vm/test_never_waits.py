@@ -18,7 +18,7 @@ import pytest
 
 from iscsid.process.disk_work import SECONDS
 from tests.support.patience import wait_until
-from tests.vm import disks, sessions
+from tests.vm import disks, faults, sessions
 from tests.vm.daemon import Daemon
 from tests.vm.tgtd import Tgtd
 
@@ -141,7 +141,7 @@ def test_bindings_on_a_disk_that_hangs_hold_up_nothing(
         daemon.send(signal.SIGHUP)
         # The name is there although the write of its number hangs.
         daemon.wait_for_links(daemon.link(0, 1, 1))
-        break_and_wait(daemon, tgtd, images[RED])
+        break_and_wait(daemon)
         daemon.wait_for_line("bindings", f"no answer within {SECONDS:.0f} seconds")
         daemon.send(signal.SIGHUP)
         daemon.wait_for_line("SIGHUP")
@@ -154,11 +154,9 @@ def test_bindings_on_a_disk_that_hangs_hold_up_nothing(
     assert daemon.wait_for_bindings(RED, GREEN)[GREEN] == (0, 1)
 
 
-def break_and_wait(daemon: Daemon, tgtd: Tgtd, image: Path) -> None:
-    """Break the session with RED, and wait until it is up again."""
-    tgtd.remove_target(RED)
-    daemon.wait_for_line(RED, CLOSED)
-    tgtd.add_target(RED, {1: image})
+def break_and_wait(daemon: Daemon) -> None:
+    """Break the connection to RED, and wait until the session is up again."""
+    faults.reset(sessions.session_of(RED))
     wait_until(
         lambda: len(daemon.lines_about(RED, "session is up")) > 1,
         lambda: f"the session is not revived:\n{daemon.log()}",
@@ -216,7 +214,7 @@ def test_every_call_of_the_daemons_own_process_that_touches_files_cannot_wait(
         daemon.send(signal.SIGHUP)
         daemon.wait_for_bindings(RED, GREEN)
         daemon.wait_for_links(daemon.link(0, 1, 1))
-        break_and_wait(daemon, tgtd, images[RED])
+        break_and_wait(daemon)
         assert daemon.stop(signal.SIGINT) == 0
         tracer.wait(timeout=60)
     finally:
