@@ -183,7 +183,7 @@ def paths_of(line: str) -> tuple[str, set[str]]:
     call = _CALL.match(line)
     if call is None:
         return "", set()
-    arguments = call[2]
+    arguments = call[2].replace("AT_FDCWD</>", "")
     if call[1] in ("write", "read", "sendto", "recvfrom", "sendmsg", "recvmsg", "pread64"):
         arguments = arguments.partition(", ")[0]
     return call[1], {a or b for a, b in _PATHS.findall(arguments)} - {""}
