@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.support.patience import scaled
 from tests.vm import memory
-from tests.vm.boot import CPUS, MEMORY, what_is_missing
+from tests.vm.boot import CPUS, KERNEL_OPTIONS, MEMORY, what_is_missing
 from tests.vm.paths import CHECKOUT, KERNEL, SYSTEM_PATH
 
 HELPERS = Path("/usr/lib/udev")
@@ -135,7 +135,7 @@ def boot(directory: Path, *, fstab: str, configuration: str, target: str, proof:
         *("--run", str((KERNEL.parent.resolve() / KERNEL.name).resolve())),
         f"--rodir={directory}",
         # A panic ends the machine, and so the wait for it.
-        *("--append", "panic=-1", "--qemu-opts=-no-reboot"),
+        *("--append", f"panic=-1 {KERNEL_OPTIONS}", "--qemu-opts=-no-reboot"),
     ]
     path = f"{Path(sys.prefix) / 'bin'}:{SYSTEM_PATH}"
     environment = {"PATH": path, "HOME": str(directory), "LC_ALL": "C.UTF-8", "TERM": "dumb"}
