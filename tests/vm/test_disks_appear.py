@@ -27,7 +27,7 @@ def test_a_file_system_is_made_and_read_back_through_a_link(
     disk = daemon.link(0, 0, 1)
     daemon.wait_for_links(disk)
     disks.write_then_read_back(disk, tmp_path / "mount")
-    assert daemon.read_bindings() == {RED: (0, 0)}
+    assert daemon.wait_for_bindings(RED) == {RED: (0, 0)}
     assert disk.parent.joinpath("generic").is_char_device()
 
 

@@ -153,7 +153,7 @@ def test_the_options_of_the_classic_do_what_they_say(
     directories = [daemon.tree, *(path for path in daemon.tree.rglob("*") if path.is_dir())]
     assert directories[-1].name.startswith("lun")
     assert {stat.S_IMODE(path.stat().st_mode) for path in directories} == {0o700}
-    assert daemon.read_bindings() == {NAME: (0, 0)}
+    assert daemon.wait_for_bindings(NAME) == {NAME: (0, 0)}
     assert stat.S_IMODE(daemon.pidfile.stat().st_mode) == 0o644
     assert stat.S_IMODE(daemon.bindings.stat().st_mode) & 0o022 == 0
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
