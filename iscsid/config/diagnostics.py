@@ -36,8 +36,6 @@ class Diagnostic:
     line: int
     column: int
     what: str
-    word: str = ""
-    """The word it is about, as it stands in the file; empty where it is, or may be, a secret."""
     expected: str = ""
     nearest: str = ""
     is_note: bool = False

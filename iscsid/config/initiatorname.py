@@ -89,11 +89,11 @@ def _notes(line: Line, folded: IscsiName, filename: str) -> Iterator[Diagnostic]
     place = (filename, line.number, line.value_column)
     if why := why_irregular(folded):
         what = f"the name is against the rules for iSCSI names ({why}); it is used as it is"
-        yield Diagnostic(*place, what, line.value)
+        yield Diagnostic(*place, what)
     if line.value != folded:
         # tgtd and LIO compare octets, although RFC 3722 folds names to lower case.
         what = f"the name is sent as it is written here, not as {folded}: some targets distinguish"
-        yield Diagnostic(*place, what, line.value)
+        yield Diagnostic(*place, what)
 
 
 def _parse_alias(text: str) -> str:
@@ -111,9 +111,9 @@ def _unknown_keyword(line: Line, filename: str) -> Diagnostic:
     if line.keyword.lower() == "generatename":
         # Linux-iSCSI's start script replaced this line by a name; a daemon does not edit /etc.
         what = "GenerateName is no longer replaced at the start"
-        return Diagnostic(*place, what, line.keyword, command_that_makes(filename))
+        return Diagnostic(*place, what, command_that_makes(filename))
     guess = nearest(first_word(line.keyword), _KEYWORDS)
     expected = "" if guess else " or ".join(_KEYWORDS)
     is_harmless = bool(guess) or line.keyword.lower() in BY_NAME
     what = f"unknown keyword{quoted_keyword(line.keyword) if is_harmless else ''}"
-    return Diagnostic(*place, what, "", expected, guess)
+    return Diagnostic(*place, what, expected, guess)

@@ -80,7 +80,7 @@ def lex(text: str, filename: str) -> Iterator[Line]:
             try:
                 yield _parse_line(content, start, number, indentation, mentions_secret)
             except _BrokenLine as flaw:
-                diagnostic = Diagnostic(filename, number, flaw.at + 1, flaw.what, "", flaw.expected)
+                diagnostic = Diagnostic(filename, number, flaw.at + 1, flaw.what, flaw.expected)
                 word = first_word(content, start)
                 place = (number, indentation, start + 1)
                 yield Line(*place, word, start + 1, "", False, mentions_secret, diagnostic)

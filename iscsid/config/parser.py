@@ -142,8 +142,7 @@ class Parser:
             shown = "" if line.mentions_secret else quoted_keyword(line.keyword)
             what = f"unknown keyword{shown}"
             expected = "" if guess else "a keyword of iscsi.conf(5)"
-            word = shown.strip(" '")
-            diagnostic = Diagnostic(*place, what, word, expected, guess)
+            diagnostic = Diagnostic(*place, what, expected, guess)
             line = replace(line, flaw=diagnostic)
         return line, BY_NAME.get(guess.lower())
 
@@ -243,7 +242,7 @@ class Parser:
             what = f"{line.keyword}: a blank in the value"
             expected = "one setting per line, and quotes around a value with blanks"
             place = (self._filename, line.number, line.value_column + len(first))
-            self.diagnostics.append(Diagnostic(*place, what, "", expected))
+            self.diagnostics.append(Diagnostic(*place, what, expected))
             return INVALID
         try:
             return syntax.parse(line.value)
@@ -251,18 +250,17 @@ class Parser:
             # Another setting may stand behind this one, a password for instance.
             is_hidden = not syntax.is_secret and (line.mentions_secret or "=" in line.value)
             what = f"{line.keyword}: {'the value is invalid' if is_hidden else invalid.why}"
-            word = "" if is_hidden or syntax.is_secret else line.value
             place = (self._filename, line.number, line.value_column)
-            diagnostic = Diagnostic(*place, what, word, syntax.expected, invalid.suggestion)
+            diagnostic = Diagnostic(*place, what, syntax.expected, invalid.suggestion)
             self.diagnostics.append(diagnostic)
             return INVALID
 
     def _report(self, line: Line, what: str, expected: str) -> None:
         if not line.flaw:
             place = (self._filename, line.number, line.column)
-            self.diagnostics.append(Diagnostic(*place, what, line.keyword, expected))
+            self.diagnostics.append(Diagnostic(*place, what, expected))
 
     def _note(self, line: Line, what: str) -> None:
         if not line.flaw:
             place = (self._filename, line.number, line.column)
-            self.notes.append(Diagnostic(*place, what, line.keyword))
+            self.notes.append(Diagnostic(*place, what))

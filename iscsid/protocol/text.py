@@ -110,11 +110,6 @@ class TextAssembler:
         self._length = 0
         self._empty = 0
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no piece waits for the next."""
-        return not self._pieces
-
     def add(self, piece: bytes, *, continues: bool) -> bytes | None:
         """Take the next piece; return the whole text with the last one, ``None`` before."""
         self._length += len(piece)

@@ -16,7 +16,6 @@ class Colour(Enum):
     YELLOW = "33"
     RED = "31"
     BOLD = "1"
-    FAINT = "2"
 
 
 def size(octets: int | None) -> str:

@@ -16,7 +16,7 @@ from iscsid.errors import Retry
         (Diagnostic("f", 1, 1, "what", expected="this"), "f:1:1: what; expected this"),
         (Diagnostic("f", 1, 1, "what", nearest="Foo"), "f:1:1: what; did you mean Foo?"),
         (
-            Diagnostic("f", 1, 1, "what", "word", "this", "Foo"),
+            Diagnostic("f", 1, 1, "what", "this", "Foo"),
             "f:1:1: what; expected this; did you mean Foo?",
         ),
     ],

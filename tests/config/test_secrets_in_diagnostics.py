@@ -97,8 +97,7 @@ def test_no_part_of_a_secret_is_reported(line: str) -> None:
         (text, str(diagnostic))
         for text, secret in texts.items()
         for diagnostic in told(text)
-        for shown in (str(diagnostic), diagnostic.word)
-        if any(part in shown for part in parts(secret))
+        if any(part in str(diagnostic) for part in parts(secret))
     ]
     assert leaks == []
 

@@ -23,7 +23,6 @@ from tests.support.harness import (
 )
 
 REFUSED = Failure(Retry.SOON, "connection refused")
-LUNS_CHANGED = bytes([0x32, 0x80, *bytes(46)])
 IN_USE = ("/dev/sda is mounted on /data",)
 LEAVE = Leave(0)
 LEFT = Leave(3)

@@ -61,7 +61,6 @@ class Mixed(World):
         self.refusals = (Retry.LATER, Retry.NEVER)
         self.figures = figures or Figures()
         self.started_at: dict[int, float] = {}
-        self.renamed_at = self.now
         self.next_target = 100
 
     # --- disturbances ---------------------------------------------------------------------------

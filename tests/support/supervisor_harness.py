@@ -151,11 +151,6 @@ def status_of(pid: int) -> dict[str, str]:
     }
 
 
-def is_zombie(pid: int) -> bool:
-    """Whether it has ended and waits to be reaped."""
-    return status_of(pid)["State"].startswith("Z")
-
-
 def open_descriptors() -> dict[int, str]:
     """The descriptors of this process, and what is behind them."""
     found = {}
