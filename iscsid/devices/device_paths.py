@@ -1,7 +1,7 @@
-"""From a device's path in /sys to its place in the tree of links.
+"""From a device's path in /sys to its link: which devices have one, and what it is called.
 
-Pure. A device belongs to an iSCSI session where its path says so:
-``.../session12/target3:0:0/3:0:0:5/block/sda/sda1``. The names of the links are the classic's.
+A device belongs to an iSCSI session if its path shows one:
+``.../session12/target3:0:0/3:0:0:5/block/sda/sda1``. The links have the names of Linux-iSCSI. Pure.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 
 from iscsid.facts import Device
 
+SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
+"""The kernel's classes of devices that have links."""
+
 _UNIT = r"/session(?P<sid>\d+)/target[^/]+/\d+:\d+:\d+:(?P<lun>\d+)"
 _UNIT_PATH = re.compile(f".*{_UNIT}")
 _PATH = re.compile(
-    rf"{_UNIT}/(?P<subsystem>block|scsi_generic|scsi_tape)/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?"
+    rf"{_UNIT}/(?P<subsystem>{'|'.join(SUBSYSTEMS)})/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?"
 )
 _TAPE = re.compile(r"(?P<no_rewind>n?)st\d+(?P<mode>[lma]?)")
 

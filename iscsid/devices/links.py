@@ -3,7 +3,8 @@
 Every step down the tree is taken from an open directory and never through a symbolic link, so that
 a link planted in the path cannot lead elsewhere. Everything else stays: only symbolic
 links of the tree's shape that point under /dev are ever replaced or removed, and directories of
-that shape when they are empty. Touches the base directory and what is in it, and looks at sysfs.
+that shape when they are empty. The names of links are in ``device_paths``. Touches the base
+directory and what is in it, and looks at sysfs.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from iscsid.devices.device_paths import SUBSYSTEMS
 from iscsid.errors import IscsidError, Retry
 from iscsid.facts import KernelSession, SessionsFound
 from iscsid.protocol.names import DEFAULT_PORT, Portal
@@ -64,11 +65,7 @@ class ScsiDevice:
 
     def class_devices(self) -> list[Path]:
         """Return the directory of each device that drivers have made of the unit."""
-        return [
-            entry
-            for subsystem in ("block", "scsi_generic", "scsi_tape")
-            for entry in entries(self.path, f"{subsystem}/*")
-        ]
+        return [entry for subsystem in SUBSYSTEMS for entry in entries(self.path, f"{subsystem}/*")]
 
     def identity_page(self) -> bytes:
         """Return page 83h of its vital product data, empty if the kernel has none."""

@@ -18,10 +18,9 @@ from contextlib import suppress
 
 import pyudev
 
-from iscsid.devices.device_paths import device_at, is_session_device, unit_at
+from iscsid.devices.device_paths import SUBSYSTEMS, device_at, is_session_device, unit_at
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 
-_SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
 _CONTROL = "/run/udev/control"
 """Where udevd listens for udevadm."""
 _SYSTEMD_RUNS = "/run/systemd/system"
@@ -68,7 +67,7 @@ class Udev:
         self.has_udevd = is_udevd_running()
         source = "udev" if self.has_udevd else "kernel"
         self._monitor = pyudev.Monitor.from_netlink(self._context, source=source)
-        for subsystem in _SUBSYSTEMS:
+        for subsystem in SUBSYSTEMS:
             self._monitor.filter_by(subsystem)
         self._monitor.filter_by("scsi", "scsi_device")
         self._monitor.set_receive_buffer_size(_BUFFER)
@@ -91,7 +90,7 @@ class Udev:
         """Return every device that is there, and what has vanished since it was reported."""
         unseen = set(self._known)
         facts: list[DeviceFact] = []
-        for subsystem in _SUBSYSTEMS:
+        for subsystem in SUBSYSTEMS:
             for device in self._context.list_devices(subsystem=subsystem):
                 unseen.discard(device.sys_path)
                 facts.extend(self._appeared(device))
