@@ -26,14 +26,15 @@ Where things are:
     PDUs, text keys, login, CHAP, negotiation, SendTargets, SCSI identities. Pure: bytes, times and
     random octets are arguments.
 ``workers/``
-    Processes for what blocks or parses bytes from the network: discovery, login, LUN scan. A fork
-    server starts them; they run ``protocol`` over TCP and report whole messages to the daemon.
+    Processes for what blocks or parses bytes from the network: discovery, login, LUN scan, disk
+    users, files. A fork server starts them; they report whole messages to the daemon.
 ``kernel/``
     The kernel's iSCSI interface: netlink messages, connections, parameters.
 ``devices/``
     /sys, udev, the users of disks, and the links under /dev/iscsi.
 ``process/``
-    What any daemon needs: background, pid file, signals, loop, log, files, systemd.
+    The daemon as a process: background, pid file, signals, loop, log, systemd, and the files
+    that it reads and writes.
 ``status/``
     The status file, and the texts that iscsi-ls prints. Pure.
 ``login_check/``

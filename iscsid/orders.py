@@ -1,4 +1,4 @@
-"""Every order the owner may give, grouped by who carries it out. Imperative, frozen, pure."""
+"""Every order of the initiator, grouped by what carries it out. Imperative, frozen, pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StartWorker:
 
 @dataclass(frozen=True, slots=True)
 class StopWorker:
-    """End a child whose result nobody wants any more."""
+    """End a worker whose result is no longer needed."""
 
     job_id: JobId
 
@@ -45,7 +45,10 @@ class CloseSocket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTimeouts:
-    """The session's timeouts in the kernel's own terms, in seconds."""
+    """The session's timeouts in the kernel's own terms, in seconds.
+
+    ``initiator.offers`` makes them of the settings, ``kernel.kernel_parameters`` sets them.
+    """
 
     recovery: int
     """Before I/O of a session that is down fails; negative is never."""
@@ -59,7 +62,7 @@ class KernelTimeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionDescription:
-    """What the kernel is told of a session before it starts."""
+    """What the kernel gets to know of a session before it starts."""
 
     target_name: IscsiName
     initiator_name: IscsiName

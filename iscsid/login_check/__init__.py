@@ -1,4 +1,4 @@
-"""``--check --login``: log in to every target and out again, and report how it went.
+"""``--check --login``: log in to every target and out again, and report; and ``--discover``.
 
 ``plan`` makes the jobs as the initiator plans its sessions, ``run`` has workers do them as the
 daemon does, ``report`` formats the results as text or JSON. The kernel is not involved, so root is

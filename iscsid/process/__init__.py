@@ -1,1 +1,1 @@
-"""The daemon as a process: background, pid file, signals, loop, log, files."""
+"""The daemon as a process: background, pid file, signals, loop, log, systemd, its files."""

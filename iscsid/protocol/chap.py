@@ -2,7 +2,8 @@
 
 RFC 1994, section 4 defines the response, RFC 7143, section 12.1.3 the keys. The octets of our
 challenge come in as an argument: this module has no randomness. No secret and no response ever
-appears in a message. Pure.
+appears in a message. A new algorithm needs a number in ``parameters``, its hash here, a word in
+``config.values``, and a mention in ``man/iscsi.conf.5``. Pure.
 """
 
 from __future__ import annotations

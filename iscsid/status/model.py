@@ -1,7 +1,9 @@
 """The daemon's status: every DiscoveryAddress, session and LUN as a plain value, and as JSON.
 
 The values are of JSON's own kinds, so that what was written is what is read. Times are seconds
-since 1970; in JSON they are texts such as 2026-11-20T13:59:18Z. Pure.
+since 1970; in JSON they are texts such as 2026-11-20T13:59:18Z. ``initiator.snapshot`` fills in
+what the initiator knows, ``process.status_files`` what /sys shows; iscsi-ls(1) lists the fields.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processes that do what blocks, or parses octets from the network: discovery, login, LUN scan.
+"""Processes that do what blocks, or parses octets from the network.
 
 In the daemon: ``supervisor`` starts jobs and reads what comes of them; ``worker`` is one process as
 it knows it, ``log_quota`` limits its lines, ``exit_reasons`` words its end; ``connections`` begins
@@ -8,6 +8,7 @@ Between daemon and worker, where nothing is trusted: ``channel``, ``messages``, 
 ``job_kinds``, the table of what can be done, which says how to add a kind.
 
 In a worker: ``worker_main`` is its life, ``sandbox`` and ``seccomp`` what it gives up,
-``process_title`` what ps(1) shows; ``login_worker``, ``discovery_worker``, ``scan_worker`` and
-``resolver`` are the jobs, which stand on ``transport``, ``connect_errors`` and ``reporter``.
+``process_title`` what ps(1) shows. The jobs are ``login_worker``, ``discovery_worker``,
+``scan_worker``, ``resolver`` and ``disk_jobs``; they use ``transport``, ``connect_errors`` and
+``reporter``.
 """

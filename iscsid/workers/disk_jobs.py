@@ -1,8 +1,8 @@
 """The jobs that may wait for a disk: who uses the disks, reading files, writing the bindings.
 
-Each runs in a privileged worker, because the daemon itself must not wait for a disk that only it
-revive (``process.disk_work``). Touches what ``devices.disk_users``, ``process.files`` and
-``bindings.file`` touch.
+Each runs in a privileged worker, because the daemon itself must not wait for a disk that only the
+daemon can bring back (``process.disk_work``). Touches what ``devices.disk_users``,
+``process.files`` and ``process.bindings_file`` touch.
 """
 
 from __future__ import annotations
