@@ -59,7 +59,7 @@ class IscsidError(Exception):
 
 
 class ProtocolError(IscsidError):
-    """The target broke a rule of iSCSI. ``section`` is of RFC 7143 unless it says otherwise."""
+    """The target broke a rule of iSCSI. ``section`` is of RFC 7143 unless it names another."""
 
     retry = Retry.LATER
 

@@ -1,4 +1,4 @@
-"""Every fact the initiator may be told, grouped by what reports it. Past tense, frozen, pure."""
+"""Every fact the initiator may get, grouped by what reports it. Past tense, frozen, pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BindingsRead:
 
 @dataclass(frozen=True, slots=True)
 class BindingsSaved:
-    """The bindings file now holds what the last ``SaveBindings`` said."""
+    """The bindings file now holds the text of the last ``SaveBindings``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class BindingsNotSaved:
 
 @dataclass(frozen=True, slots=True)
 class BindingsNotRead:
-    """There is a bindings file but it cannot be read: who has which number is not known."""
+    """There is a bindings file but it cannot be read: the numbers of targets are not known."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LinksFound:
-    """The links that an earlier life of the daemon has left: their paths and nodes."""
+    """The links that an earlier daemon has left: their paths and nodes."""
 
     links: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...] = ()
@@ -130,8 +130,8 @@ class TimerPurpose(Enum):
     NETWORK = "network"
     POWER_DOWN = "power down"
     """No session that is down is waited for any longer."""
-    RETRY_PORTAL = "revive"
-    """Those who wait for a portal may be called again."""
+    RETRY_PORTAL = "retry the portal"
+    """The sessions that wait for a portal may be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class TargetDiscovered:
 class DiscoveryCompleted:
     """The answer is complete: targets not reported since the last completion are gone.
 
-    ``kept``: the child stays logged in and may report again.
+    ``kept``: the worker stays logged in and may report again.
     """
 
     job_id: JobId
@@ -190,7 +190,7 @@ class LoginSucceeded:
     portal: Portal
     """Where the login succeeded, redirects followed."""
     moved_to: Portal | None = None
-    """Where the target said it has moved for good (status 0102)."""
+    """The address to which the target has moved for good (status 0102)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ class LoginFailed:
 class ScanFinished:
     job_id: JobId
     missing: tuple[int, ...] = ()
-    """LUNs that the kernel has, and of which the target says that it has them no more."""
+    """LUNs that the kernel has and the target has removed."""
     absent: str = ""
     """LUNs that the keyword LUNs names and the target does not have, as numbers and ranges."""
 
@@ -218,7 +218,7 @@ class ScanFailed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnded:
-    """The child of a job is gone; ``how`` is set where it said no last word before.
+    """The worker of a job is gone; ``how`` is set if it had not reported the end of the job.
 
     No failure either, so that ``how`` is not set: it was stopped by order, or it is a kept
     discovery that had answered and whose target then closed the session in good order.
@@ -255,7 +255,7 @@ class CmdSnLearned:
     sid: int
     cmd_sn: int
     identities: tuple[LunIdentity, ...] = ()
-    """What its LUNs have said of themselves, as far as the kernel has asked."""
+    """The identification pages of its LUNs, as far as the kernel has read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +292,7 @@ class ConnectionLost:
 class SessionUnrecoverable:
     """The kernel will never carry the session on, and waits for it to be destroyed.
 
-    Its SCSI host is being removed, or somebody has stopped it for good.
+    Its SCSI host is being removed, or it has been stopped for good.
     """
 
     sid: int
@@ -310,7 +310,7 @@ class PduReceived:
 
 @dataclass(frozen=True, slots=True)
 class DiskUsersChecked:
-    """Who uses the session's disks, in words; an empty ``uses`` means that nobody does."""
+    """The users of the session's disks, in words; an empty ``uses`` means that there is none."""
 
     sid: int
     uses: tuple[str, ...]
@@ -318,7 +318,7 @@ class DiskUsersChecked:
 
 @dataclass(frozen=True, slots=True)
 class LunUsersChecked:
-    """Who uses the disks of some LUNs: for each LUN, in words, empty where nobody does."""
+    """The users of the disks of some LUNs: for each LUN, in words, empty if there is none."""
 
     sid: int
     uses: tuple[tuple[int, tuple[str, ...]], ...]
@@ -355,7 +355,7 @@ class KernelSession:
     state: str
     """LOGGED_IN, FAILED or FREE."""
     target_state: str
-    """UNBOUND, ALLOCATED, SCANNED, UNBINDING; empty on kernels that do not tell."""
+    """UNBOUND, ALLOCATED, SCANNED, UNBINDING; empty on kernels that do not show it."""
     connection_state: str | None
     """up, down, failed or bound; empty if it cannot be read; ``None``: there is no connection."""
     persistent_portal: Portal | None = None
@@ -385,17 +385,17 @@ class Device:
     sid: int
     lun: int
     link: str
-    """The classic's name in the LUN's directory: disk, part1, generic, cd, mt, ..."""
+    """Its name in the LUN's directory: disk, part1, generic, cd, mt, ..."""
     node: str
     """/dev/sda"""
     wwid: str = ""
-    """What the logical unit says of itself, if known."""
+    """The identity that the logical unit reports, if known."""
     serial: str = ""
     """What udev calls the unit if it has no WWID."""
 
 
 class UnitChange(Enum):
-    """What a logical unit can say of itself, or of its neighbours, unasked."""
+    """A change that a logical unit reports by a unit attention condition."""
 
     LUNS = "the LUNs of the target have changed"
     SIZE = "its size has changed"
@@ -404,7 +404,7 @@ class UnitChange(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UnitAttentionReported:
-    """The answer to some command carried the news that something has changed at the target."""
+    """The answer to some command reported that something has changed at the target."""
 
     sid: int
     lun: int

@@ -11,7 +11,7 @@ BUSES = 256
 TARGETS_PER_BUS = 256
 
 ENTITY_MARK = "="
-"""Begins the path of a target that is told from others of its name by its NetworkEntity."""
+"""Begins the path of a target that only its NetworkEntity distinguishes from others of its name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

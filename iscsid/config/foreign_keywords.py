@@ -81,7 +81,7 @@ _FREEBSD_KEYS = {
 
 
 def whose(keyword: str) -> tuple[str, str] | None:
-    """Return whose setting a keyword is, and what to write instead; ``None``: unknown.
+    """Return which program has this keyword, and what to write instead; ``None``: unknown.
 
     Neither repeats the keyword, which may be anything.
     """

@@ -134,8 +134,8 @@ class Parser:
         place = (self._filename, line.number, line.column)
         known = foreign_keywords.whose(line.keyword)
         if known:
-            owner, instead = known
-            diagnostic = Diagnostic(*place, f"a setting of {owner}", expected=instead)
+            program, instead = known
+            diagnostic = Diagnostic(*place, f"a setting of {program}", expected=instead)
             return replace(line, flaw=diagnostic), None
         guess = nearest(first_word(line.keyword), ALL_NAMES)
         if not line.flaw:

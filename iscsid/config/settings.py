@@ -74,7 +74,7 @@ class DiscoverySettings:
     """Seconds between two SendTargets on the timer; 0 asks once (and at SIGHUP)."""
     enabled: bool = True
     network_entity: str = ""
-    """What answers here: addresses with the same one speak for one another's targets."""
+    """What answers here: addresses with the same one may report one another's targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

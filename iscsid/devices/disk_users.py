@@ -1,4 +1,4 @@
-"""Who uses the disks of sessions: the question before a session or a LUN is removed.
+"""The users of the disks of sessions, which are checked before a session or a LUN is removed.
 
 A disk is in use if it, a partition of it, or its generic or tape node is mounted in any mount
 namespace, carries a live file system, is swap, is held by a driver above it (device-mapper, md,
@@ -196,7 +196,7 @@ class _Survey:
             if file_system == "nsfs" and (match := re.fullmatch(r"mnt:\[(\d+)\]", root)):
                 kept[int(match[1])] = _unescape(point)
             if number.startswith("0:"):
-                # Some file systems (btrfs) have a number of their own: the source tells the disk.
+                # Some file systems (btrfs) have a number of their own: the source names the disk.
                 key = _key_of_path(_unescape(source))
             else:
                 key = _key(True, number)

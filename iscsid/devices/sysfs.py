@@ -169,8 +169,8 @@ class Sysfs:
     def scan(self, host_no: int, lun: int | None = None) -> None:
         """Make the kernel look for one logical unit, or for all.
 
-        Blocks until it is done, which may take as long as the SCSI timeouts: for a child of its
-        own. Does nothing while the session is not logged in. Raises ``OSError``.
+        Blocks until it is done, which may take as long as the SCSI timeouts: for a worker
+        alone. Does nothing while the session is not logged in. Raises ``OSError``.
         """
         wanted = "-" if lun is None else str(lun)
         _write(self.root / f"class/scsi_host/host{host_no}/scan", f"0 0 {wanted}")

@@ -1,8 +1,8 @@
-"""What sysfs shows against what the initiator believes: adoption at a start, comparison later.
+"""Compares what sysfs shows with what the initiator knows: at a start to adopt sessions, and later.
 
 Events from the kernel may get lost; sysfs is authoritative (``devices.sysfs`` reads it into
-``KernelSession``). What could not be read is no evidence: a session is taken as broken, and removed
-as useless, only if what was read proves it. Pure.
+``KernelSession``). What could not be read proves nothing: a session is taken as broken, and removed
+as useless, only for what was read. Pure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def is_broken(seen: KernelSession) -> bool:
 
 
 def is_half_made(seen: KernelSession) -> bool:
-    """Whether a daemon died between making the session and telling the kernel whose it is.
+    """Whether a daemon died between making the session and setting its name and tag.
 
     Name and tag are set before a session can carry its first command, so that nothing is lost.
     """

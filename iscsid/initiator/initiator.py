@@ -34,8 +34,8 @@ from iscsid.protocol.names import Portal
 
 POWER_DOWN = Timer(TimerPurpose.POWER_DOWN)
 OUTAGE_AT_POWER_DOWN = 30
-"""Seconds: a target that only starts again is back by then, and whoever waits for the machine to go
-down has not yet pulled the plug."""
+"""Seconds: a target that only starts again is back by then, and a person who waits for the machine
+to go down has not yet cut its power."""
 NETWORK = Timer(TimerPurpose.NETWORK)
 NETWORK_SETTLES = 1.0
 """Seconds: an address comes before its route, and duplicate address detection takes its time."""

@@ -4,11 +4,11 @@ Logins and discoveries share ``limit`` places (``--max-processes``). A portal th
 takes one of them until a time-out, therefore
 
 * portals take turns, so that the thousand sessions of one array do not queue before another's;
-* at a portal that nothing has reached since its last failure one login at a time is tried, as it
-  finds out for all;
+* at a portal that nothing has reached since its last failure one login at a time is tried, and
+  its result holds for all;
 * such portals never take all places: a quarter is left to portals that answer.
 
-Scans have places of their own. A scan that loses its connection sleeps in the kernel until the
+Scans have places of their own. A scan that loses its connection waits in the kernel until the
 session is logged in again, and cannot be killed; if it had the place that this login needs, both
 would wait for ever. A worker that cannot be ended in time gives its place back. Pure.
 """

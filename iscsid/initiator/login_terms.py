@@ -1,7 +1,7 @@
-"""What a session presents at its logins: who it is, the CmdSN, and what its LUNs must still be.
+"""What a session presents at its logins: its name, the CmdSN, and what its LUNs must still be.
 
 The kernel and the target know a session by its InitiatorName and its ISID: as long as the kernel
-has the session, both stay, whatever the file calls the initiator meanwhile. Pure.
+has the session, both stay, whatever InitiatorName the file has meanwhile. Pure.
 """
 
 from __future__ import annotations

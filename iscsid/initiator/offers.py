@@ -36,7 +36,7 @@ class LoginIdentity:
 
 
 def session_offer(settings: SessionSettings) -> Offer:
-    """Return what a normal session offers. Time2Wait 0 asks to be let in again at once."""
+    """Return what a normal session offers. Time2Wait 0: the next login may come at once."""
     return Offer(
         header_digest=DIGESTS[settings.header_digest],
         data_digest=DIGESTS[settings.data_digest],
@@ -49,7 +49,7 @@ def session_offer(settings: SessionSettings) -> Offer:
 
 
 def discovery_offer(settings: DiscoverySettings) -> Offer:
-    """Return what a discovery session offers. Linux-iSCSI's key asks Cisco's targets for news."""
+    """Return what a discovery session offers. The key lets Cisco's targets report changes."""
     extra = (("X-com.cisco.sendAsyncText", "Yes"),)
     return Offer(
         max_recv_data_segment_length=DISCOVERY_SEGMENT,

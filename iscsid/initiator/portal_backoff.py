@@ -1,8 +1,8 @@
 """Sessions that pause before the next attempt, by the portal that they wait for.
 
-The first login or discovery that gets through to a portal has found out for all others: they try at
-once, however long their pauses would still be. So attempts at a dead portal can be few, and the
-sessions take turns. Every question costs the same however many sessions wait, so that the loss of
+When a login or discovery reaches a portal, all others that wait for it try at once, however long
+their pauses would still be. So attempts at a portal that does not answer can be few, and the
+sessions take turns. Every call costs the same however many sessions wait, so that the loss of
 all sessions at once stays linear. Pure.
 """
 

@@ -88,7 +88,7 @@ class Session:
         self._time2wait: float | None = None
         self._up_since = outbox.now
 
-    # --- what others may ask --------------------------------------------------------------------
+    # --- what others may read -------------------------------------------------------------------
 
     @property
     def log_prefix(self) -> str:
@@ -134,7 +134,7 @@ class Session:
     # --- the state machine ----------------------------------------------------------------------
 
     def fire(self, event: Event) -> None:
-        """Walk the table. A pair without a row is ``MEANINGLESS`` and changes nothing."""
+        """Look up the table. A pair without a row is ``MEANINGLESS`` and changes nothing."""
         row = TRANSITIONS.get((self.state, event))
         if row is None:
             reason = MEANINGLESS[event][1]
@@ -333,7 +333,7 @@ class Session:
     # --- what is wanted -------------------------------------------------------------------------
 
     def identify_as(self, identity: LoginIdentity) -> None:
-        """Take over who the initiator is; a session that the kernel has keeps its name."""
+        """Take over the initiator's identity; a session that the kernel has keeps its name."""
         keeps_name = self.sid is not None or self.state is State.STARTING
         self._terms.identify_as(identity, keeps_name=keeps_name)
         self._log_in_again_if_outdated()

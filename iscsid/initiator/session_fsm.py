@@ -105,7 +105,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.LOGGING_IN, Event.UNWANTED): (State.GONE, (Action.STOP_LOGIN, Action.CLEAN_UP)),
     (State.STARTING, Event.STARTED): (State.UP, (Action.MARK_UP, Action.SCAN)),
     (State.STARTING, Event.REFUSED): (State.WAITING, (Action.RETRY_LATER,)),
-    # Up, until the connection breaks or the target asks us to leave.
+    # Up, until the connection breaks or the target requests a logout.
     (State.UP, Event.CONNECTION_LOST): (State.DOWN, (Action.MARK_DOWN,)),
     (State.UP, Event.UNRECOVERABLE): (State.DESTROYING, (Action.DESTROY,)),
     (State.UP, Event.LOGOUT_REQUESTED): (State.LOGOUT_FOR_RELOGIN, (Action.SEND_LOGOUT,)),

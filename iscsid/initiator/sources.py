@@ -1,9 +1,9 @@
 """Which source is authoritative for a target: the file, or one of the DiscoveryAddresses.
 
-An answer speaks for the portals of its own network entity. It neither changes nor extends a target
+An answer counts for the portals of its own network entity. It neither changes nor extends a target
 that another source has: else an array could lead the name of a disk to a disk of its own, and would
 be shown the credentials for another one. DiscoveryAddresses with the same NetworkEntity in the file
-speak for one another; those with different ones have different targets, even if the names are the
+answer for one another; those with different ones have different targets, even if the names are the
 same. Without it, two answers agree if the later one adds no portal, as two controllers of an array
 do that both list the portals of both. Pure.
 """
@@ -27,7 +27,7 @@ class KnownTarget:
     spelling: str = ""
     """The name as the target writes it, if that is not the normalised one."""
     entity: str = ""
-    """The NetworkEntity, if it tells this target from others of its name."""
+    """The NetworkEntity, if it distinguishes this target from others of its name."""
     reported_by: dict[Portal, Portal] = field(default_factory=dict)
     """The DiscoveryAddress that reported a portal, if it is not ``found_at``."""
     answered_at: frozenset[Portal] = frozenset()

@@ -28,7 +28,7 @@ class Targets:
     def configure(
         self, configuration: Configuration, identity: LoginIdentity, outbox: Outbox
     ) -> set[IscsiName]:
-        """Take over a new configuration; return the names whose fate may have changed."""
+        """Take over a new configuration; return the names of the targets that may have changed."""
         affected = set(self.static)
         self.configuration = configuration
         self.static = {target.target_name: target for target in configuration.static_targets}

@@ -96,10 +96,10 @@ class _Handle:
 
 class _Stoppable(_Handle):
     def stop(self) -> Stopped:
-        """Let go of the socket; commands wait for a new one. Harmless where it is stopped.
+        """Release the socket; commands wait for a new one. Harmless where it is stopped.
 
-        The kernel refuses everything after an error until it is told this, so each attempt at a
-        recovery begins with it, whatever happened before.
+        The kernel refuses everything after an error until it gets this request, so each attempt at
+        a recovery begins with it, whatever happened before.
         """
         request = iscsi_if.stop_connection(self.sid, StopFlag.RECOVER)
         return self._connections._step(self, Stopped(self._connections, self.sid), request)

@@ -69,7 +69,7 @@ class Kernel:
 
     @classmethod
     def open(cls) -> Kernel:
-        """Open both sockets; raises ``IscsidError``, which says what to do."""
+        """Open both sockets; raises ``IscsidError`` with advice."""
         refuse_unsupported_kernel(os.uname().release, sys.maxsize)
         refuse_open_iscsi()
         sysfs = Sysfs()

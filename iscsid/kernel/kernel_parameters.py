@@ -88,7 +88,7 @@ _TIMEOUTS: tuple[tuple[Parameter, Callable[[KernelTimeouts], int]], ...] = (
 
 
 def session_settings(description: SessionDescription) -> tuple[KernelParameter, ...]:
-    """Return all that a connection is told between its bind and its start.
+    """Return all parameters to set between the bind of a connection and its start.
 
     Raises ``IscsidError`` for a text that the kernel must not be given.
     """

@@ -227,7 +227,7 @@ def _indented(lines: Iterable[str], indent: int) -> Iterator[str]:
 
 
 def _proof(settings: SessionSettings) -> str:
-    """Say how the two sides proved themselves: nothing less than was configured is accepted."""
+    """Return how the two sides proved themselves: nothing less than was configured is accepted."""
     authentication = settings.authentication
     if authentication.outgoing is None:
         return "without authentication"

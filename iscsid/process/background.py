@@ -168,7 +168,7 @@ def _wait_for_result(reader: int) -> NoReturn:
         try:
             os.write(2, f"iscsid: {text}\n".encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # the exit status says it, too
+            pass  # the exit status shows it, too
     os._exit(status)
 
 

@@ -123,8 +123,8 @@ def check_permissions(
 ) -> Diagnostic | None:
     """Return what is wrong with a file's ``st_mode`` and ``st_uid``, or ``None``.
 
-    ``reader`` is the user id we run as, who may own the file instead of root: to check a draft
-    nobody need be root.
+    ``reader`` is the user id we run as, who may own the file instead of root, so that a draft can
+    be checked without root.
     """
     if not has_secrets:
         return None

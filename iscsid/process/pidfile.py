@@ -109,7 +109,7 @@ class PidFile(LockBase):
         return False
 
     def read_pid(self) -> int | None:
-        """Return the process id in the file, ``None`` if there is none; whoever holds the lock."""
+        """Return the process id in the file, ``None`` if there is none, locked or not."""
         try:
             fd = os.open(self.path, os.O_RDONLY | _CAREFULLY)
         except OSError:

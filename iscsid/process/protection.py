@@ -52,7 +52,7 @@ def protect() -> list[str]:
 
 
 def protect_helper() -> None:
-    """Protect the process that forks the workers; a refusal is told of the daemon already.
+    """Protect the process that forks the workers; a refusal is already logged for the daemon.
 
     Its memory is locked as it is touched: to fill in what it shares with the daemon would copy it.
     """

@@ -213,9 +213,9 @@ class DiscoveryExchange:
     def _acknowledge(self, pdu: ResponsePdu) -> None:
         """Keep ExpStatSN and CmdSN in step.
 
-        Nothing hangs on a gap in StatSN here, where one TCP connection brings all in order, so it
+        A gap in StatSN is harmless here, because one TCP connection delivers all in order; so it
         is only noted. CmdSN follows ExpCmdSN because istgt counts immediate requests, too, and
-        drops the connection over a CmdSN it believes to be past.
+        drops the connection over a CmdSN that is past by its count.
         """
         is_counted = not isinstance(pdu, NopIn) or pdu.initiator_task_tag != RESERVED_TAG
         if pdu.stat_sn != self._exp_stat_sn:

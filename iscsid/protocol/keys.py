@@ -30,8 +30,8 @@ class Rule(Enum):
 
     MINIMUM = "the smaller number"
     MAXIMUM = "the larger number"
-    OR = "Yes if either side says so"
-    AND = "Yes if both sides say so"
+    OR = "Yes if either side offers Yes"
+    AND = "Yes if both sides offer Yes"
     LIST = "the first of the offerer's values that the other side supports"
     DECLARED_NUMBER = "each side declares its own number"
     DECLARED_TEXT = "each side declares its own text"

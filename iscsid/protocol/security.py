@@ -281,7 +281,7 @@ def fallback_plan(plan: LoginPlan, error: IscsidError) -> LoginPlan | None:
     """Return what to try at once, on a new connection, after ``error``; ``None`` for nothing.
 
     LIO before Linux 3.15 and some Synology arrays cannot read a list of CHAP algorithms, and tgtd
-    takes SHA-256 for SHA-1, yet all take MD5 alone. Who lists MD5 is willing to use it.
+    takes SHA-256 for SHA-1, yet all take MD5 alone. A list with MD5 in it permits MD5.
     """
     authentication = plan.authentication
     if not isinstance(error, ChapAlgorithmsRefused) or len(authentication.algorithms) < 2:

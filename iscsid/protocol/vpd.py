@@ -2,7 +2,7 @@
 
 Page 83h is a list of designators (SCSI Primary Commands). Some name the logical unit and no other
 in the world, and those it must keep; others name the port that was asked, or the target, or are
-the vendor's own affair, and may differ from one login to the next. Pure.
+specific to the vendor, and may differ from one login to the next. Pure.
 """
 
 from __future__ import annotations

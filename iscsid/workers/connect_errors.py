@@ -46,7 +46,7 @@ BY_ERRNO: dict[int, Reason] = {
     errno.ENXIO: Reason("the interface named for it does not exist", _NETWORK),
     errno.EACCES: Reason("forbidden on this machine", "look at its firewall's rules"),
     errno.EPERM: Reason("forbidden on this machine", "look at its firewall's rules"),
-    # What connect(2) says to an IPv6 link-local address without a scope.
+    # The error of connect(2) for an IPv6 link-local address without a scope.
     errno.EINVAL: Reason(
         "the address cannot be connected to",
         "a link-local address needs its interface: fe80::1%eth0",
@@ -68,7 +68,7 @@ BY_RESOLVER: dict[int, Reason] = {
     socket.EAI_AGAIN: Reason("the name service does not answer", _RESOLVER),
     socket.EAI_FAIL: Reason("the name service failed", _RESOLVER),
     socket.EAI_MEMORY: Reason("not enough memory", _MEANS),
-    # At boot a name may be asked for before the network is complete, so nobody gives up here.
+    # At boot a name may be asked for before the network is complete, so this is tried again.
     socket.EAI_NONAME: Reason("no such name is known", _NAME, Retry.LATER),
     socket.EAI_NODATA: Reason("the name has no address", _NAME, Retry.LATER),
     socket.EAI_ADDRFAMILY: Reason("the name has no usable address", _NAME, Retry.LATER),
@@ -97,7 +97,7 @@ def name_files_unreadable(doing: str, error: OSError, files: Sequence[str]) -> C
 
 
 def timed_out(doing: str, limit: str) -> ConnectionFailed:
-    """Say that ``doing`` took longer than its ``limit`` ("15 s")."""
+    """Return the failure that ``doing`` took longer than its ``limit`` ("15 s")."""
     return ConnectionFailed(f"{doing}: no answer within {limit}", advice=_PATH)
 
 

@@ -1,4 +1,4 @@
-"""How a worker ended that had not said how its work went: from a wait status to words. Pure."""
+"""How a worker ended that had not reported the end of its job: a wait status in words. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BY_SIGNAL: dict[int, tuple[str, str]] = {
 
 
 def unexpected_exit(status: int, doing: str) -> Failure:
-    """Word the end of a worker that died while ``doing`` something, without a last word.
+    """Word the end of a worker that died while ``doing`` something, without a report.
 
     ``status`` is that of waitpid(2).
     """
@@ -50,7 +50,7 @@ def deadline_exceeded(seconds: float, doing: str) -> Failure:
 
 
 def invalid_message(error: Exception) -> Failure:
-    """Word the end of a worker that was ended for what it said."""
+    """Word the end of a worker that was killed for its message."""
     return _failure(f"the worker was killed, because it sent an invalid message: {error}", "")
 
 

@@ -169,7 +169,7 @@ def ask_luns(
     accepted: Collection[ReplacedLun],
     reporter: Reporter,
 ) -> LunIdentityExchange:
-    """Ask the LUNs what they are, before the session that comes back is handed over.
+    """Verify the LUNs before a session that comes back is passed to the kernel.
 
     What is asked and what follows from the answers is decided in ``protocol.lun_identity``. Return
     the exchange when it is over. Raises ``IscsidError`` if the target breaks a rule.

@@ -91,7 +91,7 @@ class ConnectionWanted:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """From a worker: the job is done; ``failure`` is set if no fact of the job said so."""
+    """From a worker: the job is done; ``failure`` is set if no fact of the job reported it."""
 
     job_id: JobId
     failure: Failure | None

@@ -1,7 +1,7 @@
 """What ``ps`` shows for a process: the command line, rewritten in place.
 
 The kernel reads a process's command line from the process's own memory, so writing there is all
-it takes (proc(5), setproctitle(3) of the BSDs). The place is told by /proc/self/stat; the daemon
+it takes (proc(5), setproctitle(3) of the BSDs). /proc/self/stat shows the place; the daemon
 finds it and makes it free, once, for all the workers it will fork. Where any of this is impossible
 the old title stays, and nothing else happens. Touches only this process.
 """

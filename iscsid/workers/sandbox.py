@@ -32,7 +32,7 @@ class Confinement(Enum):
 
 MIBIBYTE = 1 << 20
 MEMORY = 128 * MIBIBYTE
-"""What a worker may use beyond what it was born with. Ten thousand targets take a tenth of it."""
+"""What a worker may use beyond what it inherited. Ten thousand targets take a tenth of it."""
 PROCESSOR_SECONDS = 30
 """A login takes about two milliseconds of it, so this is for a worker in an endless loop."""
 PROCESSOR_SECONDS_USED = 10

@@ -1,10 +1,10 @@
 """The job of a scan: the kernel looks for logical units, and the disks get their time limit.
 
-The kernel finds new logical units, but never lets go of one: which have gone is asked here, and
-those that nobody uses are removed. Each step blocks until the target has answered, which is why a
-worker does it. May touch the files of one session under /sys, and its SCSI generic devices. The
-worker keeps its privileges because only root may write there; of what the target says nothing is
-looked at but an octet that says whether it has a unit, and a sense code.
+The kernel finds new logical units, but never removes one: which have gone is found out here, and
+those that are not in use are removed. Each step blocks until the target has answered, which is why
+a worker does it. May touch the files of one session under /sys, and its SCSI generic devices. The
+worker keeps its privileges because only root may write there; of the target's answers it looks at
+nothing but an octet that shows whether there is a unit, and a sense code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DISK = "0"
 
 
 Ask = Callable[[str], bool | None]
-"""Whether the unit of a generic node is there; ``None``: nobody knows."""
+"""Whether the unit of a generic node is there; ``None``: not known."""
 
 
 def run_scan(job: ScanJob, reporter: Reporter) -> None:
@@ -94,7 +94,7 @@ def _is_there(device: ScsiDevice, reporter: Reporter, ask: Ask) -> bool:
 def _look_again(device: ScsiDevice, reporter: Reporter) -> None:
     """Read size and identity: both may have changed, or not have been known in an outage.
 
-    Of another size the kernel tells udev itself, of another identity it does not.
+    The kernel reports another size to udev itself, another identity it does not.
     """
     reporter.progress(f"reading the size of LUN {device.lun}")
     before = device.identity()

@@ -149,10 +149,10 @@ class Supervisor:
             worker.stop(now)
 
     def end_all(self, seconds: float = 2.0) -> None:
-        """End all workers and wait for it, at most ``seconds``: the daemon's last act.
+        """End all workers and wait for it, at most ``seconds``; called last.
 
         What they still report is lost. A scan that hangs in the kernel cannot be killed; it is left
-        behind, and dies when the kernel lets it.
+        behind, and ends when the kernel returns from the scan.
         """
         now = self._clock()
         limit = now + seconds

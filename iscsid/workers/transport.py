@@ -198,7 +198,7 @@ class ExchangeDriver:
             self.receive(self._answer_due)
 
     def send(self) -> bool:
-        """Send what is to be sent; say whether there was anything."""
+        """Send what is to be sent; return whether there was anything."""
         data = self._exchange.data_to_send()
         self._log_trace()
         if data:
@@ -262,7 +262,7 @@ class ExchangeDriver:
 
 
 def _word(doing: str, error: OSError, limit: Deadline) -> ConnectionFailed:
-    """Word an error, and tell the end of our own patience, without a number, from TCP's."""
+    """Word an error; a limit of our own, which has no errno, is distinguished from TCP's."""
     if _is_our_limit(error):
         return timed_out(doing, limit.words)
     return connection_failed(doing, error)

@@ -1,6 +1,6 @@
 """One worker, as the supervisor knows it: its job, what it has reported, and when a step is due.
 
-A worker is believed nothing: what it sends is checked and counted, and dropped once its job is
+Nothing that a worker sends is trusted: it is checked and counted, and dropped once its job is
 over. May touch its channel, and signal its process through the fork server; lives in the daemon.
 """
 
@@ -61,7 +61,7 @@ Signal = Callable[[signal.Signals], None]
 
 
 class TooMuch(Exception):
-    """The target has reported more than is accepted; ``failure`` says so."""
+    """The target has reported more than is accepted; ``failure`` has the words."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.what)
@@ -293,7 +293,7 @@ class Worker:
         self.due = now + AFTER_SIGTERM
 
     def _end_job(self, failure: Failure | None, status: int) -> WorkerEnded:
-        """The job is over: forget it, and word how.
+        """Forget the job, which is over; return how it ended.
 
         A kept discovery that has answered and then ends in good order is no failure: its target
         closed the session, as targets do that do not keep discovery sessions.

@@ -81,7 +81,7 @@ def test_portal_groups_are_compared_where_both_are_known(
 
 
 def log_in(harness: Harness, tag: int, portal: Portal = PORTAL) -> list[Order]:
-    """The child ordered last has reached a portal group with this tag."""
+    """The worker ordered last has reached a portal group with this tag."""
     job = harness.jobs[-1]
     assert isinstance(job, LoginJob)
     has_logged = login(tag, portal)

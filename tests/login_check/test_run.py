@@ -285,7 +285,7 @@ def test_a_signal_ends_it_and_its_children(command: Command, number: signal.Sign
             _, errors = process.communicate(timeout=PATIENCE)
             assert process.returncode == 1
             assert errors.splitlines()[-1] == "iscsid: ended by a signal"
-            # The child is gone: its end of the connection is closed.
+            # The worker is gone: its end of the connection is closed.
             connection.settimeout(PATIENCE)
             while connection.recv(65536):
                 pass

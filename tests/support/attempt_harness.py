@@ -1,4 +1,4 @@
-"""Whole attempts: a job done by a real child against stations the test turns, and what came."""
+"""Whole attempts: a job done by a real worker against a target that the test leads."""
 
 from __future__ import annotations
 

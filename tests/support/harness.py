@@ -127,7 +127,7 @@ class Harness:
         return self.jobs[-1].id
 
     def discovered(self, *records: DiscoveryRecord, kept: bool = False) -> list[Order]:
-        """The child ordered last has its answer."""
+        """The worker ordered last has its answer."""
         job = self.job
         return self.handle(
             *(facts.TargetDiscovered(job, one) for one in records),
@@ -136,7 +136,7 @@ class Harness:
         )
 
     def logged_in(self, portal: Portal = PORTAL) -> list[Order]:
-        """The child ordered last has logged in."""
+        """The worker ordered last has logged in."""
         login = next(job for job in reversed(self.jobs) if isinstance(job, LoginJob))
         result = LoginResult(
             isid=login.login.isid,
