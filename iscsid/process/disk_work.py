@@ -1,6 +1,6 @@
 """Work that may wait for a disk, done by workers, so that the daemon's own process never waits.
 
-A disk of a session that is down answers only when the daemon has revived the session: a daemon that
+A disk of a session that is down answers only when the daemon has logged in again: a daemon that
 waits for it waits for ever. So the check of disk users, the reading of the configuration and the
 writing of the bindings are jobs. This module turns the initiator's orders into jobs and their
 results into facts. Orders that come while a job of their kind runs wait for its end, and are then

@@ -1,7 +1,7 @@
 """Keeps the daemon alive and moving when root or swap lives on a session that is down.
 
 Its memory stays in memory, the out-of-memory killer spares it, and its allocations do not wait
-for writeback, which may be waiting for the very session the daemon must revive. May touch this
+for writeback, which may be waiting for the very session that must be resumed. May touch this
 process's own attributes in the kernel. A refusal is never fatal: it is logged, and the daemon is
 less protected. Workers give all of it up again (``workers.sandbox``).
 """

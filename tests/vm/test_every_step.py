@@ -86,8 +86,8 @@ def run_to_its_end(station: Station, daemon: Daemon) -> int:
 def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
     number: signal.Signals, daemon: Daemon
 ) -> None:
-    """ "End, together with all children." And: "but first shut down all of the daemon's sessions
-    in the kernel" """
+    """ "End, together with all its processes." And: "but first shut down all of the daemon's
+    sessions in the kernel" """
     portal = Portal()
     with knocking(daemon, portal) as found:
         for step in STEPS:

@@ -101,8 +101,8 @@ def test_what_a_killed_daemon_has_left_half_made_is_cleared_away(
 def test_sigterm_ends_all_children_and_nothing_else(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "End, together with all children. The kernel's sessions and the links under /dev/iscsi stay
-    and work. This is how to restart the daemon ... under mounted file systems." """
+    """ "End, together with all its processes. The kernel's sessions and the links under /dev/iscsi
+    stay and work. This is how to restart the daemon ... under mounted file systems." """
     target.add_target(RED, {1: disks.make_file(tmp_path / "red", 64)})
     daemon.configure(f"DiscoveryAddress={target.address}")
     daemon.start()
