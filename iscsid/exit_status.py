@@ -1,4 +1,4 @@
-"""What the exit status of ``iscsid`` means; the manual page's chapter EXIT STATUS says the same.
+"""What the exit status of ``iscsid`` means; the manual page's section EXIT STATUS has the same.
 
 Pure values.
 """

@@ -1,6 +1,6 @@
 """The persistent number of a target: the key of its session everywhere in the daemon.
 
-A pure value; the manual page's chapter on target bindings defines it.
+A pure value; iscsid(8), TARGET BINDINGS, defines it.
 """
 
 from __future__ import annotations

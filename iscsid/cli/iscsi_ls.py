@@ -44,7 +44,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 class LsStatus(IntEnum):
-    """The exit statuses of iscsi-ls; the manual page's chapter EXIT STATUS has the same."""
+    """The exit statuses of iscsi-ls; the manual page's section EXIT STATUS has the same."""
 
     ALL_WELL = 0
     FAILURE = 1

@@ -1,4 +1,4 @@
-"""The jobs that may wait for a disk: who uses the disks, reading files, writing the bindings.
+"""The jobs that may wait for a disk: checking disk users, reading files, writing the bindings.
 
 Each runs in a privileged worker, because the daemon itself must not wait for a disk that only the
 daemon can bring back (``process.disk_work``). Touches what ``devices.disk_users``,
