@@ -31,6 +31,7 @@ from iscsid.workers.sandbox import (
     processor_time_is_short,
 )
 from tests.support.jobs import login_job
+from tests.support.kill_at_step import run_in_child
 from tests.support.supervisor_harness import WorkersHarness, forked, status_of, until
 
 CAP_SYS_RESOURCE = 24
@@ -45,16 +46,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privile
 
 
 def exit_status_of(life: Callable[[], None]) -> int:
-    """Live in a child; the status is 0 where nothing was raised."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            life()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Run ``life`` in a child; the status is 0 if nothing was raised."""
+    return os.waitstatus_to_exitcode(run_in_child(life))
 
 
 def confine_here(confinement: Confinement = Confinement.TARGET, place: int = 0) -> None:
