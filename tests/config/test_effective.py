@@ -1,4 +1,4 @@
-"""What --show-config tells: values, origins, and nothing secret."""
+"""What --show-config prints: values, origins, and nothing secret."""
 
 from __future__ import annotations
 

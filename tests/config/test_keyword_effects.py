@@ -72,7 +72,7 @@ def test_a_row_changes_its_own_keyword_and_shows_two_things(effect: Effect) -> N
         parse_configuration("\n".join(effect.entry(effect.name, line)), "f")
 
 
-# --- the owner ----------------------------------------------------------------------------------
+# --- the initiator ------------------------------------------------------------------------------
 
 
 def begun(*lines: str) -> Harness:

@@ -1,4 +1,4 @@
-"""What /sys tells of logical units and parameters is read without trust and without privilege."""
+"""Logical units and parameters in /sys are read without trust and without privilege."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no SCSI device tells nothing; those that are one are in the virtual machine."""
+"""What is no SCSI device is not known; those that are one are in the virtual machine."""
 
 from __future__ import annotations
 

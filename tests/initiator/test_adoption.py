@@ -1,4 +1,4 @@
-"""Sessions found in the kernel: what cannot be read or understood never costs one its life."""
+"""Sessions found in the kernel: what cannot be read or understood never ends one."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ def test_wrong_link_of_an_earlier_life_is_replaced() -> None:
     assert device_links.handle(DevicesEnumerated()) == []
 
 
-# --- what the hand could not do -----------------------------------------------------------------
+# --- what could not be done ---------------------------------------------------------------------
 
 
 def test_link_that_could_not_be_made_is_tried_at_the_next_occasion() -> None:

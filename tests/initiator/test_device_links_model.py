@@ -157,7 +157,7 @@ class TreeAgainstModel(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        """The hand could not make a link; the next event of its device makes it try again."""
+        """A link could not be made; the next event of its device makes it try again."""
         if not self.directory:
             return
         path = data.draw(st.sampled_from(sorted(self.directory)))

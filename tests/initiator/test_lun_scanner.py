@@ -1,4 +1,4 @@
-"""Stories of LUNs that come and go: who asks for a scan, and what may be removed after it."""
+"""LUNs that come and go: what starts a scan, and what may be removed after it."""
 
 from __future__ import annotations
 

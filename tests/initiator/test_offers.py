@@ -1,4 +1,4 @@
-"""From the administrator's words to iSCSI's and the kernel's."""
+"""From the administrator's settings to iSCSI's and the kernel's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the owner knows is shown as it is, in the time of day, and without a secret."""
+"""The status shows what the initiator knows, in the time of day, and without a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose word counts for a target: no array leads the name of a disk to a disk of its own."""
+"""Which source counts for a target: no array leads the name of a disk to a disk of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand makes sessions and brings them back, with a stand-in for the kernel.
+"""The kernel interface makes sessions and resumes them, with a fake kernel.
 
 What a real kernel does with its orders is seen in ``tests/vm/test_kernel_interface.py``.
 """
@@ -75,7 +75,7 @@ def test_end_of_a_session_that_never_was_is_not_reported(bench: Bench) -> None:
     bench.start()
     bench.kernel.report(105, 1, 101)
     bench.kernel.report(104, 101, 1)
-    assert bench.hand.read_events() == []
+    assert bench.interface.read_events() == []
 
 
 def test_start_without_the_module_says_how_to_load_it(bench: Bench) -> None:
@@ -91,7 +91,7 @@ def test_description_the_kernel_must_not_see_is_refused_before_anything_is_made(
     order = StartSession(
         BINDING, JobId(1), replace(DESCRIPTION, session_tag="x" * (MAX_SESSION_TAG + 1))
     )
-    assert isinstance(bench.hand.start_session(order, a_socket()), SessionRefused)
+    assert isinstance(bench.interface.start_session(order, a_socket()), SessionRefused)
     assert bench.kernel.asked == []
 
 
@@ -100,7 +100,7 @@ def test_description_the_kernel_must_not_see_is_refused_before_anything_is_made(
 
 def test_cmd_sn_is_learned_and_the_session_resumed(bench: Bench) -> None:
     bench.start()
-    assert bench.hand.learn_cmd_sn(1) == CmdSnLearned(1, bench.kernel.cmd_sn)
+    assert bench.interface.learn_cmd_sn(1) == CmdSnLearned(1, bench.kernel.cmd_sn)
     assert not bench.is_up
     sock = a_socket()
     assert bench.resume(sock) == STARTED
@@ -112,7 +112,7 @@ def test_what_the_units_said_of_themselves_is_told_with_the_cmd_sn(bench: Bench)
     device = bench.tree.root / "devices/platform/host101/session1"
     (bench.tree.add_unit(device, 101, 5, "sda") / "vpd_pg83").write_bytes(b"\0\x83\0\0")
     bench.tree.add_unit(device, 101, 6, "sdb")
-    fact = bench.hand.learn_cmd_sn(1)
+    fact = bench.interface.learn_cmd_sn(1)
     assert fact == CmdSnLearned(1, bench.kernel.cmd_sn, ((5, b"\0\x83\0\0"),))
 
 
@@ -151,7 +151,7 @@ def test_session_that_is_gone_cannot_be_resumed(bench: Bench) -> None:
 def test_cmd_sn_of_a_session_that_is_gone_is_not_learned(bench: Bench) -> None:
     bench.start()
     bench.vanish()
-    assert isinstance(bench.hand.learn_cmd_sn(1), CmdSnNotLearned)
+    assert isinstance(bench.interface.learn_cmd_sn(1), CmdSnNotLearned)
 
 
 def test_session_that_was_stopped_for_good_is_doomed(bench: Bench) -> None:
@@ -159,7 +159,7 @@ def test_session_that_was_stopped_for_good_is_doomed(bench: Bench) -> None:
     connection = bench.kernel.sessions[1]
     assert connection is not None
     connection.is_over = True
-    assert bench.hand.learn_cmd_sn(1) == SessionUnrecoverable(1, "it was stopped for good")
+    assert bench.interface.learn_cmd_sn(1) == SessionUnrecoverable(1, "it was stopped for good")
 
 
 def test_adopted_session_is_stopped_before_it_is_bound(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The hand's orders for a running session, the events it hears, and the disks it checks."""
+"""The kernel interface: orders for a running session, the kernel's events, and checks of disks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_timeouts_reach_a_session_that_is_up(bench: Bench) -> None:
     bench.start()
-    assert bench.hand.apply_timeouts(1, replace(TIMEOUTS, recovery=77)) is None
+    assert bench.interface.apply_timeouts(1, replace(TIMEOUTS, recovery=77)) is None
     there = bench.kernel.sessions[1]
     assert there is not None and there.parameters[19] == "77"
 
@@ -47,18 +47,18 @@ def test_timeouts_reach_a_session_that_is_up(bench: Bench) -> None:
 def test_timeouts_of_a_session_that_is_down_wait_for_its_return(bench: Bench) -> None:
     bench.start()
     bench.kernel.refusals[Command.SET_PARAM] = errno.ENOTCONN
-    assert bench.hand.apply_timeouts(1, TIMEOUTS) is None
+    assert bench.interface.apply_timeouts(1, TIMEOUTS) is None
     bench.kernel.refusals.clear()
-    bench.hand.learn_cmd_sn(1)
+    bench.interface.learn_cmd_sn(1)
     bench.kernel.asked.clear()
-    assert bench.hand.apply_timeouts(1, TIMEOUTS) is None
+    assert bench.interface.apply_timeouts(1, TIMEOUTS) is None
     assert bench.kernel.asked == []
 
 
 def test_refused_timeouts_are_reported(bench: Bench) -> None:
     bench.start()
     bench.kernel.refusals[Command.SET_PARAM] = errno.EPERM
-    fact = bench.hand.apply_timeouts(1, TIMEOUTS)
+    fact = bench.interface.apply_timeouts(1, TIMEOUTS)
     assert isinstance(fact, TimeoutsRefused) and "EPERM" in fact.failure.what
 
 
@@ -66,7 +66,7 @@ def test_logout_is_a_request_to_close_the_session(bench: Bench) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         bench.start(ours)
-        assert bench.hand.send_logout(1, LEAVING) is None
+        assert bench.interface.send_logout(1, LEAVING) is None
         assert theirs.recv(64)[:2] == b"\x46\x80"
     there = bench.kernel.sessions[1]
     assert there is not None and there.parameters[32] == LEAVING
@@ -74,44 +74,44 @@ def test_logout_is_a_request_to_close_the_session(bench: Bench) -> None:
 
 def test_logout_of_a_session_that_is_down_is_refused(bench: Bench) -> None:
     bench.start()
-    bench.hand.learn_cmd_sn(1)
-    fact = bench.hand.send_logout(1, LEAVING)
+    bench.interface.learn_cmd_sn(1)
+    fact = bench.interface.send_logout(1, LEAVING)
     assert isinstance(fact, RequestRefused) and "ENOTCONN" in fact.failure.what
 
 
 def test_unbinding_what_is_unbound_is_over_at_once(bench: Bench) -> None:
     bench.start()
-    assert bench.hand.unbind_session(1) is None
+    assert bench.interface.unbind_session(1) is None
     (bench.tree.root / "class/iscsi_session/session1/target_state").write_text("UNBOUND\n")
     bench.kernel.asked.clear()
-    assert bench.hand.unbind_session(1) == SessionUnbound(1)
+    assert bench.interface.unbind_session(1) == SessionUnbound(1)
     assert bench.kernel.asked == []
 
 
 def test_destroyed_session_is_gone_and_its_end_reported_once(bench: Bench) -> None:
     bench.start()
-    assert bench.hand.destroy_session(1) is None
+    assert bench.interface.destroy_session(1) is None
     assert bench.kernel.sessions == {}
-    assert bench.hand.destroy_session(1) is None  # sysfs shows it still
+    assert bench.interface.destroy_session(1) is None  # sysfs shows it still
     bench.kernel.report(104, 101, 1)
     bench.kernel.report(104, 101, 1)
-    assert bench.hand.read_events() == [SessionDestroyed(1)]
+    assert bench.interface.read_events() == [SessionDestroyed(1)]
 
 
 def test_session_without_a_connection_can_be_destroyed(bench: Bench) -> None:
     bench.start()
     bench.kernel.lose_connection(1)
-    bench.hand.adopt(1)
-    assert bench.hand.destroy_session(1) is None
+    bench.interface.adopt(1)
+    assert bench.interface.destroy_session(1) is None
     assert bench.kernel.sessions == {}
 
 
 def test_refused_destruction_is_reported_and_can_be_tried_again(bench: Bench) -> None:
     bench.start()
     bench.kernel.refusals[Command.DESTROY_SESSION_ASYNC] = errno.EBUSY
-    assert isinstance(bench.hand.destroy_session(1), RequestRefused)
+    assert isinstance(bench.interface.destroy_session(1), RequestRefused)
     bench.kernel.refusals.clear()
-    assert bench.hand.destroy_session(1) is None
+    assert bench.interface.destroy_session(1) is None
     assert bench.kernel.sessions == {}
 
 
@@ -119,10 +119,10 @@ def test_every_order_about_a_session_that_is_gone_says_so(bench: Bench) -> None:
     bench.start()
     bench.vanish()
     gone = SessionDestroyed(1)
-    assert bench.hand.apply_timeouts(1, TIMEOUTS) == gone
-    assert bench.hand.send_logout(1, LEAVING) == gone
-    assert bench.hand.unbind_session(1) == gone
-    assert bench.hand.destroy_session(1) == gone
+    assert bench.interface.apply_timeouts(1, TIMEOUTS) == gone
+    assert bench.interface.send_logout(1, LEAVING) == gone
+    assert bench.interface.unbind_session(1) == gone
+    assert bench.interface.destroy_session(1) == gone
 
 
 # --- events ------------------------------------------------------------------------------------
@@ -133,39 +133,39 @@ def test_events_of_other_programs_are_not_ours(bench: Bench) -> None:
     for sid in (1, 2):
         bench.kernel.report(101, sid, 0, 0, 0, payload=bytes(48))
         bench.kernel.report(105, sid, 7)
-    assert bench.hand.read_events() == [PduReceived(1, bytes(48), b""), SessionUnbound(1)]
+    assert bench.interface.read_events() == [PduReceived(1, bytes(48), b""), SessionUnbound(1)]
 
 
 def test_broken_connection_is_reported(bench: Bench) -> None:
     bench.start()
     bench.kernel.report(102, 1, 0, 1020)
-    assert bench.hand.read_events() == [ConnectionLost(1, "the target closed the connection")]
+    assert bench.interface.read_events() == [ConnectionLost(1, "the target closed the connection")]
 
 
 def test_echo_of_our_own_stop_is_no_news(bench: Bench) -> None:
     bench.start()
-    bench.hand.learn_cmd_sn(1)
+    bench.interface.learn_cmd_sn(1)
     bench.kernel.report(102, 1, 0, 1020)
-    assert bench.hand.read_events() == []
+    assert bench.interface.read_events() == []
 
 
 def test_session_that_went_by_itself_is_forgotten(bench: Bench) -> None:
     bench.start()
     bench.kernel.report(104, 101, 1)
     bench.kernel.report(105, 1, 101)
-    assert bench.hand.read_events() == [SessionDestroyed(1)]
+    assert bench.interface.read_events() == [SessionDestroyed(1)]
 
 
 def test_events_of_an_adopted_session_are_ours(bench: Bench) -> None:
-    bench.hand.adopt(5)
+    bench.interface.adopt(5)
     bench.kernel.report(102, 5, 0, 1022)
-    assert [type(fact) for fact in bench.hand.read_events()] == [ConnectionLost]
+    assert [type(fact) for fact in bench.interface.read_events()] == [ConnectionLost]
 
 
 def test_look_shows_all_sessions(bench: Bench) -> None:
     bench.start()
     bench.tree.add_session(8, 9, session=SESSION | {"ifacename": "default"})
-    assert [session.sid for session in bench.hand.list_sessions().sessions] == [1, 8]
+    assert [session.sid for session in bench.interface.list_sessions().sessions] == [1, 8]
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_sessions_that_are_known_are_listed_by_what_may_change(bench: Bench) -> 
     """With 1,000 sessions, reading all of each took half a second of the loop, twice a minute."""
     bench.tree.add_session(1, 101)
     bench.tree.add_session(2, 102, session=SESSION | {"targetname": "(null)"})
-    (before, _) = bench.hand.list_sessions().sessions
+    (before, _) = bench.interface.list_sessions().sessions
     directory = bench.tree.root / "class/iscsi_session"
     for sid in (1, 2):
         (directory / f"session{sid}/targetname").write_text("iqn.2003-02.org.example:new")
         (directory / f"session{sid}/state").write_text("FAILED")
-    first, second = bench.hand.list_sessions().sessions
+    first, second = bench.interface.list_sessions().sessions
     assert first == replace(before, state="FAILED")
     assert second.target_name == "iqn.2003-02.org.example:new", "it was not complete yet"
 
@@ -215,10 +215,10 @@ def test_sessions_that_are_known_are_listed_by_what_may_change(bench: Bench) -> 
 def test_session_with_a_number_that_was_used_before_is_read_anew(bench: Bench) -> None:
     """The kernel counts from 1 again when its module is reloaded."""
     bench.start()
-    assert bench.hand.list_sessions().sessions
+    assert bench.interface.list_sessions().sessions
     bench.kernel.report(104, 101, 1)
-    bench.hand.read_events()
+    bench.interface.read_events()
     name = bench.tree.root / "class/iscsi_session/session1/targetname"
     name.write_text("iqn.2003-02.org.example:other")
-    (found,) = bench.hand.list_sessions().sessions
+    (found,) = bench.interface.list_sessions().sessions
     assert found.target_name == "iqn.2003-02.org.example:other"

@@ -1,4 +1,4 @@
-"""The bindings file as the owner meets it: facts, whatever happens to the disk."""
+"""Reading and writing the bindings file ends in facts, whatever happens to the disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""/etc/init.d/iscsid does what its name says, with the exit statuses of the Linux Standard Base.
+"""/etc/init.d/iscsid takes the actions and has the exit statuses of the Linux Standard Base.
 
-The script is the real one; the daemon is ``small_daemon``, which lives, hears and ends as iscsid
-does. Quotations are from Linux-iSCSI's manual page.
+The script is the real one; the daemon is ``small_daemon``, which starts, takes signals and ends as
+iscsid does. Quotations are from Linux-iSCSI's manual page.
 """
 
 from __future__ import annotations

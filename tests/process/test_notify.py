@@ -1,4 +1,4 @@
-"""What systemd is told, byte for byte, at a real socket."""
+"""What systemd gets from the daemon, byte for byte, at a real socket."""
 
 from __future__ import annotations
 

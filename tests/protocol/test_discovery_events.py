@@ -1,4 +1,4 @@
-"""What a target says of its own accord: pings, Asynchronous Messages, Rejects."""
+"""What a target sends unasked: pings, Asynchronous Messages, Rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table says what a login status means, and every number has a row."""
+"""One table has the meaning of each login status, and every number has a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SCSI that iscsid speaks: its PDUs octet by octet, and answers of real targets."""
+"""The SCSI that iscsid uses: its PDUs octet by octet, and answers of real targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a logical unit says of itself: which of it counts, and how it is shown."""
+"""The identity of a logical unit: which designators count, and how they are shown."""
 
 from __future__ import annotations
 

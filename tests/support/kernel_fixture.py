@@ -26,13 +26,13 @@ STARTED = SessionStarted(BINDING, 1, 101)
 class Bench:
     """The kernel interface, and what it acts on."""
 
-    hand: Kernel
+    interface: Kernel
     kernel: StandIn
     tree: SysfsTree
 
     def start(self, sock: socket.socket | None = None) -> SessionStarted | SessionRefused:
         """Start a session; sysfs shows it, as it would."""
-        fact = self.hand.start_session(
+        fact = self.interface.start_session(
             StartSession(BINDING, JobId(1), DESCRIPTION), sock or a_socket()
         )
         if isinstance(fact, SessionStarted):
@@ -41,7 +41,7 @@ class Bench:
 
     def resume(self, sock: socket.socket | None = None) -> SessionStarted | SessionRefused:
         order = ResumeSession(BINDING, 1, JobId(2), replace(DESCRIPTION, cmd_sn=9))
-        return self.hand.resume_session(order, sock or a_socket())
+        return self.interface.resume_session(order, sock or a_socket())
 
     def vanish(self) -> None:
         """Have the kernel lose session 1, as if another program had destroyed it."""
@@ -65,8 +65,8 @@ def a_socket() -> socket.socket:
 def bench_in(directory: Path) -> Iterator[Bench]:
     """Set up a bench; at the end, no order may have been one that harms a real machine."""
     kernel, tree = StandIn(), SysfsTree(directory)
-    hand = Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
-    yield Bench(hand, kernel, tree)
-    hand.close()
+    interface = Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
+    yield Bench(interface, kernel, tree)
+    interface.close()
     kernel.close()
     assert kernel.disasters == []

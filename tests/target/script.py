@@ -1,4 +1,4 @@
-"""What a scripted target is told to do: a profile, and whatever a test wants otherwise."""
+"""What a scripted target does: a profile, and what a test wants otherwise."""
 
 from __future__ import annotations
 

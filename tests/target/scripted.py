@@ -1,4 +1,4 @@
-"""The scripted target: octets in, octets out, and everything it heard kept for inspection.
+"""The scripted target: octets in, octets out, and all that it received kept for inspection.
 
 A correct target as far as its script lets it. Pure, so that a test can join it to an exchange in
 memory; ``portal`` puts the same target behind a socket.

@@ -1,4 +1,4 @@
-"""The little SCSI that an initiator wants to hear before it believes in a disk.
+"""The little SCSI that an initiator needs before it uses a disk.
 
 Made for ``iscsi-ls`` and ``iscsi-inq``, which nobody here wrote: they can only judge the scripted
 target's login if it answers INQUIRY, REPORT LUNS, TEST UNIT READY and READ CAPACITY too.

@@ -222,7 +222,7 @@ OPEN = "from iscsid.kernel.interface import Kernel; Kernel.open()"
         (["setpriv", "--reuid=65534", "--clear-groups"], "run as root"),
     ],
 )
-def test_hand_that_cannot_be_opened_says_what_to_do(prefix: list[str], advice: str) -> None:
+def test_interface_that_cannot_be_opened_says_what_to_do(prefix: list[str], advice: str) -> None:
     done = subprocess.run(
         [*prefix, sys.executable, "-c", OPEN], capture_output=True, text=True, check=False
     )

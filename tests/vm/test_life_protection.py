@@ -1,4 +1,4 @@
-"""The daemon revives the very session that its own program lives on."""
+"""The daemon resumes the very session that its own program is on."""
 
 from __future__ import annotations
 

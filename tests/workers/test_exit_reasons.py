@@ -1,4 +1,4 @@
-"""The end of a child in words, from real wait statuses."""
+"""The end of a worker in words, from real wait statuses."""
 
 from __future__ import annotations
 

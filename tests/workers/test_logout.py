@@ -1,4 +1,4 @@
-"""A login that is only tried: told, logged out of, and nothing handed over."""
+"""A login that is only tried: reported, logged out of, and not passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers may say: every kind of message there and back, and everything else refused."""
+"""The messages that workers may send: every kind there and back, and everything else refused."""
 
 from __future__ import annotations
 

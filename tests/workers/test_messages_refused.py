@@ -1,4 +1,4 @@
-"""Messages that are none, or say what may not be: all of them refused."""
+"""Messages that are none, or hold what may not be in them: all of them refused."""
 
 from __future__ import annotations
 

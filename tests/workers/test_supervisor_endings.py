@@ -1,4 +1,4 @@
-"""Children that die, and children that overstay: each is exactly one failed attempt."""
+"""Workers that die, and workers that take too long: each is exactly one failed attempt."""
 
 from __future__ import annotations
 
