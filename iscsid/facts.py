@@ -37,9 +37,9 @@ class ConfigurationRefused:
 
 @dataclass(frozen=True, slots=True)
 class BindingsRead:
-    """The bindings file was read; ``text`` is empty where there was none.
+    """The bindings file was read; ``text`` is empty if there was none.
 
-    Also the answer to ``SaveBindings`` where the file had been changed by hand meanwhile.
+    Also the answer to ``SaveBindings`` if the file had been changed by hand meanwhile.
     """
 
     text: str

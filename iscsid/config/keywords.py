@@ -452,4 +452,4 @@ DEFAULTS: Settings = {
     row.field: Setting(row.syntax.parse(row.default) if row.default else None)
     for row in BY_FIELD.values()
 }
-"""Every field there is, with its default; ``None`` where there is none."""
+"""Every field there is, with its default; ``None`` if there is none."""

@@ -213,7 +213,7 @@ def announce(path: str) -> None:
 def attach_prefix_filter(descriptor: int, beginning: bytes) -> None:
     """Drop every message to come that has another ``beginning``, of four octets at least.
 
-    Messages that wait already stay. Raises ``OSError`` where the kernel refuses the filter.
+    Messages that wait already stay. Raises ``OSError`` if the kernel refuses the filter.
     """
     program = _instructions(beginning)
     text = ctypes.create_string_buffer(program, len(program))
@@ -223,7 +223,7 @@ def attach_prefix_filter(descriptor: int, beginning: bytes) -> None:
 
 
 def _instructions(beginning: bytes) -> bytes:
-    """Return the program; where the length is no multiple of a word, the last two overlap."""
+    """Return the program; if the length is no multiple of a word, the last two overlap."""
     last = len(beginning) - _WORD
     offsets = [*range(0, last, _WORD), last]
     steps = []

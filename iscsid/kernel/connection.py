@@ -96,7 +96,7 @@ class _Handle:
 
 class _Stoppable(_Handle):
     def stop(self) -> Stopped:
-        """Release the socket; commands wait for a new one. Harmless where it is stopped.
+        """Release the socket; commands wait for a new one. Harmless if it is stopped.
 
         The kernel refuses everything after an error until it gets this request, so each attempt at
         a recovery begins with it, whatever happened before.

@@ -26,7 +26,7 @@ LONGEST_TEXT = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A file as it was read; ``stamp`` is ``None`` where there was none."""
+    """A file as it was read; ``stamp`` is ``None`` if there was none."""
 
     octets: bytes = b""
     stamp: FileStamp | None = None

@@ -132,7 +132,7 @@ class LogSink(Protocol):
         """Return what stands before a line written now."""
 
     def send(self, line: bytes) -> str | None:
-        """Deliver one whole line; returns why not, where it could not be delivered."""
+        """Deliver one whole line; returns why not, if it could not be delivered."""
 
     def close(self) -> None:
         """Close what is open."""

@@ -373,7 +373,7 @@ def opcode_of(header: bytes | bytearray) -> Opcode:
 def decode(header: bytes, data: bytes) -> Pdu:
     """Make a PDU of a Basic Header Segment and its data segment, padding taken off.
 
-    Raises ``MalformedPdu`` where the header is not 48 octets, or announces other data than given.
+    Raises ``MalformedPdu`` if the header is not 48 octets, or announces other data than given.
     """
     if len(header) != BHS_LENGTH:
         raise MalformedPdu(f"a PDU header has 48 octets, not {len(header)}", section="11.2.1")

@@ -27,7 +27,7 @@ def read_redirection(status: int, pairs: Pairs) -> Redirection:
     """Make a redirection of a Login Response with status 0101 or 0102.
 
     Addresses that cannot be used are passed over, and a portal group tag, which may not be there,
-    is too. Raises ``LoginRejected`` where no address is left.
+    is too. Raises ``LoginRejected`` if no address is left.
     """
     addresses = [value for name, value in pairs if name == "TargetAddress"]
     portals = [portal for text in addresses if (portal := _usable(text))]
@@ -74,7 +74,7 @@ class RedirectTrail:
         """Return where to go on after the login at ``portal`` ended in ``redirection``.
 
         The trails are tried in order until a portal answers; then the rest is of no interest any
-        more. Raises ``LoginRejected`` where they would lead in a circle, or too far.
+        more. Raises ``LoginRejected`` if they would lead in a circle, or too far.
         """
         visited = (*self.visited, self.portal)
         is_permanent = redirection.permanent and self.moved_to == (

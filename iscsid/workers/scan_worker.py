@@ -37,7 +37,7 @@ def run_scan(job: ScanJob, reporter: Reporter) -> None:
 def scan(job: ScanJob, reporter: Reporter, sysfs: Sysfs, ask: Ask = is_there) -> None:
     """Find new logical units, look again at the known ones, and set up the disks.
 
-    Raises ``IscsidError`` where the kernel refuses to scan. A logical unit that vanishes in the
+    Raises ``IscsidError`` if the kernel refuses to scan. A logical unit that vanishes in the
     meantime is not an error.
     """
     for device in sysfs.devices(job.sid):

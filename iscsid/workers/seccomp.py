@@ -123,7 +123,7 @@ def _filter(machine: str, allowed: frozenset[str]) -> list[bytes]:
     ]
     for number in numbers:
         rules += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]
-    # The C library falls back to clone(2), which is refused above, where this one is unknown.
+    # The C library falls back to clone(2), which is refused above, if this one is unknown.
     rules += [
         _instruction(_JUMP_EQUAL, _CLONE3, 0, 1),
         _instruction(_RETURN, _ERRNO | errno.ENOSYS),

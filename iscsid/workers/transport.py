@@ -67,7 +67,7 @@ class StreamReset(ConnectionFailed):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock, infinitely far away where there is no limit."""
+    """A moment on the monotonic clock, infinitely far away if there is no limit."""
 
     at: float
     words: str
@@ -188,7 +188,7 @@ class ExchangeDriver:
         self._answer_due = limits.deadline
 
     def step(self) -> None:
-        """Send what is to be sent; where there is nothing, read a part of what is wanted.
+        """Send what is to be sent; if there is nothing, read a part of what is wanted.
 
         An answer is due within the patience's timeout, however small the pieces in which it comes.
         """

@@ -181,7 +181,7 @@ def third(second: Boot, installation: Installation, targets: Targets) -> Boot:
         machine.check("echo lost >/srv/dead/lost")
         targets.relays["dead"].refuse()
         machine.wait_until(
-            'iscsi-ls --json | grep -q \'"state": "\\(down\\|probing\\|rejoining\\)\''
+            'iscsi-ls --json | grep -q \'"state": "\\(down\\|reading CmdSN\\|logging in again\\)\''
         )
         power_off(machine, targets, boot, DEAD_LIMIT)
     return boot
