@@ -56,11 +56,11 @@ def main() -> None:
         if options.profile:
             profile.enable()
         for _ in range(LOGINS):
-            replay(plan, target.said)
+            replay(plan, target.sent)
         profile.disable()
         seconds = time.perf_counter() - started
         print(
-            f"{name:<20} {len(target.said):>8} {seconds:>8.3f} {LOGINS / seconds:>9.0f} "
+            f"{name:<20} {len(target.sent):>8} {seconds:>8.3f} {LOGINS / seconds:>9.0f} "
             f"{seconds / LOGINS * 1e6:>8.0f}"
         )
     if options.profile:

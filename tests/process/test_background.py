@@ -112,7 +112,7 @@ def test_a_signal_sent_as_soon_as_the_pid_is_known_is_obeyed(shell: Shell) -> No
         pid = shell.pid
         os.kill(pid, signal.SIGHUP)
         wait_until(
-            lambda: any("HangupReceived" in line for line in shell.lines()), "the hangup heard"
+            lambda: any("HangupReceived" in line for line in shell.lines()), "the hangup received"
         )
         assert starting.wait(PATIENCE) == 0
     assert is_alive(pid)

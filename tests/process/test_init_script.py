@@ -90,7 +90,7 @@ class Machine:
     def pid(self) -> int:
         return int(self.pidfile.read_text())
 
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         return [line for line in self.trace.read_text().splitlines() if line.endswith("Received")]
 
 
@@ -196,7 +196,7 @@ def test_stop_interrupts_the_daemon_and_waits_for_its_end(machine: Machine) -> N
     pid = machine.pid
     stopped = machine.call("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert machine.heard() == ["InterruptReceived"]
+    assert machine.received() == ["InterruptReceived"]
     assert not machine.pidfile.exists()
     wait_until(lambda: not is_alive(pid), "the daemon's end")
     assert machine.call("stop").returncode == 0, "what does not run is stopped"
@@ -221,7 +221,7 @@ def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) ->
     stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
     assert "status 0" in stopped.stdout, stopped
     assert stopped.stdout.splitlines()[-1] == "1", "the one that is not on an iSCSI device"
-    assert machine.heard() == ["InterruptReceived"]
+    assert machine.received() == ["InterruptReceived"]
 
 
 def test_stop_names_the_process_that_is_in_the_way(machine: Machine) -> None:
@@ -271,7 +271,7 @@ def test_restart_touches_no_session(machine: Machine) -> None:
     first = machine.pid
     restarted = machine.call("restart")
     assert restarted.returncode == 0, restarted.stderr
-    assert machine.heard() == ["TerminateReceived"]
+    assert machine.received() == ["TerminateReceived"]
     assert machine.pid != first
     wait_until(lambda: not is_alive(first), "the first daemon's end")
     assert (machine.basedir / "bus0/target0/lun0/disk").is_symlink()
@@ -289,7 +289,7 @@ def test_reload_hangs_up(machine: Machine, verb: str) -> None:
     """Linux-iSCSI: "will restart all discovery processes and reprobe LUNs on all targets"."""
     machine.call("start")
     assert machine.call(verb).returncode == 0
-    wait_until(lambda: machine.heard() == ["HangupReceived"], "the hangup heard")
+    wait_until(lambda: machine.received() == ["HangupReceived"], "the hangup received")
     assert is_alive(machine.pid)
 
 

@@ -38,7 +38,7 @@ def in_own_namespace(check: Callable[[], None]) -> None:
     assert status == 0
 
 
-def heard(network: RouteMonitor) -> tuple[NetworkChanged, ...]:
+def received(network: RouteMonitor) -> tuple[NetworkChanged, ...]:
     select.select([network], [], [], 5)
     return network.read()
 
@@ -53,7 +53,7 @@ def test_an_address_that_comes_is_one_fact_however_many_messages_tell_of_it() ->
         assert network.read() == ()
         ip("link", "set", "lo", "up")
         ip("address", "add", "192.0.2.7/24", "dev", "lo")
-        assert heard(network) == (NetworkChanged(),)
+        assert received(network) == (NetworkChanged(),)
         assert network.read() == ()
 
     in_own_namespace(check)
@@ -65,7 +65,7 @@ def test_an_address_that_goes_is_no_fact() -> None:
         ip("address", "add", "192.0.2.7/24", "dev", "lo")
         network = RouteMonitor()
         ip("address", "del", "192.0.2.7/24", "dev", "lo")
-        assert heard(network) == ()
+        assert received(network) == ()
 
     in_own_namespace(check)
 

@@ -316,7 +316,7 @@ def test_a_connection_closed_before_chap_began_is_not_blamed_on_the_password() -
 
 def test_a_profile_answers_in_the_order_of_the_real_target() -> None:
     _, target = log_in(Script(profile=TGTD))
-    assert target.said[0][48:].startswith(b"TargetPortalGroupTag=1\0AuthMethod=None\0")
+    assert target.sent[0][48:].startswith(b"TargetPortalGroupTag=1\0AuthMethod=None\0")
 
 
 def test_a_fault_that_is_not_there_is_noticed() -> None:

@@ -193,14 +193,14 @@ FAULTS = [
 
 def responses_of(meeting: Encounter) -> list[LoginResponse]:
     """Return what the target says when it keeps to the rules."""
-    heard: list[LoginResponse] = []
+    received: list[LoginResponse] = []
 
     def note(_number: int, response: LoginResponse) -> LoginResponse:
-        heard.append(response)
+        received.append(response)
         return response
 
     log_in(replace(meeting.script, amend=note), meeting.plan)
-    return heard
+    return received
 
 
 @given(encounters(answers_only=True), st.data())

@@ -64,7 +64,7 @@ def test_tshark_follows_the_serial_numbers(profile: Profile, tmp_path: Path) -> 
     _, target = log_in(Script(profile=profile, operational_rounds=2))
     both = [
         (is_ours, each)
-        for pair in zip(target.login_requests, target.said, strict=True)
+        for pair in zip(target.login_requests, target.sent, strict=True)
         for is_ours, each in zip((True, False), pair, strict=True)
     ]
     seen = tshark.dissect(both, tmp_path)

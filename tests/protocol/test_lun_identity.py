@@ -80,7 +80,7 @@ def test_a_unit_attention_of_a_disk_is_taken_before_the_kernel_s_first_command(
     talk.answer(naa(1))
     talk.answer(naa(2))
     assert talk.use_up() == SPARE
-    assert talk.heard_out == [encode_lun(1), encode_lun(2)]
+    assert talk.cleared == [encode_lun(1), encode_lun(2)]
     assert talk.is_confirmed()
 
 
@@ -90,14 +90,14 @@ def test_a_tape_keeps_its_unit_attention() -> None:
     talk.answer(tape)
     talk.answer(naa(2))
     assert talk.use_up() == SPARE + 1
-    assert talk.heard_out == [encode_lun(2)]
+    assert talk.cleared == [encode_lun(2)]
     assert talk.is_confirmed()
 
 
 def test_the_next_lun_is_asked_only_after_the_answer() -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
     talk.question()
-    assert talk.heard() == []
+    assert talk.received() == []
     talk.data(naa(1))
     assert talk.question().lun == encode_lun(2)
 
@@ -289,7 +289,7 @@ def test_the_accepted_identity_is_taken_and_its_unit_attention_with_it() -> None
     talk = Talk((1, naa(1)), accepted=(ReplacedLun(1, fingerprint(naa(9))),))
     talk.answer(naa(9))
     assert talk.use_up() == SPARE
-    assert talk.heard_out == [encode_lun(1)]
+    assert talk.cleared == [encode_lun(1)]
     assert talk.is_confirmed()
 
 

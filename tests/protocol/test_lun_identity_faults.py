@@ -38,7 +38,7 @@ def test_a_ping_is_answered_and_the_question_stays(digest: Digest) -> None:
     talk.question()
     lun = encode_lun(1)
     talk.say(NopIn(lun=lun, target_transfer_tag=0x42, **talk.numbers(counts=False)))
-    (pong,) = talk.heard()
+    (pong,) = talk.received()
     assert pong == NopOut(
         lun=lun,
         initiator_task_tag=RESERVED_TAG,
@@ -54,7 +54,7 @@ def test_a_ping_that_wants_no_answer_gets_none() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
     talk.say(NopIn(**talk.numbers(counts=False)))
-    assert talk.heard() == []
+    assert talk.received() == []
 
 
 def test_an_asynchronous_message_is_counted_and_passed_over() -> None:

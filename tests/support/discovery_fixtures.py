@@ -24,5 +24,5 @@ def completions(harness: WorkersHarness) -> int:
     return sum(isinstance(fact, DiscoveryCompleted) for fact in harness.facts)
 
 
-def heard(there: Station, kind: type) -> int:
-    return sum(isinstance(each.pdu, kind) for each in there.targets[-1].heard)
+def received(there: Station, kind: type) -> int:
+    return sum(isinstance(each.pdu, kind) for each in there.targets[-1].received)

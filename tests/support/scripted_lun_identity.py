@@ -50,14 +50,14 @@ class Talk:
             isid=ISID, tsih=1, cmd_sn=plan.cmd_sn, exp_stat_sn=EXP_STAT_SN, parameters=agreed
         )
         self.exchange = LunIdentityExchange(login, identities, accepted)
-        self.heard_out: list[bytes] = []
+        self.cleared: list[bytes] = []
         """The LUNs that were asked whether they are ready."""
         self.readiness: dict[str, Any] = {
             "status": ScsiStatus.CHECK_CONDITION,
             "sense": UNIT_ATTENTION,
         }
 
-    def heard(self) -> list[Pdu]:
+    def received(self) -> list[Pdu]:
         """Return what the exchange wants to be sent, and count its commands."""
         stream = self.exchange.data_to_send()
         reader = PduReader(header_digest=self.digest, data_digest=self.digest)
@@ -77,12 +77,12 @@ class Talk:
 
     def question(self) -> ScsiCommand:
         """Return the next INQUIRY; a TEST UNIT READY before it is answered with GOOD."""
-        (asked,) = self.heard()
+        (asked,) = self.received()
         assert isinstance(asked, ScsiCommand)
         if asked.cdb != test_unit_ready():
             return asked
         assert not asked.read and asked.expected_data_transfer_length == 0
-        self.heard_out.append(asked.lun)
+        self.cleared.append(asked.lun)
         self.status(**self.readiness)
         return self.question()
 

@@ -47,7 +47,7 @@ class WorkersHarness:
         most: int = 0,
     ) -> None:
         self.facts: list[Fact] = []
-        self.said: list[tuple[Level, str]] = []
+        self.logged: list[tuple[Level, str]] = []
         self.readers: dict[int, Callable[[], list[Fact]]] = {}
         self.others: list[Callable[[], None]] = []
         """What else is turned, a target's station for instance."""
@@ -74,11 +74,11 @@ class WorkersHarness:
         self.readers.pop(fd, None)
 
     def _say(self, _job: WorkerJob, level: Level, text: str) -> None:
-        self.said.append((level, text))
+        self.logged.append((level, text))
 
     @property
     def lines(self) -> list[str]:
-        return [text for _, text in self.said]
+        return [text for _, text in self.logged]
 
     def start(self, job: WorkerJob) -> None:
         self.facts += self.supervisor.start(job)
@@ -103,7 +103,7 @@ class WorkersHarness:
         """Turn until ``condition`` holds; fail if it never does."""
         give_up_at = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < give_up_at, (self.facts, self.said)
+            assert time.monotonic() < give_up_at, (self.facts, self.logged)
             self.turn()
 
     def run(self, *jobs: Job) -> list[Fact]:

@@ -82,7 +82,7 @@ def log_in(
             raise exchange.connection_closed()
     finally:
         if check:
-            check_login(target.login_requests, target.said)
+            check_login(target.login_requests, target.sent)
             assert not target.diagnostics
     if isinstance(exchange.result, LoginResult):
         assert exchange.bytes_wanted == 0, "A18: a logged-in connection is not read any more"

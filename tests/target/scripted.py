@@ -29,7 +29,7 @@ from tests.target.script import Script
 
 
 @dataclass(frozen=True, slots=True)
-class ParentMessage:
+class ReceivedPdu:
     """One PDU of the initiator's: as it came, and decoded."""
 
     octets: bytes
@@ -42,8 +42,8 @@ class ScriptedTarget:
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or Script()
         self.login = TargetLogin(self.script)
-        self.heard: list[ParentMessage] = []
-        self.said: list[bytes] = []
+        self.received: list[ReceivedPdu] = []
+        self.sent: list[bytes] = []
         self.is_closed = False
         self._listing = TargetListing(self.script)
         self._reader = PduReader(MAX_DATA_SEGMENT_LENGTH)
@@ -53,7 +53,7 @@ class ScriptedTarget:
 
     @property
     def login_requests(self) -> list[bytes]:
-        return [each.octets for each in self.heard if isinstance(each.pdu, LoginRequest)]
+        return [each.octets for each in self.received if isinstance(each.pdu, LoginRequest)]
 
     @property
     def diagnostics(self) -> list[str]:
@@ -72,7 +72,7 @@ class ScriptedTarget:
             self._octets += piece
             pdu = self._reader.next_pdu()
             if pdu is not None:
-                self.heard.append(ParentMessage(self._octets, pdu))
+                self.received.append(ReceivedPdu(self._octets, pdu))
                 self._octets = b""
                 self._receive(pdu)
 
@@ -82,8 +82,8 @@ class ScriptedTarget:
         except Silence:
             self.is_closed = True
             return
-        self.said.append(answer if isinstance(answer, bytes) else answer.encode())
-        self._to_send += self.said[-1]
+        self.sent.append(answer if isinstance(answer, bytes) else answer.encode())
+        self._to_send += self.sent[-1]
         self.is_closed = isinstance(pdu, LogoutRequest)
 
     def _answer(self, pdu: Pdu) -> Pdu | bytes:

@@ -20,7 +20,7 @@ SCRIPT = Script(accounts={"alice": b"twelve octets"})
 def login() -> tuple[Requests, list[bytes]]:
     """Return a login nothing is wrong with: four requests and four responses."""
     _, target = log_in(SCRIPT, PLAN)
-    return [bytearray(each) for each in target.login_requests], target.said
+    return [bytearray(each) for each in target.login_requests], target.sent
 
 
 def with_text(request: bytearray, text: bytes) -> bytearray:

@@ -70,10 +70,10 @@ class Stepwise:
         return bool(self._held)
 
     def receive_data(self, data: bytes) -> None:
-        before = len(self.target.said)
+        before = len(self.target.sent)
         self.target.receive_data(data)
         self.target.data_to_send()
-        self._held += self.target.said[before:]
+        self._held += self.target.sent[before:]
 
     def data_to_send(self) -> bytes:
         free = self._held[: max(self.answers - self._given, 0)]

@@ -131,12 +131,12 @@ def test_signals_that_do_not_end_it_spoil_no_login_at_any_step(daemon: Daemon) -
             for each in portal.made:
                 each.answers = step
             turn_until(found, lambda: portal.is_holding, f"step {step}")
-            heard = len(daemon.lines_about("SIGHUP: reading"))
+            received = len(daemon.lines_about("SIGHUP: reading"))
             for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
                 daemon.send(number)
             turn_until(
                 found,
-                lambda: len(daemon.lines_about("SIGHUP: reading")) > heard,  # noqa: B023
+                lambda: len(daemon.lines_about("SIGHUP: reading")) > received,  # noqa: B023
                 "SIGHUP",
             )
         portal.go_on()

@@ -59,7 +59,7 @@ def make_sessions(announce: int) -> None:
 
 def kill_after(seconds: float) -> int:
     """Kill a process that makes sessions, so long after it has begun; return its wait status."""
-    heard, announce = os.pipe()
+    received, announce = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -67,7 +67,7 @@ def kill_after(seconds: float) -> int:
         finally:
             os._exit(os.EX_SOFTWARE)
     os.close(announce)
-    with open(heard, "rb", buffering=0) as announced:
+    with open(received, "rb", buffering=0) as announced:
         announced.read(1)
         announced.read(1)
         time.sleep(seconds)

@@ -90,7 +90,7 @@ def check_what_comes_and_goes(tgtd: Tgtd, daemon: Daemon, capture: wire.Capture)
     configure(daemon, *stanzas(tgtd, [RED, YELLOW]))
     tgtd.add_lun(RED, 7, disks.make_file(daemon.configuration.parent / "new", 16))
     # While it sleeps they come as one; and one is all that is needed.
-    heard = len(daemon.lines_about("SIGHUP: reading"))
+    received = len(daemon.lines_about("SIGHUP: reading"))
     daemon.send(signal.SIGSTOP)
     for _ in range(5):
         daemon.send(signal.SIGHUP)
@@ -100,7 +100,7 @@ def check_what_comes_and_goes(tgtd: Tgtd, daemon: Daemon, capture: wire.Capture)
     daemon.wait_for_sessions(RED, GREEN, YELLOW)
     line = daemon.wait_for_line(GREEN, "in use")
     assert "mounted on" in line, line
-    assert len(daemon.lines_about("SIGHUP: reading")) == heard + 1
+    assert len(daemon.lines_about("SIGHUP: reading")) == received + 1
     for name in (RED, GREEN):
         assert wire.source_port(sessions.session_of(name)) == ports[name]
     said = capture.requests(ports[RED])

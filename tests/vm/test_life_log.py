@@ -40,23 +40,23 @@ class ParentEnd:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._path = path
         self._socket.bind(str(path))
-        self._heard: list[str] = []
+        self._received: list[str] = []
 
-    def heard(self) -> list[str]:
+    def received(self) -> list[str]:
         """Return everything that came so far."""
         while True:
             try:
-                self._heard.append(self._socket.recv(65536).decode())
+                self._received.append(self._socket.recv(65536).decode())
             except BlockingIOError:
-                return self._heard
+                return self._received
 
     def wait_for(self, *words: str) -> str:
         """Wait for a message that holds all ``words``, and return the first."""
 
         def found() -> list[str]:
-            return [text for text in self.heard() if all(word in text for word in words)]
+            return [text for text in self.received() if all(word in text for word in words)]
 
-        wait_until(lambda: bool(found()), lambda: f"no {words} in\n" + "\n".join(self.heard()))
+        wait_until(lambda: bool(found()), lambda: f"no {words} in\n" + "\n".join(self.received()))
         return found()[0]
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ def has_link(daemon: Daemon) -> bool:
 
 
 def has_forged(syslog: ParentEnd) -> bool:
-    return any("forged" in line for line in syslog.heard())
+    return any("forged" in line for line in syslog.received())
 
 
 def check_lines(syslog: ParentEnd, pid: int) -> None:
@@ -139,12 +139,12 @@ def check_lines(syslog: ParentEnd, pid: int) -> None:
     syslog.wait_for("SIGHUP: reading")
     stamp = r"[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}"
     form = re.compile(rf"<(2[4-9]|30|31)>{stamp} iscsid\[{pid}\]: [ -~]+")
-    for line in syslog.heard():
+    for line in syslog.received():
         assert form.fullmatch(line), f"not one line of printable text: {line!r}"
         assert len(line) <= 1024
         assert not any(secret in line for secret in SECRETS), line
     for words in ("CHAP_R=", "> login request", "> text request", "< text response"):
-        assert any(words in line for line in syslog.heard()), f"no {words} in the trace"
+        assert any(words in line for line in syslog.received()), f"no {words} in the trace"
     assert r"\x1b" in syslog.wait_for("forged")
 
 
@@ -153,6 +153,10 @@ def check_supervisor(supervisor: ParentEnd) -> None:
     again, or is ending, and how many sessions are up" """
     supervisor.wait_for("STATUS=1 of 1 session up")
     supervisor.wait_for("RELOADING=1", "MONOTONIC_USEC=")
-    wait_until(lambda: supervisor.heard().count("READY=1") == 2, lambda: f"{supervisor.heard()}")
-    heard = [text.split("=")[0] for text in supervisor.heard() if not text.startswith("STATUS")]
-    assert heard == ["READY", "RELOADING", "READY"]
+    wait_until(
+        lambda: supervisor.received().count("READY=1") == 2, lambda: f"{supervisor.received()}"
+    )
+    received = [
+        text.split("=")[0] for text in supervisor.received() if not text.startswith("STATUS")
+    ]
+    assert received == ["READY", "RELOADING", "READY"]

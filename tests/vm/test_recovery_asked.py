@@ -33,7 +33,7 @@ class AskingTarget(ScriptedTarget):
 
     @property
     def was_logged_out(self) -> bool:
-        return any(isinstance(heard.pdu, LogoutRequest) for heard in self.heard)
+        return any(isinstance(received.pdu, LogoutRequest) for received in self.received)
 
     @property
     def isid(self) -> bytes:

@@ -19,7 +19,7 @@ from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
 from iscsid.protocol.pdu import BHS_LENGTH, AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
 from iscsid.workers import discovery_worker, sandbox
 from tests.support.attempt_harness import ONE
-from tests.support.discovery_fixtures import LISTED, completions, heard, names_in
+from tests.support.discovery_fixtures import LISTED, completions, names_in, received
 from tests.support.jobs import IMPATIENT, discovery_job
 from tests.support.scripted_portal import Station, station
 from tests.support.supervisor_harness import WorkersHarness, status_of, until
@@ -86,7 +86,7 @@ def test_a_ping_is_answered() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         there.say(ping())
-        harness.until(lambda: heard(there, NopOut) == 1)
+        harness.until(lambda: received(there, NopOut) == 1)
         assert len(harness.supervisor) == 1
         harness.supervisor.end_all()
 
@@ -97,7 +97,7 @@ def test_a_ping_in_pieces_is_answered() -> None:
         for octet in ping():
             there.say(bytes([octet]))
             harness.turn()
-        harness.until(lambda: heard(there, NopOut) == 1)
+        harness.until(lambda: received(there, NopOut) == 1)
         harness.supervisor.end_all()
 
 
@@ -165,8 +165,8 @@ def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
             there.say(event(AsyncEvent.SCSI_EVENT))
         harness.until(lambda: completions(harness) == 2)
         there.say(ping())
-        harness.until(lambda: heard(there, NopOut) == 1)
-        assert heard(there, TextRequest) == 2
+        harness.until(lambda: received(there, NopOut) == 1)
+        assert received(there, TextRequest) == 2
         harness.supervisor.end_all()
 
 
@@ -176,8 +176,8 @@ def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
         harness.supervisor.ask_again(ONE)
         harness.until(lambda: completions(harness) == 2)
         there.say(ping())
-        harness.until(lambda: heard(there, NopOut) == 1)
-        assert heard(there, TextRequest) == 2
+        harness.until(lambda: received(there, NopOut) == 1)
+        assert received(there, TextRequest) == 2
         harness.supervisor.end_all()
 
 
@@ -209,7 +209,7 @@ def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
         harness = keep(there)
         there.say(event(number))
         harness.until(lambda: len(harness.supervisor) == 0)
-        assert heard(there, LogoutRequest) == 1
+        assert received(there, LogoutRequest) == 1
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
 
 

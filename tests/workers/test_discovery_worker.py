@@ -47,7 +47,7 @@ def test_every_target_is_reported_then_the_end_and_the_session_is_logged_out() -
             DiscoveryCompleted(ONE),
             WorkerEnded(ONE),
         ]
-        assert isinstance(there.targets[0].heard[-1].pdu, LogoutRequest)
+        assert isinstance(there.targets[0].received[-1].pdu, LogoutRequest)
 
 
 def test_the_trace_shows_every_pdu_of_a_discovery() -> None:

@@ -47,7 +47,7 @@ def test_a_try_is_told_and_logged_out_of_and_no_socket_comes_with_it() -> None:
         (target,) = found.targets
     assert success_of(harness).portal == found.portal
     assert [type(fact) for fact in harness.facts] == [LoginSucceeded, WorkerEnded]
-    assert isinstance(target.heard[-1].pdu, LogoutRequest)
+    assert isinstance(target.received[-1].pdu, LogoutRequest)
     with pytest.raises(KeyError):
         harness.supervisor.take_socket(ONE)
 
@@ -57,7 +57,7 @@ def test_a_try_that_is_no_try_logs_nobody_out() -> None:
         harness = run(login_job(portal=found.portal), found)
         harness.supervisor.take_socket(ONE).close()
         (target,) = found.targets
-    assert not any(isinstance(heard.pdu, LogoutRequest) for heard in target.heard)
+    assert not any(isinstance(received.pdu, LogoutRequest) for received in target.received)
 
 
 @pytest.mark.parametrize(
@@ -86,5 +86,5 @@ def test_with_digests_the_request_carries_one(monkeypatch: pytest.MonkeyPatch) -
         harness = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
         (target,) = found.targets
     assert success_of(harness).result.parameters.header_digest is Digest.CRC32C
-    request = target.heard[-1]
+    request = target.received[-1]
     assert isinstance(request.pdu, LogoutRequest) and target._octets == crc32c(request.octets)

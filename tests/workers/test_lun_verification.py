@@ -31,8 +31,8 @@ def job_at(portal: Portal, identities: tuple[LunIdentity, ...] = SAME, cmd_sn: i
     return replace(job, login=replace(job.login, cmd_sn=cmd_sn), identities=identities)
 
 
-def heard_after_the_login(target: ScriptedTarget) -> list[object]:
-    return [each.pdu for each in target.heard[len(target.login_requests) :]]
+def received_after_the_login(target: ScriptedTarget) -> list[object]:
+    return [each.pdu for each in target.received[len(target.login_requests) :]]
 
 
 @pytest.mark.parametrize("cmd_sn", [0, 1, 0xFFFFFFFF])
@@ -41,7 +41,7 @@ def test_a_session_with_the_same_disks_is_handed_over_with_the_kernels_numbers(c
         harness = run(job_at(there.portal, cmd_sn=cmd_sn), there)
         succeeded = success_of(harness)
         (target,) = there.targets
-        commands = heard_after_the_login(target)
+        commands = received_after_the_login(target)
         assert len(commands) == 2 * QUESTIONS + SPARE and all(
             isinstance(each, RawPdu) for each in commands
         )
@@ -60,7 +60,7 @@ def test_another_disk_is_left_alone_and_the_session_logged_out() -> None:
             "LUN 1: another logical unit than before answers here: "
             "it was 't10.ISCSID  SCRIPTED0001' and is 't10.ISCSID  ANOTHER DISK'"
         )
-        assert isinstance(heard_after_the_login(there.targets[0])[-1], LogoutRequest)
+        assert isinstance(received_after_the_login(there.targets[0])[-1], LogoutRequest)
 
 
 def test_the_other_disk_is_reported_and_handed_over_once_it_is_accepted() -> None:
@@ -85,14 +85,16 @@ def test_disks_without_a_name_are_not_asked() -> None:
     with scripted(OTHERS) as there:
         nameless = ((0, b""), (1, b"\0\x83\0\0"))
         success_of(harness := run(job_at(there.portal, nameless), there))
-        assert heard_after_the_login(there.targets[0]) == []
+        assert received_after_the_login(there.targets[0]) == []
         harness.supervisor.close_socket(ONE)
 
 
 def test_a_target_that_falls_silent_after_the_login_is_given_up() -> None:
     class Mute(ScriptedTarget):
         def data_to_send(self) -> bytes:
-            return b"" if self.login.is_through and len(self.heard) > 2 else super().data_to_send()
+            return (
+                b"" if self.login.is_through and len(self.received) > 2 else super().data_to_send()
+            )
 
     with station(Mute) as there:
         failure = failure_of(run(job_at(there.portal), there))

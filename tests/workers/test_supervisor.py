@@ -105,7 +105,7 @@ def test_lines_for_the_log_go_to_the_log() -> None:
 
     harness = WorkersHarness(run_job)
     harness.run(scan_job())
-    assert harness.said == [(Level.DEBUG, "testing"), (Level.WARNING, "look out")]
+    assert harness.logged == [(Level.DEBUG, "testing"), (Level.WARNING, "look out")]
 
 
 def test_forty_workers_at_once_all_end() -> None:
@@ -385,14 +385,14 @@ def test_only_a_kept_discovery_is_asked_again(tmp_path: Path) -> None:
         reporter.log(Level.INFO, reporter.poll_parent().name)
         reporter.report(DiscoveryCompleted(job.id, kept=False))
 
-    for number, keep, heard in ((1, True, "ASK_AGAIN"), (2, False, "NOTHING")):
+    for number, keep, received in ((1, True, "ASK_AGAIN"), (2, False, "NOTHING")):
         harness = WorkersHarness(run_job, confine=not_confined)
         harness.start(discovery_job(number, keep=keep))
         harness.until_said("waiting")
         harness.supervisor.ask_again(JobId(number))
         (tmp_path / f"asked {number}").touch()
         harness.until(lambda harness=harness: len(harness.supervisor) == 0)  # type: ignore[misc]
-        assert harness.lines[-1] == heard
+        assert harness.lines[-1] == received
 
 
 def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:

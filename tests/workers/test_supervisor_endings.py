@@ -138,7 +138,7 @@ def test_a_name_server_that_hangs_ends_one_attempt(monkeypatch: pytest.MonkeyPat
     harness = WorkersHarness()
     harness.start(login_job(portal=Portal("array.example"), deadline=15))
     harness.start(discovery_job(2, portal=Portal("array.example"), deadline=60))
-    harness.until(lambda: len(harness.said) == 2)
+    harness.until(lambda: len(harness.logged) == 2)
     harness.supervisor.enforce_deadlines(time.monotonic() + 18)
     harness.until(lambda: len(harness.supervisor) == 1)
     (ended,) = harness.facts

@@ -102,7 +102,7 @@ def test_of_a_flood_of_lines_a_few_are_logged() -> None:
 
     harness = WorkersHarness(run_job)
     harness.run(discovery_job())
-    assert log_quota.BURST <= len(harness.said) <= log_quota.BURST + 3
+    assert log_quota.BURST <= len(harness.logged) <= log_quota.BURST + 3
     assert harness.ending_of(ONE).how is None
 
 
@@ -115,7 +115,7 @@ def test_answers_do_not_renew_what_may_be_logged() -> None:
 
     harness = WorkersHarness(run_job)
     harness.run(discovery_job(keep=True))
-    assert len(harness.said) <= log_quota.BURST + 3
+    assert len(harness.logged) <= log_quota.BURST + 3
 
 
 def test_a_child_that_floods_us_with_targets_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

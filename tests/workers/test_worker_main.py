@@ -99,15 +99,17 @@ def test_its_end_shows_although_siblings_live_on() -> None:
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
     """The signal handlers and the wake-up descriptor of a daemon."""
-    heard: list[int] = []
+    received: list[int] = []
     near, far = socket.socketpair()
     near.setblocking(False)
     far.setblocking(False)
     numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
-    before = {each: signal.signal(each, lambda number, _: heard.append(number)) for each in numbers}
+    before = {
+        each: signal.signal(each, lambda number, _: received.append(number)) for each in numbers
+    }
     descriptor = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
     try:
-        yield heard
+        yield received
     finally:
         signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
@@ -213,7 +215,7 @@ def test_it_knows_the_secrets_of_its_own_jobs_only() -> None:
     configured_later = Secret(configured)
     harness.start(job_with(1, first))
     harness.start(job_with(2, second))
-    harness.until(lambda: len(harness.said) == 2)
+    harness.until(lambda: len(harness.logged) == 2)
     found = {number: memory_of(harness.pid_of(number)) for number in (1, 2)}
     hex_of = {each: each.encode().hex().encode() for each in (first, second, configured)}
 
@@ -284,7 +286,7 @@ def test_a_bug_is_one_failed_attempt_and_is_described_in_the_log(error: BaseExce
     (ended,) = harness.run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == "the worker met an error of its own while testing"
-    level, line = harness.said[-1]
+    level, line = harness.logged[-1]
     assert level is Level.ERROR
     start = f"internal error: {type(error).__name__}: {error}, at test_worker_main.py:"
     assert line.startswith(start)
@@ -369,7 +371,7 @@ def test_what_the_kernel_does_not_offer_is_logged_once() -> None:
     harness = WorkersHarness(lambda _job, _reporter: None, confine=confine)
     for number in (1, 2, 3):
         harness.run(login_job(number, Portal("127.0.0.1", number)))
-    assert harness.said == [
+    assert harness.logged == [
         (
             Level.WARNING,
             "workers are not protected by forbidding system calls (seccomp): "
@@ -404,7 +406,7 @@ harness = WorkersHarness(run_job, Level.INFO)
 completed, _ = harness.run(discovery_job(portal=Portal(*listener.getsockname())))
 os.kill(target, signal.SIGKILL)
 assert isinstance(completed, DiscoveryCompleted), completed
-print([text for level, text in harness.said if level is Level.WARNING])
+print([text for level, text in harness.logged if level is Level.WARNING])
 harness.close()
 """
 
