@@ -145,8 +145,8 @@ def test_a_session_that_was_logged_out_to_come_back_is_revived_though_it_looks_h
 
 
 def test_a_session_whose_daemon_was_killed_before_the_scan_is_scanned() -> None:
-    """ "unless their disks are still to be looked for": the kernel says ALLOCATED until somebody
-    has asked it to scan."""
+    """ "unless their logical units have not been looked for yet": the kernel shows ALLOCATED until
+    it has scanned."""
     harness = Harness()
     given = harness.begin(configuration(PORTAL), kernel_session(target_state="ALLOCATED"))
     assert kinds(given) == ["AdoptSession", "ApplyTimeouts", "DiscoveryJob", "ScanJob"]

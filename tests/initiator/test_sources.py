@@ -255,7 +255,7 @@ def test_of_two_spellings_in_one_answer_the_one_used_before_keeps_its_portals(us
 
 
 def test_the_portal_that_just_answered_is_tried_first_behind_a_host_name_too() -> None:
-    """ "then where discovery has just been answered": a name in the file has an address."""
+    """A host name in the file has an address: the one where discovery has just been answered."""
     name = Portal("san.example.org")
     network = Network(first=name).begin().answer(name, ONE, EVIL, peer=EVIL)
     assert network.portals() == [[EVIL, ONE]]

@@ -175,8 +175,8 @@ def test_a_glance_at_the_lock_does_not_keep_a_daemon_from_starting(files: Files)
     "content", [f"{os.getppid()}\n", "1\n", "", "99999999999999999999\n", "\0\0\0\0\0", " 7 \n\n"]
 )
 def test_a_number_without_a_lock_is_no_obstacle(files: Files, content: str) -> None:
-    """ "A file that a killed daemon has left behind is no obstacle.": another living process may
-    have got its number."""
+    """ "A pid file left by a daemon that was killed is replaced.": another process may have its
+    number by now."""
     files.path.write_text(content)
     with files():
         assert files.path.read_text() == f"{os.getpid()}\n"
@@ -187,7 +187,7 @@ def test_a_number_without_a_lock_is_no_obstacle(files: Files, content: str) -> N
     ["not a pid\n", "-1\n", "12 34\n", "12 iscsid\n", "\xff", "7" * 65, "root:x:0:0:\n" * 50],
 )
 def test_a_file_that_is_no_pid_file_is_not_overwritten(files: Files, content: str) -> None:
-    """ "One that holds something else is refused and left alone" """
+    """ "A file with other contents is refused and not changed" """
     files.path.write_text(content, "latin-1")
     with pytest.raises(PidFileUnusable, match="something other than a process id, .*; remove it"):
         files().lock()

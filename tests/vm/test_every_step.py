@@ -173,8 +173,8 @@ def wait_for_so_many_sessions(daemon: Daemon, wanted: int) -> None:
 def test_killed_at_any_moment_of_its_start_it_comes_up_the_next_time(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "A daemon that is started again takes its sessions over as they are." The moments are
-    spread over the whole of a start, and found by what has happened, not by the clock."""
+    """ "A daemon that starts takes over the sessions of the one before." The moments are spread
+    over the whole of a start, and found by what has happened, not by the clock."""
     names = [f"{NAME}{number}" for number in range(10)]
     for name in names:
         tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-6:], 8)})

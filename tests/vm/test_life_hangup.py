@@ -83,9 +83,9 @@ def check_that_an_error_changes_nothing(daemon: Daemon, capture: wire.Capture) -
 
 
 def check_what_comes_and_goes(tgtd: Tgtd, daemon: Daemon, capture: wire.Capture) -> None:
-    """ "New targets are logged in to ... and targets that are neither configured nor discovered
-    any more are logged out, unless their disks are in use. Sessions whose settings have not
-    changed notice nothing." """
+    """ "The daemon logs in to new targets ... and logs out of targets that are neither configured
+    nor discovered any more, unless their disks are in use. Sessions whose settings have not
+    changed are not disturbed." """
     ports = {name: wire.source_port(sessions.session_of(name)) for name in (RED, GREEN, BLUE)}
     configure(daemon, *stanzas(tgtd, [RED, YELLOW]))
     tgtd.add_lun(RED, 7, disks.make_file(daemon.configuration.parent / "new", 16))
@@ -114,7 +114,7 @@ def check_what_comes_and_goes(tgtd: Tgtd, daemon: Daemon, capture: wire.Capture)
 
 
 def check_that_settings_reach_the_sessions(tgtd: Tgtd, daemon: Daemon) -> None:
-    """ "changed settings reach the sessions" """
+    """ "applies changed settings to the sessions" """
     red, yellow = sessions.session_of(RED), sessions.session_of(YELLOW)
     red_port, yellow_port = wire.source_port(red), wire.source_port(yellow)
     lines = stanzas(tgtd, [RED], "AbortTimeout=77s")

@@ -149,8 +149,8 @@ def check_lines(syslog: ParentEnd, pid: int) -> None:
 
 
 def check_supervisor(supervisor: ParentEnd) -> None:
-    """ "Where systemd wants to be told that the daemon is ready, is reading its configuration
-    again, or is ending, and how many sessions are up" """
+    """ "The socket of systemd to which the daemon reports that it is ready, is reading its
+    configuration again, or is ending, and how many sessions are up" """
     supervisor.wait_for("STATUS=1 of 1 session up")
     supervisor.wait_for("RELOADING=1", "MONOTONIC_USEC=")
     wait_until(

@@ -36,8 +36,8 @@ def install(root: Path) -> list[str]:
 def test_it_recovers_the_disk_that_holds_its_own_program(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "The daemon locks itself into memory ... so that the root file system or the swap space
-    may be on a session it has to revive." """
+    """ "The daemon locks itself into memory ... so that it can recover the session that holds the
+    root file system or the swap space." """
     tgtd.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 128)})
     daemon.configure(f"DiscoveryAddress={tgtd.address}")
     daemon.start()

@@ -34,8 +34,8 @@ def wait_for_state(sid: int, wanted: str) -> None:
 def test_restart_touches_healthy_sessions_not_at_all_and_heals_the_others(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "Healthy ones are not touched, and nothing is sent on their connections; broken ones are
-    revived, all at once. Sessions that other programs have made are left alone." """
+    """ "On healthy ones it sends nothing ...; for broken ones it logs in again at once. Sessions
+    of other programs are not touched" """
     names = (RED, GREEN, BLUE)
     for name in (*names, kernel_helpers.TARGET):
         tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-4:], 16)})

@@ -69,8 +69,8 @@ def refuse(daemon: Daemon, *options: str) -> str:
 def test_a_start_that_fails_says_so_to_the_shell(
     daemon: Daemon, trouble: Trouble, words: list[str]
 ) -> None:
-    """ "The shell that starts iscsid gets its answer when the daemon is ready, or has found out
-    that it cannot be" """
+    """ "In the background, the command returns when the daemon is ready or has failed to
+    start" """
     daemon.configure()
     trouble(daemon)
     before = sorted(path.name for path in daemon.pidfile.parent.iterdir())

@@ -49,9 +49,9 @@ def limits(pid: int) -> dict[str, str]:
 def test_children_that_talk_to_targets_are_named_and_confined(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "child processes, whose names in ps(1) say what they do. Those that talk to a target give
-    up the privileges of root before they read its first answer; whatever happens to one of them
-    is one failed attempt at one target." """
+    """ "worker processes, whose names in ps(1) show what they do ... A worker that talks to a
+    target has a user of its own without privileges ... Whatever happens to a worker counts as
+    one failed attempt at one target." """
     tgtd.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 16)})
     with portals.silent(2) as (discovery, login):
         daemon.configure(
@@ -113,7 +113,7 @@ def check_confinement(pid: int, daemon_pid: int) -> None:
 
 
 def test_no_child_is_left_a_zombie(daemon: Daemon) -> None:
-    """ "Sent by the system when a child has died; the daemon then collects it." """
+    """ "Sent by the kernel when a child process has ended; the daemon then reads its status." """
     addresses = portals.unused(30)
     daemon.configure(*(f"DiscoveryAddress={address}" for address in addresses))
     daemon.start("-d", "--max-processes=10")
@@ -136,8 +136,8 @@ def states(daemon: Daemon) -> list[str]:
 
 
 def test_dead_portals_do_not_hold_up_live_ones(tgtd: Tgtd, daemon: Daemon, tmp_path: Path) -> None:
-    """ "Run at most so many children at a time, discoveries and logins together. First attempts
-    go before repeated ones, so that targets which do not answer never hold up those that do." """
+    """ "Run at most so many discoveries and logins at the same time. ... targets that do not
+    answer never delay those that do." """
     tgtd.add_target(NAME, {1: disks.make_file(tmp_path / "disk", 16)})
     with portals.silent(40) as dead:
         addresses = [*(portal.address for portal in dead), tgtd.address]

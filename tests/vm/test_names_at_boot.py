@@ -58,7 +58,7 @@ def test_boot_without_systemd(tgtd: Tgtd, daemon: Daemon, tmp_path: Path) -> Non
 
 def check_that_waiting_is_enough(daemon: Daemon) -> None:
     """ "Wait until the running daemon has tried every target once and the links of those that
-    answered are there ... On a terminal, what is waited for is shown meanwhile." """
+    answered exist ... On a terminal, a line shows the progress." """
     status, shown = on_a_terminal(daemon.command("--wait=170"))
     links = {link.split(" ")[0] for link in show_tree(daemon.tree)}
     assert status == 0, f"{shown}\n{daemon.log()}"
@@ -115,7 +115,7 @@ def check_what_anybody_sees(daemon: Daemon) -> None:
 
 
 def check_that_no_daemon_is_waited_for(daemon: Daemon) -> None:
-    """ "If time runs out, or no daemon runs, the exit status is 1 and one line says what is
+    """ "If time runs out, or if no daemon runs, the exit status is 1 and one line names what is
     missing." """
     done = daemon.run("--wait=60")
     assert done.returncode == 1 and done.stdout == ""

@@ -118,8 +118,7 @@ def check_that_grown_one_keeps_its_name(scenario: Scenario) -> None:
 
 
 def check_that_exchanged_one_has_no_name(scenario: Scenario) -> None:
-    """ "no name is silently moved to another disk. If the exchange was meant, SIGHUP accepts
-    it." """
+    """ "a name never moves silently to another disk. SIGHUP accepts the exchange." """
     disk = node(scenario.link(2))
     scenario.target.remove_lun(RED, 2)
     scenario.export(2, SERIALS[0])
@@ -160,7 +159,7 @@ def check_that_nothing_is_left_of_a_target_that_is_gone(scenario: Scenario) -> N
 def test_many_logical_units_up_to_the_last_number(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """ "On every target up to 256 logical units, with numbers from 0 to 255, are looked for" """
+    """ "All LUNs from 0 to 255 of a target can be used together." """
     luns = sorted({*range(0, 256, 256 // LUNS), 255})
     files = {lun: disks.make_file(tmp_path / f"disk{lun}", 1) for lun in luns}
     target.add_target(RED, files)

@@ -245,8 +245,8 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
 def test_privileges_are_dropped_before_a_name_is_looked_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """ "before they look up its name or read its first answer": the answer of a name server comes
-    from the network, too."""
+    """ "A worker that talks to a target has a user of its own without privileges": the answer of
+    a name server comes from the network, too."""
     resolve = socket.getaddrinfo
 
     def getaddrinfo(host: bytes, port: int, **options: int) -> object:

@@ -125,8 +125,8 @@ def test_a_child_that_overstays_is_ended_as_one_failed_attempt() -> None:
 
 
 def test_a_name_server_that_hangs_ends_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ "End a login or a discovery that has not got through name resolution, connecting and the
-    login phase after this time. Only that one attempt ends." """
+    """ "The limit for name resolution, connecting and the login phase of one login or discovery.
+    When it has passed, that attempt fails." """
 
     def getaddrinfo(*_: object, flags: int, **_options: int) -> object:
         if flags & socket.AI_NUMERICHOST:
