@@ -37,6 +37,8 @@ class OnFiles:
                 self._bindings_read(fact)
             case facts.BindingsNotRead(reason):
                 self._outbox.error("", f"the bindings stay as they were: {reason}")
+                if self._reconciler.bindings.changed:
+                    self._outbox.set_timer(SAVE, SAVE_AGAIN)
             case facts.BindingsSaved():
                 self._reconciler.bindings.saved()
                 self._outbox.cancel_timer(SAVE)

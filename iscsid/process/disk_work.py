@@ -173,10 +173,12 @@ class DiskWork:
         return [fact.bindings, configuration]
 
     def _bindings_written(self, fact: BindingsWritten) -> list[Fact]:
-        if isinstance(fact.result, BindingsSaved) and self._save is not None:
-            # The damaged file has its copy now.
-            self._save = replace(self._save, keep_copy=False)
         self._bindings_read(fact.result, fact.stamp)
+        if isinstance(fact.result, BindingsSaved) and self._save is not None:
+            # The damaged file has its copy now. What is saved is not the newest text: its result
+            # is the one that counts.
+            self._save = replace(self._save, keep_copy=False)
+            return []
         return [fact.result]
 
     def _bindings_read(self, fact: Fact, stamp: FileStamp | None) -> None:

@@ -141,6 +141,17 @@ def test_unreadable_bindings_leave_those_known_in_force() -> None:
     assert harness.has_logged("input/output error")
 
 
+def test_bindings_that_could_neither_be_saved_nor_read_again_are_saved_later() -> None:
+    """The file was changed by another, and then could not be read."""
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
+    harness.handle(facts.BindingsNotRead("input/output error"))
+    harness.bindings = ""
+    harness.wait(TimerPurpose.SAVE_BINDINGS)
+    assert DISK in harness.bindings
+
+
 def test_a_lun_that_is_no_longer_allowed_loses_its_links_at_sighup() -> None:
     harness = Harness()
     harness.up()

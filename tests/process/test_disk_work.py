@@ -180,6 +180,18 @@ def test_saves_that_come_while_one_runs_are_one_more(harness: Harness) -> None:
     assert len(harness.started) == 2 and not harness.work.is_saving
 
 
+def test_file_with_a_text_that_is_no_longer_the_newest_is_not_reported_as_saved(
+    harness: Harness,
+) -> None:
+    """The initiator would take the newest for saved, and not try again if that fails."""
+    harness.order(SaveBindings("a"))
+    harness.order(SaveBindings("b"))
+    assert harness.saved() == []
+    failure = BindingsNotSaved("no space left on device")
+    result = BindingsWritten(harness.job(SaveBindingsJob).id, failure, NEW)
+    assert harness.result(result) == [failure]
+
+
 def test_text_made_before_a_person_edited_the_file_does_not_replace_the_edit(
     harness: Harness,
 ) -> None:
