@@ -56,7 +56,7 @@ from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
 from iscsid.process.status_files import SLICE, StatusFiles, directory_for
 from iscsid.workers.fork_server import ForkServer
-from iscsid.workers.supervisor import Supervisor
+from iscsid.workers.supervisor import NoForkServer, Supervisor
 
 SAVING_AT_THE_END = 5.0
 """Seconds the daemon waits, as it leaves, for bindings that are being written."""
@@ -198,8 +198,8 @@ class Daemon:
     def run(self) -> int:
         """Run the loop until the initiator orders to leave; return the exit status.
 
-        An exception that gets here is a bug. The sessions live on in the kernel, and the next
-        start adopts them, so leaving is the safest thing to do.
+        Any exception but ``NoForkServer`` that gets here is a bug. The sessions live on in the
+        kernel, and the next start adopts them, so leaving is the safest thing to do.
         """
         try:
             self._drain_queue()
@@ -207,11 +207,14 @@ class Daemon:
             while self._exit_status is None:
                 self._queue += self._loop.wait()
                 self._drain_queue()
+            self._finish_saving()
+        except NoForkServer as error:
+            self._log.write(Level.ERROR, "", f"leaving; the sessions stay in the kernel: {error}")
+            return ExitStatus.BUG
         except Exception:
             for line in traceback.format_exc().splitlines():
                 self._log.write(Level.ERROR, "", line)
             return ExitStatus.BUG
-        self._finish_saving()
         return self._exit_status
 
     def end(self) -> None:

@@ -17,4 +17,5 @@ class ExitStatus(IntEnum):
     SESSIONS_LEFT = 3
     """After SIGINT: sessions whose disks are in use have been left alone."""
     BUG = 70
-    """A fault of iscsid itself; the log holds a traceback. Sessions go on in the kernel."""
+    """A fault of iscsid itself, of which the log holds a traceback; or both of its fork servers
+    were killed. Sessions go on in the kernel."""

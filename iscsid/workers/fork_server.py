@@ -6,7 +6,8 @@ the daemon asks, gives it one end of a channel, reports its end, and sends it si
 parent of the workers it alone knows that a process id is still theirs.
 
 A second one stands by, forked by the first: if the first is killed, its workers die with it and the
-second takes over. Both leave when the daemon closes its ends, by whatever way it ends.
+second takes over. One that was killed while it stood by is replaced when the next worker is forked.
+Both leave when the daemon closes its ends, by whatever way it ends.
 
 ``ForkServer`` is the daemon's side; ``_serve`` runs in the process. May touch processes.
 """
@@ -117,6 +118,8 @@ class ForkServer:
 
     def fork(self, serial: int, confinement: Confinement, end: socket.socket) -> None:
         """Ask for a worker, which gets ``end`` of a channel. Raises ``OSError``."""
+        if self._standby is None or _has_ended(self._standby):
+            self._replace_standby()
         self._send(_ForkRequest.FORK, serial, list(Confinement).index(confinement), end)
 
     def signal(self, serial: int, number: signal.Signals) -> None:
@@ -133,7 +136,10 @@ class ForkServer:
                 send_with(each, _REQUEST.pack(_ForkRequest.PROTECT, 0, 0), [])
 
     def read(self) -> list[Event]:
-        """Return what has happened. After ``ForkServerKilled``, ``fileno`` is another one."""
+        """Return what has happened.
+
+        After ``ForkServerKilled``, ``fileno`` is another one, or negative if both were killed.
+        """
         events: list[Event] = []
         while True:
             try:
@@ -164,14 +170,22 @@ class ForkServer:
 
     def _replace(self) -> None:
         self._active.close()
-        if self._standby is None:
+        if self._standby is None or _has_ended(self._standby):
             # Both were killed. A closed socket refuses every request.
             return
         self._active = self._standby
         self._standby = self._ask_for_standby()
 
+    def _replace_standby(self) -> None:
+        if self._standby is not None:
+            self._standby.close()
+        self._standby = self._ask_for_standby()
+
     def _ask_for_standby(self) -> socket.socket | None:
-        ours, theirs = _make_pair()
+        try:
+            ours, theirs = _make_pair()
+        except OSError:
+            return None  # descriptors have run out; the next fork asks again
         with theirs:
             try:
                 self._send(_ForkRequest.STAND_BY, end=theirs)
@@ -192,6 +206,13 @@ class ForkServer:
         if self._active.fileno() < 0:
             raise OSError(errno.ESRCH, "")
         send_with(self._active, message, descriptors)
+
+
+def _has_ended(standby: socket.socket) -> bool:
+    """Whether a process that stands by has ended: it sends nothing before."""
+    poll = select.poll()
+    poll.register(standby, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _make_pair() -> tuple[socket.socket, socket.socket]:

@@ -13,9 +13,10 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from itertools import count
 
-from iscsid.errors import Failure, Retry
+from iscsid.errors import Failure, IscsidError, Retry
 from iscsid.facts import Fact, LoginSucceeded, WorkerEnded
 from iscsid.jobs import DiscoveryJob, DiskJob, Job, JobId, LoginJob, ResolveJob, WorkerJob
 from iscsid.orders import Level
@@ -51,6 +52,19 @@ _KILLED = Failure(
     "the process that starts workers was killed, and its workers with it",
     "if this happens again, see the kernel's log: the machine may be short of memory",
 )
+
+
+class NoForkServer(IscsidError):
+    """No worker can be started any more: both fork servers were killed.
+
+    No session could be revived. Only another start makes a fork server that holds no secret.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "both processes that start workers were killed",
+            advice="start iscsid again; it takes over the sessions",
+        )
 
 
 class Supervisor:
@@ -162,7 +176,8 @@ class Supervisor:
             self._poll(max(due - now, 0.0))
             now = self._clock()
             self.enforce_deadlines(now)
-            self._collect()
+            with suppress(NoForkServer):
+                self._collect()
 
     def ask_again(self, job: JobId) -> None:
         """Make a kept discovery send SendTargets once more; one that is over is no error."""
@@ -276,11 +291,14 @@ class Supervisor:
         return facts
 
     def _replace_fork_server(self) -> list[Fact]:
+        """Raises ``NoForkServer``."""
         self._watch_fork_server()
         facts: list[Fact] = []
         for worker in list(self._workers.values()):
             worker.fail(_KILLED)
             facts += self._bury(worker, 0)
+        if self._watched < 0:
+            raise NoForkServer
         return facts
 
     def _bury(self, worker: Worker, status: int) -> list[Fact]:

@@ -25,6 +25,7 @@ from iscsid.jobs import Job, JobId, ScanJob
 from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.supervisor import NoForkServer
 from iscsid.workers.worker import IDLE, SURPLUS
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
@@ -243,6 +244,53 @@ def test_every_fork_server_that_is_killed_is_replaced() -> None:
     harness.start(scan_job(9))
     harness.until_said("hanging")
     harness.supervisor.end_all()
+
+
+def standby_of(harness: WorkersHarness) -> int:
+    """Wait for the fork server that stands by, and return its process."""
+    children = Path(f"/proc/{harness.fork_server.pid}/task/{harness.fork_server.pid}/children")
+    until(lambda: children.read_text() != "")
+    return int(children.read_text().split()[0])
+
+
+def kill_and_await(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: status_of(pid).get("State", "Z")[0] in "ZX")
+
+
+def test_fork_server_that_stands_by_and_is_killed_is_replaced_before_it_is_needed() -> None:
+    harness = WorkersHarness(hangs)
+    kill_and_await(standby_of(harness))
+    harness.start(scan_job(1))
+    harness.until_said("hanging")
+    harness.said.clear()
+    os.kill(harness.fork_server.pid, signal.SIGKILL)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    harness.start(scan_job(2))
+    harness.until_said("hanging")
+    harness.supervisor.end_all()
+
+
+def test_daemon_whose_fork_servers_were_both_killed_does_not_go_on_without() -> None:
+    """Its sessions would never be revived; another start adopts them."""
+    harness = WorkersHarness(hangs)
+    kill_and_await(standby_of(harness))
+    kill_and_await(harness.fork_server.pid)
+    with pytest.raises(NoForkServer):
+        harness.until(lambda: False)
+    harness.start(scan_job(2))
+    assert harness.ending_of(JobId(2)).how is not None
+    harness.supervisor.end_all()
+
+
+def test_the_end_is_reached_even_if_both_fork_servers_were_killed() -> None:
+    harness = WorkersHarness(hangs)
+    harness.start(scan_job(1))
+    harness.until_said("hanging")
+    kill_and_await(standby_of(harness))
+    kill_and_await(harness.fork_server.pid)
+    harness.supervisor.end_all()
+    assert harness.supervisor.processes == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may exceed net.core.wmem_max")
