@@ -35,6 +35,11 @@ def test_a_daemon_that_fails_time_and_again_is_not_started_for_ever() -> None:
     assert values(DAEMON, "StartLimitBurst") and values(DAEMON, "StartLimitIntervalSec")
 
 
+def test_worker_that_the_kernel_kills_for_want_of_memory_does_not_end_the_daemon() -> None:
+    """By default systemd stops a unit of which the out-of-memory killer has ended one process."""
+    assert values(DAEMON, "OOMPolicy") == ["continue"]
+
+
 def test_the_security_score_is_below_4_and_a_half() -> None:
     """3.9 was reached without what the check of a disk's users needs: a sight of all processes."""
     done = subprocess.run(
