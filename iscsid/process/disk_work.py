@@ -144,7 +144,9 @@ class DiskWork:
         running.has_answered = True
         match fact:
             case DisksChecked():
-                return _answers(running.checks, fact.luns)
+                # If it was asked again meanwhile, only a later look is an answer.
+                current = [check for check in running.checks if check not in self._checks]
+                return _answers(current, fact.luns)
             case FilesRead():
                 return self._files_read(fact)
             case BindingsWritten():
