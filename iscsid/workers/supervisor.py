@@ -341,7 +341,7 @@ class Supervisor:
         self._note_unprotected(worker, job)
         if not worker.is_readable:
             self._remove(worker.channel.fileno())
-        if worker.wanted is not None:
+        if worker.wanted is not None and worker.needs_answer:
             self._answer(worker, worker.wanted.portal, worker.wanted.index)
         return facts
 
@@ -394,6 +394,7 @@ class Supervisor:
         # Below zero, where no job of the initiator is.
         job = ResolveJob(id=JobId(-next(self._serials)), portal=portal, deadline=deadline)
         self._resolvers[job.id] = worker
+        worker.is_resolving = True
         if self.start(job):
             self._resolved(HostResolved(job.id, (), socket.EAI_MEMORY))
 
@@ -406,6 +407,7 @@ class Supervisor:
             worker.answer(refusal, None)
         else:
             worker.resolved[worker.wanted.portal] = answer.portals
+            worker.is_resolving = False
             self._answer(worker, worker.wanted.portal, worker.wanted.index)
         return []
 

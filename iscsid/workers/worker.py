@@ -72,8 +72,8 @@ class Worker:
     """A process that was forked and has not ended yet, with a job or idle.
 
     ``due`` is when the next step against it is taken, on the monotonic clock. ``wanted`` is the
-    connection it waits for, and ``resolved`` what its job's names were resolved to; both are the
-    supervisor's to answer.
+    connection it waits for, ``is_resolving`` whether that waits for a name, and ``resolved`` what
+    its job's names were resolved to; all are the supervisor's to answer.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Worker:
         """It was sent a signal, or will take no further job."""
         self.due: float | None = None
         self.wanted: ConnectionWanted | None = None
+        self.is_resolving = False
         self.resolved: dict[Portal, tuple[Portal, ...]] = {}
         self.unprotected: list[str] = []
         self.logged_in: socket.socket | None = None
@@ -158,7 +159,7 @@ class Worker:
 
     def answer(self, answer: Connecting, connection: socket.socket | None) -> None:
         """Give it the connection that it waits for, and keep a duplicate."""
-        self.wanted = None
+        self.wanted, self.is_resolving = None, False
         self.channel.send_order(answer, connection)
         self._connection = connection
 
@@ -180,10 +181,11 @@ class Worker:
     def receive(self, most: int, now: float) -> list[Fact | HostResolved]:
         """Return the facts among its next messages, of which ``most`` are taken; never blocks.
 
-        It stops at a message that the supervisor has to answer.
+        It stops at a message that the supervisor has to answer, but not while a name is resolved:
+        the worker may give up meanwhile, or end.
         """
         facts: list[Fact | HostResolved] = []
-        while self.is_readable and most > 0 and self.job is not None and self.wanted is None:
+        while self.is_readable and most > 0 and self.job is not None and not self.needs_answer:
             most -= 1
             try:
                 message = self.channel.receive(self.job)
@@ -201,6 +203,11 @@ class Worker:
         if self.job is None:
             self._check_idle(now)
         return facts
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the supervisor has to do something for the connection that is wanted."""
+        return self.wanted is not None and not self.is_resolving
 
     def _take(self, message: FromWorker, job: WorkerJob, now: float) -> list[Fact | HostResolved]:
         match message:
@@ -273,6 +280,8 @@ class Worker:
         return message
 
     def _want(self, message: ConnectionWanted) -> None:
+        if self.wanted is not None:
+            raise Malformed("two connections at a time")
         self._connections += 1
         if self._connections > MOST_CONNECTIONS:
             raise Malformed(f"more than {MOST_CONNECTIONS} connections")
@@ -300,6 +309,7 @@ class Worker:
         """
         assert self.job is not None
         job, self.job = self.job, None
+        self.wanted, self.is_resolving = None, False
         if self._has_result or not self._is_wanted:
             return WorkerEnded(job.id)
         if failure is None and not self._has_answered:

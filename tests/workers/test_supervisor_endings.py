@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from iscsid.errors import IscsidError
 from iscsid.facts import (
     DiscoveryCompleted,
+    LoginFailed,
     LoginSucceeded,
     WorkerEnded,
 )
-from iscsid.jobs import Job, JobId
+from iscsid.jobs import Job, JobId, LoginJob, ResolveJob
 from iscsid.protocol.names import Portal
 from iscsid.workers.reporter import ParentMessage, Reporter
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
@@ -144,6 +146,50 @@ def test_a_name_server_that_hangs_ends_one_attempt(monkeypatch: pytest.MonkeyPat
     (ended,) = harness.facts
     assert isinstance(ended, WorkerEnded) and ended.how is not None
     assert ended.how.what == "not finished within 15 s, ended while resolving array.example"
+    harness.supervisor.end_all()
+
+
+def waits_for_ever(*_: object, flags: int, **_options: int) -> object:
+    """For ``socket.getaddrinfo``."""
+    if flags & socket.AI_NUMERICHOST:
+        raise socket.gaierror(socket.EAI_NONAME, "")
+    while True:
+        time.sleep(60)
+
+
+def gives_up_on_the_name(job: LoginJob | ResolveJob, reporter: Reporter) -> None:
+    """Wait for a connection, and not for long."""
+    if isinstance(job, ResolveJob):
+        waits_for_ever(flags=0)
+    with pytest.raises(TimeoutError):
+        reporter.connect(job.portal, 0, 0.2)
+    raise IscsidError("resolving took too long")
+
+
+def test_a_name_server_that_hangs_is_asked_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the loop, too, where every worker is read after each event."""
+    monkeypatch.setattr(socket, "getaddrinfo", waits_for_ever)
+    harness = WorkersHarness()
+
+    def clock() -> float:
+        assert harness.supervisor.processes <= 2
+        return time.monotonic()
+
+    harness.supervisor._clock = clock
+    job = login_job(portal=Portal("array.example"), deadline=0.5)
+    facts = harness.supervisor.run(job)
+    assert isinstance(facts[-1], WorkerEnded)
+    harness.supervisor.end_all()
+
+
+def test_a_worker_that_gives_up_while_its_name_is_resolved_is_read_at_once() -> None:
+    harness = WorkersHarness(gives_up_on_the_name, confine=not_confined)
+    harness.start(login_job(portal=Portal("array.example"), deadline=15))
+    harness.until(lambda: len(harness.facts) == 2)
+    failed, ended = harness.facts
+    assert isinstance(failed, LoginFailed) and "too long" in str(failed.failure)
+    assert ended == WorkerEnded(ONE)
+    assert harness.supervisor.processes == 2
     harness.supervisor.end_all()
 
 
