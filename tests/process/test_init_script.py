@@ -202,6 +202,29 @@ def test_stop_interrupts_the_daemon_and_waits_for_its_end(machine: Machine) -> N
     assert machine.call("stop").returncode == 0, "what does not run is stopped"
 
 
+def test_stop_does_not_wait_for_what_a_target_that_is_gone_has_not_written(
+    machine: Machine,
+) -> None:
+    """sync(1) would wait for it without end, and the machine would not go down."""
+    machine.install("sync", f"touch {machine.directory}/synced")
+    machine.call("start")
+    assert machine.call("stop").returncode == 0
+    assert not (machine.directory / "synced").exists()
+
+
+@pytest.mark.parametrize(
+    ("runlevel", "begins"), [("0", "PowerDown"), ("6", "PowerDown"), ("1", "Interrupt")]
+)
+def test_stop_at_a_shutdown_limits_the_wait_for_targets_first(
+    machine: Machine, runlevel: str, begins: str
+) -> None:
+    machine.settings["RUNLEVEL"] = runlevel
+    machine.call("start")
+    assert machine.call("stop").returncode == 0
+    heard = machine.heard()
+    assert (heard[0], heard[-1]) == (f"{begins}Received", "InterruptReceived")
+
+
 def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) -> None:
     """Linux-iSCSI: "stopped after all iSCSI devices have been unmounted". Only iSCSI ones are."""
     machine.link("bus0/target0/lun0/disk", "/dev/null")

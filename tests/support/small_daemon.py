@@ -13,7 +13,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from iscsid.errors import IscsidError
-from iscsid.facts import HangupReceived, InterruptReceived
+from iscsid.facts import HangupReceived, InterruptReceived, PowerDownReceived
 from iscsid.process.background import Background
 from iscsid.process.loop import Loop
 from iscsid.process.pidfile import PidFile
@@ -55,7 +55,7 @@ def live(options: Namespace, background: Background, trace: Trace) -> int:
             trace.write(type(fact).__name__)
             if isinstance(fact, InterruptReceived) and options.fail != "busy":
                 shutil.rmtree(options.basedir, ignore_errors=True)
-            if not isinstance(fact, HangupReceived):
+            if not isinstance(fact, HangupReceived | PowerDownReceived):
                 return 0
 
 
