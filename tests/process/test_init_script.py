@@ -221,8 +221,8 @@ def test_stop_at_a_shutdown_limits_the_wait_for_targets_first(
     machine.settings["RUNLEVEL"] = runlevel
     machine.call("start")
     assert machine.call("stop").returncode == 0
-    heard = machine.heard()
-    assert (heard[0], heard[-1]) == (f"{begins}Received", "InterruptReceived")
+    received = machine.received()
+    assert (received[0], received[-1]) == (f"{begins}Received", "InterruptReceived")
 
 
 def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) -> None:

@@ -263,7 +263,7 @@ def test_fork_server_that_stands_by_and_is_killed_is_replaced_before_it_is_neede
     kill_and_await(standby_of(harness))
     harness.start(scan_job(1))
     harness.until_said("hanging")
-    harness.said.clear()
+    harness.logged.clear()
     os.kill(harness.fork_server.pid, signal.SIGKILL)
     harness.until(lambda: len(harness.supervisor) == 0)
     harness.start(scan_job(2))
