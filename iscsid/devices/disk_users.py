@@ -36,7 +36,10 @@ _LOOKS = 4
 _PAUSE = 0.3
 """Seconds between two looks. udev's rules open a new or changed disk for some milliseconds."""
 _WATCHERS = frozenset({"multipathd", "systemd-udevd", "(udev-worker)", "udevd", "eudevd"})
-"""Programs that keep nodes open to watch the devices, and lose nothing when those go."""
+"""Programs that keep nodes open to watch the devices, and lose nothing when those go; the same
+holds for what they start. udev's rules run scsi_id, which hangs at a disk whose target is gone."""
+_GENERATIONS = 3
+"""How far a process is followed to those: a rule may start its program by way of a shell."""
 _OURS = "iscsid"
 """How the names of our own workers begin: one that hangs in a scan may have a node open."""
 _REMOTE = frozenset(
@@ -271,8 +274,8 @@ class _Survey:
                     continue
                 seen.add((process, key))
                 self._openings[key] += 1
-                name = (process / "comm").read_text(errors="replace").strip()
-                if name not in _WATCHERS and not name.startswith(_OURS):
+                name = _name_of(process)
+                if not self._is_watcher(process) and not name.startswith(_OURS):
                     text = f"{name} (pid {process.name})"
                     self._processes.setdefault(key, {})[text] = None
 
@@ -291,6 +294,18 @@ class _Survey:
             return _key(stat.S_ISBLK(status.st_mode), _number(status.st_rdev))
         return None if mounted else _key(True, _number(status.st_dev))
 
+    def _is_watcher(self, process: Path) -> bool:
+        """Whether a process watches devices, or was started by one that does."""
+        with suppress(*_GONE):  # a parent that has just gone does not make the process harmless
+            for _ in range(_GENERATIONS):
+                if _name_of(process) in _WATCHERS:
+                    return True
+                parent = re.search(r"^PPid:\s*(\d+)", _status_of(process), re.MULTILINE)
+                if parent is None or parent[1] == "0":
+                    return False
+                process = self._proc / parent[1]
+        return False
+
     def _each_process(self) -> list[Path]:
         return [self._proc / name for name in os.listdir(self._proc) if name.isdecimal()]
 
@@ -308,6 +323,14 @@ class _Survey:
             pass
         except (OSError, ValueError) as error:
             self._doubt(f"{what}: {getattr(error, 'strerror', None) or error}")
+
+
+def _name_of(process: Path) -> str:
+    return (process / "comm").read_text(errors="replace").strip()
+
+
+def _status_of(process: Path) -> str:
+    return (process / "status").read_text(errors="replace")
 
 
 def _nodes(device: ScsiDevice) -> list[_Node]:

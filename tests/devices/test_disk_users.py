@@ -53,6 +53,7 @@ class Disk:
         (process / "fdinfo").mkdir()
         (process / "mountinfo").write_text(mounts)
         (process / "comm").write_text(f"{comm}\n")
+        (process / "status").write_text("Name:\tx\nPPid:\t0\n")
         return process
 
     def mount(self, line: str) -> None:
@@ -241,6 +242,18 @@ def test_file_on_a_server_is_not_looked_at(disk: Disk, tmp_path: Path) -> None:
 @pytest.mark.parametrize("comm", ["multipathd", "(udev-worker)", "iscsid: scan"])
 def test_programs_that_only_watch_are_no_users(disk: Disk, comm: str) -> None:
     opened(disk, comm)
+    assert disk.uses == ()
+
+
+@pytest.mark.parametrize("between", [0, 1])
+def test_program_that_udev_runs_is_no_user_however_long_it_hangs(disk: Disk, between: int) -> None:
+    """scsi_id asks a disk whose target is gone; with a shell between in some rules."""
+    process = opened(disk, "scsi_id")
+    for number in range(between):
+        (process / "status").write_text(f"Name:\tx\nPPid:\t{600 + number}\n")
+        process = disk.add_process(str(600 + number), ROOT, "sh")
+    (process / "status").write_text("Name:\tx\nPPid:\t500\n")
+    disk.add_process("500", ROOT, "(udev-worker)")
     assert disk.uses == ()
 
 

@@ -91,7 +91,7 @@ def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
     tgtd.remove_target(RED)
     daemon.start()
     daemon.wait_for_line(RED, "adopted")
-    assert daemon.stop(signal.SIGINT) == 0
+    assert daemon.stop(signal.SIGINT) == 0, daemon.log()
     assert sessions.session_ids() == []
 
 
