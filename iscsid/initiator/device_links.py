@@ -176,8 +176,8 @@ class DeviceLinks:
         A logical unit that was replaced is accepted if its replacement has been logged already; one
         that the scan after this SIGHUP finds waits for the next SIGHUP.
         """
-        for units in self._units.values():
-            for unit in units.values():
+        for sid in self._sessions:
+            for unit in self._units.get(sid, {}).values():
                 if unit.is_reported:
                     unit.accept()
         leftovers = self._links.sweep()

@@ -220,6 +220,16 @@ def test_exchange_that_shows_after_sighup_waits_for_the_next() -> None:
     assert RemoveLink("bus0/target0/lun0/disk") in device_links.handle(DeviceAppeared(OTHER))
 
 
+def test_sighup_accepts_nothing_of_a_session_that_is_not_known() -> None:
+    """Nothing about its units is shown at that time, so that they are not what is accepted."""
+    device_links = linked(SDA)
+    device_links.handle(DeviceAppeared(replace(SDA, wwid="naa.2")))
+    device_links.session_ended(1)
+    device_links.accept()
+    assert device_links.session_started(1, FIRST) == []
+    assert device_links.replaced_luns(FIRST) == [0]
+
+
 def test_old_unit_that_comes_back_gets_its_links_back() -> None:
     device_links = linked(SDA)
     device_links.handle(DeviceAppeared(OTHER))

@@ -28,6 +28,7 @@ from iscsid.protocol.parameters import AgreedParameters, Digest
 from iscsid.protocol.pdu import LogoutResponse, decode
 from tests.vm import disks, kernel_helpers
 from tests.vm.conftest import Target
+from tests.vm.paths import CHECKOUT
 from tests.vm.sessions import attribute, connection_attribute, session_ids
 from tests.vm.tgtd import Tgtd
 
@@ -224,7 +225,11 @@ OPEN = "from iscsid.kernel.interface import Kernel; Kernel.open()"
 )
 def test_interface_that_cannot_be_opened_says_what_to_do(prefix: list[str], advice: str) -> None:
     done = subprocess.run(
-        [*prefix, sys.executable, "-c", OPEN], capture_output=True, text=True, check=False
+        [*prefix, sys.executable, "-c", OPEN],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert IscsidError.__name__ in done.stderr and advice in done.stderr, done.stderr
