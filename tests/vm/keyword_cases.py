@@ -125,7 +125,8 @@ def socket_shows(what: str) -> View:
         disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
         shown = disks.run("ss", "-tnH", "--tos", "sport", "=", f":{port}")
         if what == "addresses":
-            return shown.split()[3].rpartition(":")[0]
+            # Nothing is shown of a connection that has just gone.
+            return "".join(shown.split()[3:4]).rpartition(":")[0]
         return next((word[4:] for word in shown.split() if word.startswith("tos:")), "0")
 
     return view

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,9 +24,9 @@ REQUESTS_OF_A_RECOVERY = 7
 """STOP_CONN, the probe's BIND_CONN, SEND_PDU, STOP_CONN; STOP_CONN, BIND_CONN, START_CONN."""
 
 
-@pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    with running(Scenario("tgtd", tmp_path_factory.mktemp("half-done"))) as scenario:
+@pytest.fixture
+def scenario(tmp_path: Path) -> Iterator[Scenario]:
+    with running(Scenario("tgtd", tmp_path)) as scenario:
         yield scenario
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +29,10 @@ class Talkative(Daemon):
         super().start("-d", *options)
 
 
-@pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
+@pytest.fixture
+def scenario(tmp_path: Path) -> Iterator[Scenario]:
     """A target at an address that can be taken away."""
-    directory = tmp_path_factory.mktemp("surroundings")
+    directory = tmp_path
     disks.run("ip", "link", "add", INTERFACE, "type", "dummy")
     disks.run("ip", "link", "set", INTERFACE, "up")
     address("add")
