@@ -93,7 +93,9 @@ def test_io_goes_on_over_the_other_path(
     settings = (f"Multipath={policy}", "ConnFailTimeout=5", *SETTINGS)
     # tgtd reports the one portal that it is asked through.
     addresses = PORTALS if policy == "portal" else PORTALS[:1]
-    wanted = (*settings, *(f"DiscoveryAddress={address}" for address in addresses))
+    # Each answer names one portal: that both are of one array, the file has to say.
+    entries = (f"DiscoveryAddress={address}\n    NetworkEntity=array" for address in addresses)
+    wanted = (*settings, *entries)
     with exported(policy, disks.make_file(tmp_path / "image", 8)):
         daemon.configure(*wanted)
         daemon.start()
