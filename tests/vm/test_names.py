@@ -87,13 +87,13 @@ def test_damaged_bindings_are_kept_aside_and_good_lines_hold(
 ) -> None:
     export(tgtd, tmp_path, NAMES[:2])
     configure(daemon, tgtd, NAMES[:2])
-    damaged = f"2 3 {NAMES[0]}\n0 0 no-name\n"
+    damaged = f"2 3 {NAMES[0]}\n0 0 no/name\n"
     daemon.bindings.write_text(damaged)
     daemon.start()
     daemon.wait_for_links(daemon.link(2, 3, 1), daemon.link(0, 1, 1))
-    assert daemon.lines_about(f"{daemon.bindings}:2", "no-name")
+    assert daemon.lines_about(f"{daemon.bindings}:2", "no/name")
     lines = daemon.bindings.read_text().splitlines()
-    assert {f"2\t3\t{NAMES[0]}", "#? 0 0 no-name", f"0\t1\t{NAMES[1]}"} <= set(lines)
+    assert {f"2\t3\t{NAMES[0]}", "#? 0 0 no/name", f"0\t1\t{NAMES[1]}"} <= set(lines)
     assert daemon.bindings.with_name("bindings.damaged-1").read_text() == damaged
 
 
