@@ -92,6 +92,7 @@ def test_damaged_bindings_are_kept_aside_and_good_lines_hold(
     daemon.start()
     daemon.wait_for_links(daemon.link(2, 3, 1), daemon.link(0, 1, 1))
     assert daemon.lines_about(f"{daemon.bindings}:2", "no/name")
+    wait_until(lambda: NAMES[1] in daemon.bindings.read_text(), daemon.log)
     lines = daemon.bindings.read_text().splitlines()
     assert {f"2\t3\t{NAMES[0]}", "#? 0 0 no/name", f"0\t1\t{NAMES[1]}"} <= set(lines)
     assert daemon.bindings.with_name("bindings.damaged-1").read_text() == damaged
