@@ -225,7 +225,7 @@ def _rmdir(name: str, above: int) -> bool:
 def _is_node_of(node: str, device: str) -> bool:
     """Whether a node belongs to the device that sysfs knows by this path, as of now."""
     try:
-        with open(f"{device}/dev", encoding="ascii") as file:
+        with open(f"{device}/dev", encoding="utf-8") as file:
             major, _, minor = file.read(32).strip().partition(":")
         number = os.stat(node).st_rdev
         return (str(os.major(number)), str(os.minor(number))) == (major, minor)

@@ -206,7 +206,7 @@ def announce(path: str) -> None:
     """
     if not os.path.isdir(_SYSTEMD_RUNS):
         return
-    with suppress(OSError), open(f"{path}/uevent", "w", encoding="ascii") as uevent:
+    with suppress(OSError), open(f"{path}/uevent", "w", encoding="utf-8") as uevent:
         uevent.write("change")
 
 
