@@ -163,9 +163,13 @@ def break_and_wait(daemon: Daemon) -> None:
     )
 
 
-LOOKING = "openat|read|pread64|newfstatat|fstat|lseek|getdents64|readlink|readlinkat|access|close"
+LOOKING = (
+    "openat|read|pread64|newfstatat|fstat|fstatfs|lseek|getdents64|readlink|readlinkat|access|"
+    "faccessat2|close"
+)
 CANNOT_WAIT = (
     # Files that the daemon's own process uses: where, by which calls, and why none waits.
+    ("/(sys|run)?$", "openat|newfstatat|close", "the way to /sys and /run, in memory since boot"),
     ("/sys/", f"{LOOKING}|fcntl|ioctl", "the kernel answers from memory"),
     ("/sys/devices/.*/uevent", "write", "makes an event, and asks no device"),
     ("/proc/", f"{LOOKING}|write|ioctl|fcntl", "the kernel answers from memory"),
@@ -184,7 +188,11 @@ def paths_of(line: str) -> tuple[str, set[str]]:
     if call is None:
         return "", set()
     arguments = call[2].replace("AT_FDCWD</>", "")
-    if call[1] in ("write", "read", "sendto", "recvfrom", "sendmsg", "recvmsg", "pread64"):
+    if call[1] in ("readlink", "readlinkat"):  # what was read is no path that is touched
+        arguments = arguments.partition('", ')[0] + '"'
+    elif call[1] == "symlinkat":  # nor is what was written
+        arguments = arguments.partition('", ')[2]
+    elif call[1] in ("write", "read", "sendto", "recvfrom", "sendmsg", "recvmsg", "pread64"):
         arguments = arguments.partition(", ")[0]
     return call[1], {a or b for a, b in _PATHS.findall(arguments)} - {""}
 
