@@ -1,8 +1,9 @@
-"""Reads every disk of a tree through its link, again and again, and reports each wrong one.
+"""Follows every link of a tree to its disk, again and again, and reports each wrong one.
 
-Each disk begins with a text that names its owner. Opening a link follows it in one step, so what
-is read then is what a program that uses the name would get at that moment. A link that is gone, or
-whose disk is, is no fault.
+Whose disk it is, the kernel says: the link leads to a device number, the number to a session, the
+session to a target. A number that the link still leads to when the kernel has answered belonged to
+that target at that moment. No disk is opened: an open disk would be in use, and keep its session.
+A link that is gone, or whose disk is, is no fault.
 """
 
 from __future__ import annotations
@@ -17,34 +18,36 @@ from tests.support.patience import PATIENCE
 SIGNATURE = 64
 """Octets at the beginning of a disk."""
 
-_PROGRAM = f"""
-import glob, mmap, os, signal, sys
+_PROGRAM = """
+import glob, os, re, signal, sys
 tree = sys.argv[1]
 expected = dict(pair.split("=") for pair in sys.argv[2:])
-page = mmap.mmap(-1, 4096)
-going, read, wrong = True, 0, []
+going, seen, wrong = True, 0, []
 def stop(*_):
     global going
     going = False
 signal.signal(signal.SIGTERM, stop)
+def number(path):
+    return os.stat(path).st_rdev
+def owner(disk):
+    place = os.readlink(f"/sys/dev/block/{os.major(disk)}:{os.minor(disk)}")
+    session = re.search("session[0-9]+", place)[0]
+    with open(f"/sys/class/iscsi_session/{session}/targetname") as name:
+        return name.read().strip()
 print("watching", flush=True)
 while going:
-    for path in glob.glob(f"{{tree}}/bus*/target*/lun*/disk"):
+    for path in glob.glob(f"{tree}/bus*/target*/lun*/disk"):
         try:
-            disk = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_NONBLOCK)
+            disk = number(path)
+            found = owner(disk)
+            if number(path) != disk:
+                continue
         except OSError:
             continue
-        try:
-            os.preadv(disk, [page], 0)
-        except OSError:
-            continue
-        finally:
-            os.close(disk)
-        read += 1
-        found = page[:{SIGNATURE}].rstrip(b"\\0").decode()
+        seen += 1
         if expected[path.removeprefix(tree + "/")] != found:
-            wrong.append(f"{{path}} led to the disk of {{found}}")
-print(read, len(wrong), *wrong[:5], sep="\\n", flush=True)
+            wrong.append(f"{path} led to the disk of {found}")
+print(seen, len(wrong), *wrong[:5], sep="\\n", flush=True)
 """
 
 
@@ -55,7 +58,7 @@ def sign(file: Path, owner: str) -> None:
 
 
 class LinkWatch:
-    """The reader as a process; ``owners``: whose disk each link must lead to."""
+    """The watcher as a process; ``owners``: whose disk each link must lead to."""
 
     def __init__(self, tree: Path, owners: dict[str, str]) -> None:
         pairs = [f"{link}={owner}" for link, owner in owners.items()]
@@ -66,13 +69,13 @@ class LinkWatch:
         assert self._output.readline() == "watching\n"
 
     def stop(self) -> int:
-        """End it; return how many disks it has read. Any wrong one fails the test."""
+        """End it; return how many links it has followed. Any wrong one fails the test."""
         self._process.send_signal(signal.SIGTERM)
-        read, wrong, *descriptions = self._output.read().splitlines()
+        seen, wrong, *descriptions = self._output.read().splitlines()
         assert self._process.wait(timeout=PATIENCE) == 0
         self._output.close()
         assert wrong == "0", descriptions
-        return int(read)
+        return int(seen)
 
     def kill(self) -> None:
         """Kill it: for the end of a test."""
