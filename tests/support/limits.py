@@ -5,7 +5,8 @@ waits for; these are ended first, so that no clean-up waits for them. A test tha
 a process behind fails, too. The same inside the virtual machine.
 
 ``@pytest.mark.limit(SECONDS)`` sets another limit than ``LIMIT``: for each of set-up, call and
-clean-up, on a quiet machine (``patience``).
+clean-up, on a quiet machine (``patience``). ``@pytest.mark.restarts(PROGRAM)`` is for a test that
+restarts a service of the machine, which goes on after it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tests.support.processes import (
     descendants,
     describe,
     end,
+    program_of,
     run_below_a_reaper,
 )
 
@@ -74,12 +76,14 @@ class Limits:
             yield
 
     @pytest.fixture(autouse=True)
-    def nothing_is_left_behind(self) -> Iterator[None]:
+    def nothing_is_left_behind(self, request: pytest.FixtureRequest) -> Iterator[None]:
         """Set up after the fixtures that live longer than a test, and before all others."""
         self._before = self._children()
         yield
         if not self._new():
             return
+        if (marker := request.node.get_closest_marker("restarts")) is not None:
+            self._before |= {pid for pid in self._children() if program_of(pid) in marker.args}
         until = time.monotonic() + scaled(DYING)
         while (left := self._new()) and time.monotonic() < until:
             time.sleep(0.02)

@@ -156,6 +156,14 @@ def is_alive(pid: int) -> bool:
     return bool(fields) and fields[0] not in "ZX"
 
 
+def program_of(pid: int) -> str:
+    """Return the path of the program that a process runs; empty if it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _stat(pid: int) -> list[str]:
     """Return /proc/PID/stat from the state on; empty if the process is gone."""
     try:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import subprocess
 from pathlib import Path
 
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, scaled
 
 NETLINK_ISCSI = 8
 STOP_CONN, DESTROY_CONN, DESTROY_SESSION = 18, 14, 12
 STOP_CONN_TERM = 1
+FLUSH = 20.0
+"""Seconds for a target to take what is written at the end."""
 SESSIONS = Path("/sys/class/iscsi_session")
 CONNECTIONS = Path("/sys/class/iscsi_connection")
 
@@ -57,11 +60,15 @@ def transport_handle() -> int:
     return int(Path("/sys/class/iscsi_transport/tcp/handle").read_text())
 
 
-def delete_devices(sid: int) -> None:
-    """Make the kernel flush and forget a session's logical units; one may be going already."""
-    for path in list((SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete")):
-        with contextlib.suppress(OSError):
-            path.write_text("1")
+def delete_devices(sid: int) -> subprocess.Popen[bytes]:
+    """Make the kernel flush and forget a session's logical units, in a process of its own.
+
+    With a target that does not answer it ends when the session is destroyed.
+    """
+    units = (SESSIONS / f"session{sid}" / "device").glob("target*/*:*:*:*/delete")
+    # One may be going already.
+    script = 'for unit; do echo 1 >"$unit"; done 2>/dev/null; true'
+    return subprocess.Popen(["sh", "-c", script, "delete", *units])
 
 
 def destroy_all() -> None:
@@ -77,10 +84,13 @@ def destroy(sid: int) -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ISCSI) as kernel:
         kernel.bind((0, 0))
         kernel.settimeout(PATIENCE)
-        delete_devices(sid)
+        deletion = delete_devices(sid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            deletion.wait(timeout=scaled(FLUSH))
         _request(kernel, handle, STOP_CONN, struct.pack("=IIQI", sid, 0, 0, STOP_CONN_TERM))
         _request(kernel, handle, DESTROY_CONN, struct.pack("=II", sid, 0))
         _request(kernel, handle, DESTROY_SESSION, struct.pack("=I", sid))
+    deletion.wait(timeout=PATIENCE)
 
 
 def _request(kernel: socket.socket, handle: int, event: int, arguments: bytes) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.vm import disks, sessions
 from tests.vm.conftest import Target
 from tests.vm.daemon import Daemon, show_tree
@@ -111,7 +112,7 @@ def test_links_go_with_their_disk_however_busy_udev_is_and_no_other_link_is_touc
     disks.run("udevadm", "settle", "--timeout=60")
     disks.run("udevadm", "control", "--stop-exec-queue")
     try:
-        sessions.delete_devices(sessions.session_of(RED))
+        sessions.delete_devices(sessions.session_of(RED)).wait(timeout=PATIENCE)
         daemon.wait_for_no_links(red, red.with_name("generic"))
     finally:
         disks.run("udevadm", "control", "--start-exec-queue")

@@ -104,6 +104,8 @@ def test_a_second_sigint_waits_for_no_target(tgtd: Tgtd, daemon: Daemon, tmp_pat
     disk = daemon.link(0, 0, 1)
     daemon.wait_for_links(disk)
     (sid,) = sessions.session_ids()
+    # A read of udev's that the target does not answer would keep the disk in use.
+    disks.run("udevadm", "settle", "--timeout=60")
     with tgtd.frozen():
         daemon.send(signal.SIGINT)
         # The logout begins when the disks have been checked, which takes a worker a moment.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def no_udevd() -> Iterator[None]:
     wait_until(is_udevd_running, "udevd does not start")
 
 
+@pytest.mark.restarts(os.path.realpath(UDEVD))
 def test_links_come_and_go_without_udevd(
     no_udevd: None, tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
