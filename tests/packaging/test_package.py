@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,14 @@ def test_package_takes_the_place_of_an_installation_by_pip(
     assert root.shell("command -v iscsid") == "/usr/sbin/iscsid\n"
 
 
+def test_licence_of_the_package_is_that_of_the_program() -> None:
+    _, of_the_package = (CHECKOUT / "debian/copyright").read_text().split("\n\nLicense: ")
+    name, text = of_the_package.split("\n", 1)
+    assert f"\nlicense = {name}\n" in (CHECKOUT / "setup.cfg").read_text()
+    _, licence = (CHECKOUT / "LICENSE").read_text().split("\n", 1)
+    assert [word for word in text.split() if word != "."] == licence.split()
+
+
 def test_wheel_and_sdist_carry_manual_pages_and_data(tmp_path: Path) -> None:
     """Built by Debian's setuptools, as pip would; nothing in it is deprecated there."""
     source = tmp_path / "source"
@@ -191,3 +200,7 @@ def test_wheel_and_sdist_carry_manual_pages_and_data(tmp_path: Path) -> None:
         assert f"data/share/{name}" in in_wheel
     for name in ("etc/systemd/iscsid.service", "man/iscsid.8", "NEWS", "LICENSE", "README.md"):
         assert f"/{name}\n" in in_sdist
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode().splitlines()
+    assert {"License: BSD-2-Clause", "License-File: LICENSE"} <= set(metadata)
