@@ -165,9 +165,11 @@ class Root:
         for name in MODULES:
             if (source / name).is_dir():
                 shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-            elif (source / name).exists():
+                continue
+            # Those of Debian 12 are not compressed, later ones are.
+            for file in source.glob(f"{name}*"):
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source / name, target / name)
+                shutil.copy(file, (target / name).parent)
         for file in source.glob("modules.*"):
             shutil.copy(file, target)
         subprocess.run(

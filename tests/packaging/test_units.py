@@ -89,6 +89,15 @@ def test_sessions_are_logged_out_while_the_daemon_runs() -> None:
     assert "iscsid.service" in values(UNITS / "iscsid-shutdown.service", "After")
 
 
+def test_a_stop_has_time_to_log_out_after_all_that_cannot_be_unmounted() -> None:
+    """Half a minute is left for the start of a daemon that takes the sessions over."""
+    (limit,) = values(UNITS / "iscsid-sessions.service", "TimeoutStopSec")
+    script = (CHECKOUT / "etc/iscsid-service").read_text()
+    parts = re.findall(r"(?m)^(?:STOP|UNMOUNT)_SECONDS=(\d+)$", script)
+    assert limit == "3min" and len(parts) == 2
+    assert sum(int(part) for part in parts) + 30 <= 180
+
+
 FSTAB = """\
 # a comment
 /dev/sda1 / ext4 defaults 0 1

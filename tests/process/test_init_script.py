@@ -247,6 +247,30 @@ def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) ->
     assert machine.received() == ["InterruptReceived"]
 
 
+def test_stop_logs_out_in_time_however_many_file_systems_do_not_answer(machine: Machine) -> None:
+    """The unit's stop is ended after three minutes: what is not logged out by then never is."""
+    points = [machine.directory / f"mounted-{number}" for number in range(4)]
+    for number in range(4):
+        machine.link(f"bus0/target{number}/lun0/disk", "/dev/null")
+    mounts = " && ".join(f"mkdir {point} && mount -t tmpfs /dev/null {point}" for point in points)
+    script = f"""{mounts} || exit 9
+        {machine.programs}/started || exit 8
+        "$@"
+        """
+    machine.install("started", f"ISCSID_DEFAULTS={machine.defaults} sh {SCRIPT} start")
+    tried = machine.directory / "tried"
+    machine.install("umount", f"echo $$ >>{tried}; exec sleep 600")
+    machine.settings["UNMOUNT_SECONDS"] = "2"
+    try:
+        stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
+    finally:
+        for pid in tried.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    assert stopped.stderr.count("its disk does not answer") == 4, stopped
+    assert len(tried.read_text().split()) == 8, "two attempts for each"
+    assert machine.received() == ["InterruptReceived"]
+
+
 def test_stop_names_the_process_that_is_in_the_way(machine: Machine) -> None:
     machine.link("bus0/target0/lun0/disk", "/dev/null")
     point = machine.directory / "mounted"
