@@ -57,6 +57,8 @@ class Discovery:
         self.has_answered = False
         self.keeps_sessions = True
         """Whether the target lets a discovery session live on after its answer."""
+        self._noted: frozenset[str] = frozenset()
+        """What was odd in the last answer."""
         self._answer: dict[IscsiName, DiscoveryRecord] = {}
         self.has_confirmed = False
         """Whether an answer has replaced all that was known (SIGHUP), and nothing is asked now."""
@@ -123,8 +125,10 @@ class Discovery:
 
         Return the names of the targets whose sessions may have to change.
         """
-        for note in fact.notes:
+        # A target that has itself asked again and again does not fill the log.
+        for note in fact.notes if self._prune else [n for n in fact.notes if n not in self._noted]:
             self._outbox.warn(self.log_prefix, note)
+        self._noted = frozenset(fact.notes)
         self._namesakes, self._new_namesakes = self._new_namesakes, {}
         for namesakes in self._namesakes.values():
             spellings = " and ".join(sorted(namesakes))

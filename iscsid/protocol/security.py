@@ -202,7 +202,7 @@ class ChapAuthentication:
         if text in NO_VALUES:
             raise self._algorithms_refused(f"CHAP_A={text}")
         for algorithm in self._algorithms:
-            if text is not None and parse_number(text) == algorithm:
+            if text is not None and _is_number(text, algorithm):
                 return algorithm
         raise NegotiationError(
             "CHAP_A", self._algorithm_list, text or "nothing", "not offered", section=chap.SECTION
@@ -245,6 +245,13 @@ class ChapAuthentication:
             f"the target takes none of the CHAP algorithms offered ({offered}): {how}",
             advice="set CHAPAlgorithms to what the target supports; every target supports MD5",
         )
+
+
+def _is_number(text: str, number: int) -> bool:
+    try:
+        return parse_number(text) == number
+    except ProtocolError:
+        return False
 
 
 _EXPECTED = {

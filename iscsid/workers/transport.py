@@ -249,7 +249,13 @@ class ExchangeDriver:
     @contextmanager
     def _worded(self, due: Deadline) -> Iterator[None]:
         """Limit one call upon the socket, and put its errors into words."""
-        self._connection.settimeout(due.left(self._doing))
+        try:
+            self._connection.settimeout(due.left(self._doing))
+        except ConnectionFailed as error:
+            # Octets that come one at a time: each wait was short, and all together too long.
+            if self._exchange.is_between_pdus:
+                raise
+            raise self._rest_missing(due) from error
         try:
             yield
         except (ConnectionResetError, BrokenPipeError) as error:

@@ -120,6 +120,15 @@ def test_notes_about_skipped_records_reach_the_log() -> None:
     assert harness.has_logged(str(PORTAL), "0.0.0.0")
 
 
+def test_a_note_of_the_answer_before_is_not_logged_again() -> None:
+    """A target that announces changes without end is asked again and again."""
+    harness = harness_with(ASKED)
+    for note in ("StatSN was odd", "StatSN was odd", "an address was odd"):
+        harness.handle(facts.DiscoveryCompleted(harness.job, kept=True, notes=(note,)))
+    assert sum("StatSN was odd" in line for line in harness.log) == 1
+    assert harness.has_logged("an address was odd")
+
+
 def test_reports_of_a_withdrawn_job_are_ignored() -> None:
     harness = harness_with(ASKED)
     job = harness.job

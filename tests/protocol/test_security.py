@@ -308,6 +308,13 @@ def test_a_key_out_of_place_or_out_of_shape_ends_the_login(number: int, pairs: P
     assert isinstance(error, ProtocolError | AuthenticationFailed)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("CHAP_A", "MD5"), ("CHAP_A", "5,7"), ("CHAP_I", "one"), ("CHAP_C", "x")]
+)
+def test_the_error_about_a_value_of_chap_names_its_key(key: str, value: str) -> None:
+    assert key in str(failure_of(script(edit=put(1, key, value)), ONE_WAY))
+
+
 def test_a_chap_response_without_a_challenge_ends_the_login() -> None:
     proof = say(2, ("CHAP_N", "bob"), ("CHAP_R", "0x00"))
     assert isinstance(failure_of(script(edit=proof), ONE_WAY), ProtocolError)

@@ -10,19 +10,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from iscsid.protocol.names import Portal
+from tests.target.portal import Target
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
-
-
-class Target(Protocol):
-    is_closed: bool
-
-    def receive_data(self, data: bytes) -> None: ...
-
-    def data_to_send(self) -> bytes: ...
 
 
 class Says:

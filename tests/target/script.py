@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from iscsid.protocol.pdu import LoginResponse
+from iscsid.protocol.pdu import LoginResponse, TextResponse
 from tests.target.negotiator import Pairs
 from tests.target.profile import TGTD, Profile
 
 Amend = Callable[[int, LoginResponse], LoginResponse | bytes | None]
 Edit = Callable[[int, Pairs], Pairs]
+AmendText = Callable[[int, TextResponse], TextResponse | bytes | None]
 
 
 def _as_it_is(_number: int, response: LoginResponse) -> LoginResponse:
+    return response
+
+
+def _listed_as_it_is(_number: int, response: TextResponse) -> TextResponse:
     return response
 
 
@@ -129,6 +134,8 @@ class Script:
 
     # After the login.
     listed: tuple[Listed, ...] = ()
+    amend_text: AmendText = _listed_as_it_is
+    """Last word on a Text Response, as with ``amend``."""
     piece_of_listing: int = 0
     """Octets of one Text Response; 0 sends what the initiator declared, or all of it."""
     luns: tuple[int, ...] = (0, 1)

@@ -20,6 +20,7 @@ from iscsid.protocol.pdu import (
     RawPdu,
     RequestPdu,
     TextRequest,
+    TextResponse,
 )
 from iscsid.protocol.pdu_reader import PduReader
 from tests.target import scsi
@@ -50,6 +51,7 @@ class ScriptedTarget:
         self._octets = b""
         self._to_send = b""
         self._exp_cmd_sn = 0
+        self._texts = 0
 
     @property
     def login_requests(self) -> list[bytes]:
@@ -105,12 +107,12 @@ class ScriptedTarget:
         self.login.diagnostics.append(f"nobody here understands a PDU ({pdu.opcode})")
         raise Silence
 
-    def _answer_request(self, pdu: RequestPdu) -> Pdu:
+    def _answer_request(self, pdu: RequestPdu) -> Pdu | bytes:
         match pdu:
             case TextRequest():
                 declared = self.login.negotiator.declared
                 limit = int(declared.get("MaxRecvDataSegmentLength", "8192"))
-                return self._listing.receive(pdu, self._numbers(), limit)
+                return self._amended(self._listing.receive(pdu, self._numbers(), limit))
             case LogoutRequest():
                 tag = pdu.initiator_task_tag
                 return LogoutResponse(initiator_task_tag=tag, **self._numbers())
@@ -122,6 +124,13 @@ class ScriptedTarget:
                     **self._numbers(),
                 )
         raise Silence
+
+    def _amended(self, response: TextResponse) -> TextResponse | bytes:
+        number, self._texts = self._texts, self._texts + 1
+        amended = self.script.amend_text(number, response)
+        if amended is None:
+            raise Silence
+        return amended
 
     def _count(self, cmd_sn: int, *, immediate: bool) -> None:
         if cmd_sn != self._exp_cmd_sn:

@@ -138,6 +138,19 @@ def test_a_target_that_says_nothing_is_given_up_in_time(
         driver.step()
 
 
+def test_a_limit_that_ends_between_two_octets_is_worded_as_one_that_ends_while_waiting(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Half a PDU is no silence: the cable is not what to look at."""
+    near, far = pair
+    driver = driver_of(near, Reader(5), Limits(PATIENCE, Deadline.after(HURRIED)))
+    far.sendall(b"a")
+    driver.step()
+    time.sleep(HURRIED)
+    with pytest.raises(ConnectionFailed, match="the rest not within 0.2 s"):
+        driver.step()
+
+
 def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

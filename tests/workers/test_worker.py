@@ -96,8 +96,8 @@ def test_of_a_flood_of_lines_a_few_are_logged() -> None:
     """A target can trigger them, by an asynchronous event for instance, and sets the pace."""
 
     def run_job(job: Job, reporter: Reporter) -> None:
-        for _ in range(5000):
-            reporter.log(Level.INFO, "look at me")
+        for number in range(5000):
+            reporter.log(Level.INFO, f"look at me, {number}")
         reporter.report(DiscoveryCompleted(job.id))
 
     harness = WorkersHarness(run_job)
@@ -108,9 +108,9 @@ def test_of_a_flood_of_lines_a_few_are_logged() -> None:
 
 def test_answers_do_not_renew_what_may_be_logged() -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
-        for _ in range(5):
-            for _ in range(100):
-                reporter.log(Level.INFO, "look at me")
+        for answer in range(5):
+            for number in range(100 * answer, 100 * answer + 100):
+                reporter.log(Level.INFO, f"look at me, {number}")
             reporter.report(DiscoveryCompleted(job.id, kept=True))
 
     harness = WorkersHarness(run_job)
