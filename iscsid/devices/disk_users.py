@@ -6,13 +6,13 @@ bcache), backs a loop device, or is open in a process. What cannot be learnt cou
 answer then begins with ``could not be checked``.
 
 No device node is opened, because opening one waits for a target that may never answer. Instead the
-kernel's count of openings is compared with the users that were found: every opening of a disk of
-iscsi_tcp holds a reference to the module, beside one for each session. Users in the kernel that are
-shown nowhere, such as an exported LUN, appear in this count alone.
+kernel's count of openings is compared with the users that were found (``openings``): users in the
+kernel that are shown nowhere, such as an exported LUN, appear in this count alone.
 
-Each of /proc's tables and each process is read once for all disks. Reads /proc, /sys and the status
-of nodes under /dev; enters mount namespaces that no process is in, so it must run in a process of
-its own. Even these reads may wait, for instance for a file server: they are for a worker.
+Each of /proc's tables and each process is read once a survey for all disks. Reads /proc, /sys and
+the status of nodes under /dev; enters mount namespaces that no process is in, so it must run in a
+process of its own. Even these reads may wait, for instance for a file server: they are for a
+worker.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ import os
 import re
 import stat
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.devices.sysfs import ScsiDevice, Sysfs, entries, read_attribute, read_number
+from iscsid.devices.openings import (
+    Counted,
+    Descriptor,
+    Openings,
+    counted_of_partitions,
+    is_same_opening,
+    lowest_count,
+)
+from iscsid.devices.sysfs import ScsiDevice, Sysfs, entries, read_attribute
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _NOT_CHECKED = "could not be checked: "
@@ -47,6 +54,15 @@ _REMOTE = frozenset(
 )
 """File systems whose files are not looked at: the status of one may wait for a server."""
 _CLONE_NEWNS = 0x00020000
+_SCAN = re.compile(r"/host(\d+)/scsi_host/host\1/scan")
+_FILE_SYSTEM = "file system"
+"""One opening, whether it is seen in a table of mounts, under /sys/fs or by its open files."""
+_CHARACTER_DEVICES = {
+    "scsi_generic": Counted.EACH,
+    "scsi_tape": Counted.EACH,
+    "bsg": Counted.NONE,
+}
+_UNEXPLAINED = "the kernel counts more openings of iSCSI disks than users were found"
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -57,6 +73,7 @@ class _Node:
     directory: Path
     number: str
     is_block: bool
+    counted: Counted
 
     @property
     def path(self) -> str:
@@ -73,18 +90,26 @@ def find_users(
     *,
     proc: Path = Path("/proc"),
     pause: Callable[[float], None] = time.sleep,
+    is_same: Callable[[Descriptor, Descriptor], bool] = is_same_opening,
 ) -> list[tuple[str, ...]]:
     """Return in words, for each of ``devices``, what uses it; empty for one that is not in use.
 
     Users that may be there for a moment only (a process, a difference of counts) are looked for
     again, and count if they are still there.
     """
-    nodes = {device: _nodes(device) for device in (*devices, *sysfs.all_devices())}
+    of_partitions = counted_of_partitions(proc)
+    nodes = {device: _nodes(device, of_partitions) for device in (*devices, *sysfs.all_devices())}
+    counted = {node.key: node.counted for found in nodes.values() for node in found}
     before: frozenset[str] = frozenset()
+    survey = _Survey(sysfs, nodes, proc)
     for look in range(_LOOKS):
         if look:
             pause(_PAUSE)
+        earlier = survey.openings
+        count = lowest_count(sysfs.root, earlier.explain(counted, is_same), pause)
         survey = _Survey(sysfs, nodes, proc)
+        explained = earlier.that_last(survey.openings).explain(counted, is_same)
+        survey.has_unexplained = count is not None and count > explained
         passing = survey.passing(devices)
         if not passing or (look and passing <= before):
             break
@@ -103,12 +128,12 @@ class _Survey:
         """By device: a use that does not end by itself."""
         self._processes: dict[str, dict[str, None]] = {}
         """By device: the processes that have it open."""
-        self._openings: Counter[str] = Counter()
-        """By device: how many openings are explained."""
+        self.openings = Openings()
         self._file_systems: dict[str, str] = {}
         """By mount id: the type."""
-        self._scans = 0
         self.doubts: dict[str, None] = {}
+        self.has_unexplained = False
+        """Whether the kernel counts more openings than were found."""
         namespaces = self._read_processes_namespaces()
         descriptors = list(self._descriptors(namespaces))
         self._read_namespaces(namespaces)
@@ -116,7 +141,10 @@ class _Survey:
         self._read_loops()
         self._read_descriptors(descriptors)
         self._live = self._live_file_systems()
-        self._unexplained = self._compare_counts()
+        self._holders = {
+            node.key: _holders(node) for found in nodes.values() for node in found if node.is_block
+        }
+        self._note_openings()
 
     def passing(self, devices: Iterable[ScsiDevice]) -> frozenset[str]:
         """Return the uses that may be gone a moment later, of disks that have no others."""
@@ -125,7 +153,7 @@ class _Survey:
             nodes = self._nodes[device]
             if not any(self._lasting_uses(node) for node in nodes):
                 found |= {use for node in nodes for use in self._open_in(node)}
-                found |= {*self.doubts, *self._unexplained}
+                found |= set(self._unknown)
         return frozenset(found)
 
     def uses(self, device: ScsiDevice, confirmed: frozenset[str]) -> tuple[str, ...]:
@@ -135,7 +163,7 @@ class _Survey:
             return uses
         if uses := tuple(use for n in nodes for use in self._open_in(n) if use in confirmed):
             return uses
-        return tuple(_NOT_CHECKED + why for why in (*self.doubts, *self._unexplained))
+        return tuple(_NOT_CHECKED + why for why in self._unknown)
 
     # --- what was found of a node ---------------------------------------------------------------
 
@@ -143,25 +171,21 @@ class _Survey:
         uses = [self._lasting[node.key]] if node.key in self._lasting else []
         if not uses and node.is_block and node.directory.name in self._live:
             uses.append(self._live[node.directory.name])
-        uses += (f"is held by {_holder_name(holder)}" for holder in _holders(node))
+        uses += (f"is held by {_holder_name(each)}" for each in self._holders.get(node.key, ()))
         return [f"{node.path} {use}" for use in uses]
 
     def _open_in(self, node: _Node) -> list[str]:
         return [f"{node.path} is open in {who}" for who in self._processes.get(node.key, ())]
 
-    def _compare_counts(self) -> list[str]:
-        """Compare the kernel's count of openings with those that were found."""
-        count = read_number(self._sysfs.root / "module/iscsi_tcp/refcnt")
-        if count is None:  # built into the kernel: nothing is counted
-            return []
-        explained = len(self._sysfs.session_ids()) + self._scans
+    def _note_openings(self) -> None:
+        """Note what holds a reference beside loop devices, swap and descriptors."""
+        self.openings.references |= {f"session {sid}" for sid in self._sysfs.session_ids()}
         for nodes in self._nodes.values():
             for node in nodes:
-                explained += len(_holders(node)) + self._openings[node.key]
-                explained += node.key not in self._lasting and node.directory.name in self._live
-        if count <= explained:
-            return []
-        return ["the kernel counts more openings of iSCSI disks than users were found"]
+                users = self.openings.by_kernel[node.key]
+                users |= {f"holder {holder.name}" for holder in self._holders.get(node.key, ())}
+                if node.is_block and node.directory.name in self._live:
+                    users.add(_FILE_SYSTEM)
 
     # --- mounts ---------------------------------------------------------------------------------
 
@@ -205,7 +229,7 @@ class _Survey:
                 key = _key(True, number)
             if key is not None and key not in self._lasting:
                 self._lasting[key] = f"is mounted on {_unescape(point)}"
-                self._openings[key] += 1
+                self.openings.by_kernel[key].add(_FILE_SYSTEM)
         return kept
 
     def _live_file_systems(self) -> dict[str, str]:
@@ -233,7 +257,7 @@ class _Survey:
                 key = _key_of_path(_unescape(path))
                 if key is not None:
                     self._lasting.setdefault(key, "is swap")
-                    self._openings[key] += 1
+                    self.openings.by_kernel[key].add("swap")
                 elif kind == "partition":
                     self._doubt(f"the swap device {path} is not in /dev")
 
@@ -242,8 +266,9 @@ class _Survey:
             # A file is on a file system that is mounted or alive, and so is in use already.
             path = read_attribute(entry)
             if path is not None and (key := _key_of_path(path)) is not None:
-                self._lasting.setdefault(key, f"backs {entry.parent.parent.name}")
-                self._openings[key] += 1
+                loop = entry.parent.parent.name
+                self._lasting.setdefault(key, f"backs {loop}")
+                self.openings.by_kernel[key].add(loop)
 
     def _descriptors(self, namespaces: dict[int, Path]) -> Iterator[tuple[Path, Path, str]]:
         """Yield process, descriptor and target of each descriptor that leads to a file.
@@ -262,37 +287,46 @@ class _Survey:
                             yield process, descriptor, target
 
     def _read_descriptors(self, descriptors: Iterable[tuple[Path, Path, str]]) -> None:
-        seen = set()
+        hosts = {str(self._sysfs.host_no(sid)) for sid in self._sysfs.session_ids()}
+        wanted = {node.key for nodes in self._nodes.values() for node in nodes}
         for process, descriptor, target in descriptors:
             if target.startswith("/sys/devices/"):
                 # A scan holds a reference while it asks for LUNs.
-                self._scans += "/host" in target
+                if (match := _SCAN.search(target)) and match[1] in hosts:
+                    self.openings.references.add(f"scan {process.name} {descriptor.name}")
                 continue
             with self._doubting(f"the open files of {process.name}"):
-                key = self._key_of_descriptor(process, descriptor, target)
-                if key is None or (process, key) in seen:
+                key, is_node = self._key_of_descriptor(process, descriptor, target)
+                if key not in wanted:
                     continue
-                seen.add((process, key))
-                self._openings[key] += 1
+                if is_node:
+                    if _is_only_a_path(process, descriptor):
+                        continue
+                    which = (int(process.name), int(descriptor.name))
+                    self.openings.by_descriptor[key].add(which)
+                else:
+                    self.openings.by_kernel[key].add(_FILE_SYSTEM)
                 name = _name_of(process)
                 if not self._is_watcher(process) and not name.startswith(_OURS):
                     text = f"{name} (pid {process.name})"
                     self._processes.setdefault(key, {})[text] = None
 
-    def _key_of_descriptor(self, process: Path, descriptor: Path, target: str) -> str | None:
-        """Return the device that is open, or that holds the unmounted file system of the file."""
+    def _key_of_descriptor(
+        self, process: Path, descriptor: Path, target: str
+    ) -> tuple[str | None, bool]:
+        """Return the device that is open, or that has the unmounted file system of the file, and
+        whether it is the device itself."""
         mounted = True
         if not target.startswith("/dev/"):
-            info = (process / "fdinfo" / descriptor.name).read_text(errors="replace")
-            mount = re.search(r"^mnt_id:\s*(\d+)", info, re.MULTILINE)
+            mount = re.search(r"^mnt_id:\s*(\d+)", _info_of(process, descriptor), re.MULTILINE)
             file_system = self._file_systems.get(mount[1]) if mount else None
             if file_system in _REMOTE:
-                return None
+                return None, False
             mounted = file_system is not None
         status = os.stat(descriptor)
         if stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode):
-            return _key(stat.S_ISBLK(status.st_mode), _number(status.st_rdev))
-        return None if mounted else _key(True, _number(status.st_dev))
+            return _key(stat.S_ISBLK(status.st_mode), _number(status.st_rdev)), True
+        return None if mounted else _key(True, _number(status.st_dev)), False
 
     def _is_watcher(self, process: Path) -> bool:
         """Whether a process watches devices, or was started by one that does."""
@@ -310,6 +344,10 @@ class _Survey:
         return [self._proc / name for name in os.listdir(self._proc) if name.isdecimal()]
 
     # --- what could not be learnt ---------------------------------------------------------------
+
+    @property
+    def _unknown(self) -> list[str]:
+        return [*self.doubts, *([_UNEXPLAINED] if self.has_unexplained else [])]
 
     def _doubt(self, what: str) -> None:
         self.doubts[what] = None
@@ -333,14 +371,28 @@ def _status_of(process: Path) -> str:
     return (process / "status").read_text(errors="replace")
 
 
-def _nodes(device: ScsiDevice) -> list[_Node]:
-    found = [(directory, True) for directory in device.block_devices()]
-    for subsystem in ("scsi_generic", "scsi_tape", "bsg"):
-        found += ((directory, False) for directory in entries(device.path, f"{subsystem}/*"))
-    numbers = (read_attribute(directory / "dev") for directory, _ in found)
+def _is_only_a_path(process: Path, descriptor: Path) -> bool:
+    """Whether a descriptor names a device that it has not opened (O_PATH of open(2))."""
+    flags = re.search(r"^flags:\s*([0-7]+)", _info_of(process, descriptor), re.MULTILINE)
+    return flags is not None and bool(int(flags[1], 8) & os.O_PATH)
+
+
+def _info_of(process: Path, descriptor: Path) -> str:
+    return (process / "fdinfo" / descriptor.name).read_text(errors="replace")
+
+
+def _nodes(device: ScsiDevice, of_partitions: Counted) -> list[_Node]:
+    found = [
+        (directory, True, of_partitions if (directory / "partition").exists() else Counted.EACH)
+        for directory in device.block_devices()
+    ]
+    # An opening of a bsg node holds the device's queue, and no reference.
+    for subsystem, counted in _CHARACTER_DEVICES.items():
+        found += ((node, False, counted) for node in entries(device.path, f"{subsystem}/*"))
+    numbers = (read_attribute(directory / "dev") for directory, _, _ in found)
     return [
-        _Node(directory, number, is_block)
-        for (directory, is_block), number in zip(found, numbers, strict=True)
+        _Node(directory, number, is_block, counted)
+        for (directory, is_block, counted), number in zip(found, numbers, strict=True)
         if number is not None  # else it has just gone
     ]
 

@@ -14,6 +14,7 @@ import pytest
 
 from iscsid.devices import disk_users as module
 from iscsid.devices.disk_users import find_users
+from iscsid.devices.openings import READINGS, Descriptor, lowest_count
 from iscsid.devices.sysfs import ScsiDevice
 from tests.support.sysfs_tree import SysfsTree
 
@@ -37,6 +38,8 @@ class Disk:
         (self.proc / "swaps").write_text(NO_SWAP)
         self.pauses = 0
         self.meanwhile: Callable[[], None] = lambda: None
+        self.same: list[set[Descriptor]] = []
+        """Pairs of descriptors that come of one opening."""
 
     def count_openings(self, number: int) -> None:
         """Have the kernel count so many openings, beside the session's own reference."""
@@ -65,7 +68,13 @@ class Disk:
 
     @property
     def uses(self) -> tuple[str, ...]:
-        (uses,) = find_users(self.tree.sysfs, [self.device], proc=self.proc, pause=self.pause)
+        (uses,) = find_users(
+            self.tree.sysfs,
+            [self.device],
+            proc=self.proc,
+            pause=self.pause,
+            is_same=lambda one, other: {one, other} in self.same,
+        )
         return uses
 
 
@@ -208,9 +217,15 @@ def opened(disk: Disk, comm: str, path: str = "/dev/null") -> Path:
     generic.mkdir(parents=True)
     (generic / "dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
     process = disk.add_process("815", ROOT, comm)
-    (process / "fd/7").symlink_to(path)
+    open_in(process, path)
     disk.count_openings(1)
     return process
+
+
+def open_in(process: Path, path: str, flags: int = os.O_RDWR) -> None:
+    """Give a process descriptor 7."""
+    (process / "fd/7").symlink_to(path)
+    (process / "fdinfo/7").write_text(f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t25\n")
 
 
 def test_node_that_a_process_has_open_counts(disk: Disk) -> None:
@@ -224,7 +239,7 @@ def test_node_outside_of_dev_counts(disk: Disk, tmp_path: Path) -> None:
     """A chroot or container may have nodes of its own."""
     process = opened(disk, "qemu", str(tmp_path / "node"))
     (tmp_path / "node").symlink_to("/dev/null")
-    (process / "fdinfo/7").write_text("pos:\t0\nflags:\t0100002\nmnt_id:\t23\n")
+    (process / "fdinfo/7").write_text("flags:\t0100002\nmnt_id:\t23\n")
     (disk.proc / "self/mountinfo").write_text(ROOT.replace("9p", "ext4"))
     (process / "mountinfo").write_text(ROOT.replace("9p", "ext4"))
     assert disk.uses == ("/dev/sg3 is open in qemu (pid 815)",)
@@ -234,7 +249,7 @@ def test_file_on_a_server_is_not_looked_at(disk: Disk, tmp_path: Path) -> None:
     """Its status may wait for a server that does not answer."""
     process = opened(disk, "sh", str(tmp_path / "node"))
     (tmp_path / "node").symlink_to("/dev/null")
-    (process / "fdinfo/7").write_text("mnt_id:\t23\n")
+    (process / "fdinfo/7").write_text("flags:\t0100002\nmnt_id:\t23\n")
     disk.count_openings(0)
     assert disk.uses == ()
 
@@ -292,12 +307,19 @@ def test_opening_that_nothing_explains_is_a_doubt(disk: Disk) -> None:
 def test_count_that_is_explained_a_moment_later_is_no_doubt(disk: Disk) -> None:
     disk.count_openings(1)
     disk.meanwhile = lambda: disk.count_openings(0)
-    assert disk.uses == ()
+    assert not disk.uses
+
+
+def add_other(disk: Disk) -> Path:
+    """Add a disk of another session, with a partition: 8:16 and 8:17."""
+    other = disk.tree.add_unit(disk.tree.add_session(8, 6), 6, 0, "sdy", "sdy1")
+    (other / "block/sdy/dev").write_text("8:16\n")
+    (other / "block/sdy/sdy1/dev").write_text("8:17\n")
+    return other
 
 
 def test_users_of_other_disks_explain_the_count(disk: Disk) -> None:
-    other = disk.tree.add_unit(disk.tree.add_session(8, 6), 6, 0, "sdy")
-    (other / "block/sdy/dev").write_text("8:16\n")
+    add_other(disk)
     disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
     disk.count_openings(2)  # and one is the other session's
     assert not disk.uses
@@ -309,13 +331,141 @@ def test_scan_that_hangs_explains_one(disk: Disk) -> None:
     process = disk.add_process("815", ROOT, "iscsid: scan")
     (process / "fd/4").symlink_to("/sys/devices/platform/host5/scsi_host/host5/scan")
     disk.count_openings(1)
-    assert disk.uses == ()
+    assert not disk.uses
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sys/devices/platform/host9/scsi_host/host9/scan",
+        "/sys/devices/platform/host5/session7/target5:0:0/5:0:0:1/vpd_pg83",
+    ],
+)
+def test_other_files_of_a_host_explain_nothing(disk: Disk, path: str) -> None:
+    """A scan of an adapter that is none of ours, a program that reads an attribute."""
+    process = disk.add_process("815", ROOT, "sh")
+    (process / "fd/4").symlink_to(path)
+    disk.count_openings(1)
+    assert disk.uses == UNEXPLAINED
+
+
+def as_the_count_is_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
+    """Do something between the survey and the first count."""
+
+    def count(root: Path, enough: int, pause: Callable[[float], None]) -> int | None:
+        action()
+        return lowest_count(root, enough, pause)
+
+    monkeypatch.setattr(module, "lowest_count", count)
+
+
+def test_opening_that_has_ended_explains_no_other(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is left is of a LUN that is exported again: nothing else shows it."""
+    process = opened(disk, "multipathd")
+    as_the_count_is_read(monkeypatch, lambda: (process / "fd/7").unlink(missing_ok=True))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_mount_that_has_ended_explains_no_other(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_other(disk)
+    disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
+    disk.count_openings(2)  # one is the other session's
+    as_the_count_is_read(monkeypatch, lambda: disk.mount(ROOT))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_session_that_has_ended_explains_no_opening(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.tree.add_session(8, 6)
+    disk.count_openings(1)
+    session = disk.tree.root / "class/iscsi_session/session8"
+    as_the_count_is_read(monkeypatch, lambda: session.unlink(missing_ok=True))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_program_that_opens_a_disk_for_a_moment_is_no_doubt(disk: Disk) -> None:
+    """As one that reads error counters does; it has the disk open at every other reading."""
+    disk.count_openings(1)
+    readings = 0
+
+    def read() -> None:
+        nonlocal readings
+        readings += 1
+        disk.count_openings(readings % 2)
+
+    disk.meanwhile = read
+    assert not disk.uses
+    assert readings < READINGS
+
+
+def test_opening_that_a_child_inherits_explains_one(disk: Disk) -> None:
+    opened(disk, "multipathd")
+    open_in(disk.add_process("816", ROOT, "multipathd"), "/dev/null")
+    disk.count_openings(2)
+    assert not disk.uses
+    disk.same = [{(815, 7), (816, 7)}]
+    assert disk.uses == UNEXPLAINED
+
+
+@pytest.mark.parametrize(
+    ("release", "most"), [("5.10.0-28-amd64", 1), ("6.1.0-9-amd64", 1), ("6.5.0", 2), ("?", 1)]
+)
+def test_partition_is_opened_once_for_older_kernels(disk: Disk, release: str, most: int) -> None:
+    """Two logical volumes on one partition are two holders."""
+    other = add_other(disk)
+    for holder in ("dm-0", "dm-1"):
+        (other / "block/sdy/sdy1/holders" / holder).mkdir(parents=True)
+    (disk.proc / "sys/kernel").mkdir(parents=True)
+    (disk.proc / "sys/kernel/osrelease").write_text(f"{release}\n")
+    disk.count_openings(1 + most)  # one is the other session's
+    assert not disk.uses
+    disk.count_openings(1 + most + 1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_descriptor_that_is_only_a_path_is_no_opening(disk: Disk) -> None:
+    process = opened(disk, "sh")
+    (process / "fd/7").unlink()
+    open_in(process, "/dev/null", os.O_PATH)
+    assert disk.uses == UNEXPLAINED
+    disk.count_openings(0)
+    assert not disk.uses
+
+
+def test_bsg_node_is_a_use_that_the_kernel_does_not_count(disk: Disk) -> None:
+    process = opened(disk, "sh")
+    (disk.unit / "scsi_generic").rename(disk.unit / "bsg")
+    disk.count_openings(0)
+    assert disk.uses == ("/dev/sg3 is open in sh (pid 815)",)
+    (process / "comm").write_text("multipathd\n")
+    disk.count_openings(1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_files_of_an_unmounted_file_system_are_one_opening(disk: Disk, tmp_path: Path) -> None:
+    """Two files that are open after umount --lazy, and /sys/fs."""
+    other = add_other(disk)
+    number = os.stat(tmp_path).st_dev
+    (other / "block/sdy/dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
+    (disk.tree.root / "fs/ext4/sdy").mkdir(parents=True)
+    for name in ("815", "816"):
+        (tmp_path / name).touch()
+        open_in(disk.add_process(name, ROOT), str(tmp_path / name))
+    disk.count_openings(2)  # one is the other session's
+    assert not disk.uses
+    disk.count_openings(3)
+    assert disk.uses == UNEXPLAINED
 
 
 def test_kernel_that_counts_nothing_is_believed_in_the_rest(disk: Disk) -> None:
     """iscsi_tcp may be built in."""
     (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
-    assert disk.uses == ()
+    assert not disk.uses
 
 
 # --- cost ---------------------------------------------------------------------------------------
@@ -346,4 +496,4 @@ def test_tables_and_processes_are_read_once_for_all_disks(
     (disk.proc / "self/mountinfo").write_text("\n".join(lines))
     found = find_users(disk.tree.sysfs, devices, proc=disk.proc, pause=disk.pause)
     assert [len(uses) for uses in found] == [1] * 40
-    assert reads == 1
+    assert reads == 2, "before the kernel's count is read, and after that"

@@ -20,7 +20,8 @@ from tests.vm.tgtd import Tgtd
 
 @pytest.fixture
 def kernel(tgtd: Tgtd, tmp_path: Path) -> Iterator[Kernel]:
-    tgtd.add_target(kernel_helpers.TARGET, {1: disks.make_file(tmp_path / "image", 64)})
+    luns = {1: disks.make_file(tmp_path / "image", 64), 2: disks.make_file(tmp_path / "other", 8)}
+    tgtd.add_target(kernel_helpers.TARGET, luns)
     with kernel_helpers.opened() as kernel:
         yield kernel
 
@@ -185,21 +186,86 @@ def test_disk_in_use_is_named_with_its_user_and_is_free_afterwards(
     kernel_helpers.until(lambda: uses_of(session) == ())
 
 
-def test_disk_that_the_kernel_itself_exports_is_a_doubt(
-    session: SessionStarted, disk: Path, tmp_path: Path
-) -> None:
-    """LIO on the disk: no mount, no holder, no process; only the count of openings shows it."""
+@contextmanager
+def exported(device: Path | str) -> Iterator[None]:
+    """LIO on a disk: no mount, no holder, no process; only the count of openings shows it."""
     disks.run("modprobe", "target_core_iblock")
     backstore = Path("/sys/kernel/config/target/core/iblock_7/again")
     backstore.mkdir(parents=True)
     try:
-        (backstore / "control").write_text(f"udev_path={disk}1")
+        (backstore / "control").write_text(f"udev_path={device}")
         (backstore / "enable").write_text("1")
-        assert set(uses_of(session)) == {
-            "could not be checked: "
-            "the kernel counts more openings of iSCSI disks than users were found",
-        }
+        yield
     finally:
         backstore.rmdir()
         backstore.parent.rmdir()
+
+
+UNEXPLAINED = (
+    "could not be checked: the kernel counts more openings of iSCSI disks than users were found"
+)
+
+
+def test_disk_that_the_kernel_itself_exports_is_a_doubt(
+    session: SessionStarted, disk: Path
+) -> None:
+    with exported(f"{disk}1"):
+        assert set(uses_of(session)) == {UNEXPLAINED}
     kernel_helpers.until(lambda: uses_of(session) == ())
+
+
+@contextmanager
+def two_volumes_on_a_partition(disk: Path) -> Iterator[None]:
+    """The kernel counts both as one, up to Linux 6.4."""
+    disks.run("modprobe", "dm_mod")
+    for name in ("one", "two"):
+        disks.run("dmsetup", "create", name, "--table", f"0 1024 linear {disk}2 0")
+    try:
+        disks.run("udevadm", "settle")
+        yield
+    finally:
+        disks.run("udevadm", "settle")
+        for name in ("one", "two"):
+            disks.run("dmsetup", "remove", "--retry", name)
+
+
+@contextmanager
+def opened_once_by_two_processes(disk: Path) -> Iterator[None]:
+    with disk.open("rb") as file, subprocess.Popen(["sleep", "600"], stdin=file) as sleep:
+        try:
+            yield
+        finally:
+            sleep.kill()
+
+
+@contextmanager
+def opened_as_bsg_and_as_a_path(disk: Path) -> Iterator[None]:
+    """Neither holds a reference."""
+    (node,) = Path(f"/sys/block/{disk.name}/device/bsg").iterdir()
+    descriptors = [os.open(f"/dev/bsg/{node.name}", os.O_RDWR), os.open(disk, os.O_PATH)]
+    try:
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "use", [two_volumes_on_a_partition, opened_once_by_two_processes, opened_as_bsg_and_as_a_path]
+)
+def test_users_of_one_disk_hide_no_export_of_another(
+    use: Callable[[Path], AbstractContextManager[None]], session: SessionStarted, disk: Path
+) -> None:
+    other = kernel_helpers.disk_of(session, 2)
+    disks.run("udevadm", "settle")
+
+    def uses_of_other() -> tuple[str, ...]:
+        sysfs = Sysfs()
+        devices = [device for device in sysfs.devices(session.sid) if device.lun == 2]
+        (uses,) = find_users(sysfs, devices)
+        return uses
+
+    with use(disk):
+        kernel_helpers.until(lambda: uses_of_other() == ())
+        with exported(other):
+            assert uses_of_other() == (UNEXPLAINED,)
