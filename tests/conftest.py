@@ -1,7 +1,8 @@
 """What holds for every test: the order of the suites, and where the machine's tests run.
 
-Tests under these directories of ``SUITES`` are marked by their directory. The quick ones come
-first; those marked ``vm`` are run inside a virtual machine by ``tests.vm.relay``.
+Tests under the directories of ``SUITES`` are marked by their directory, unless one of these marks
+is theirs already. The quick ones come first; those marked ``vm`` are run inside a virtual machine
+by ``tests.vm.relay``.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from tests.vm.guest import is_inside
 from tests.vm.relay import Relay
 
 TESTS = Path(__file__).parent
-SUITES = ("loopback", "packaging", "boot", "vm")
+SUITES = ("loopback", "packaging", "vm")
 """In the order in which they run, after all others."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     suite = item.path.relative_to(TESTS).parts[0]
-    if suite in SUITES and item.get_closest_marker(suite) is None:
+    if suite in SUITES and not any(item.get_closest_marker(each) for each in SUITES):
         item.add_marker(suite)
 
 

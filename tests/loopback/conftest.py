@@ -1,4 +1,4 @@
-"""Real targets on loopback, one of each for all tests of this directory."""
+"""Real targets, one of each for all tests of this directory; LIO is inside the virtual machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from iscsid.protocol.names import IscsiName
 from tests.loopback.istgt import Istgt, Unit
+from tests.loopback.plans import ALICE, MUTUAL, full_name
 from tests.loopback.tgtd_loopback import LiveTgtd
-from tests.vm.lio import Account
+from tests.vm.lio import Lio
 
-ALICE = Account("alice", "secret-alice-123")
-MUTUAL = Account("alice", "secret-alice-123", "target", "secret-target-456")
 UNITS = (
     Unit("plain"),
     Unit("chap", "CHAP"),
@@ -26,10 +24,6 @@ UNITS = (
 def _require(program: str, package: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed (Debian package {package})")
-
-
-def tgtd_name(name: str) -> IscsiName:
-    return IscsiName(f"iqn.2024-01.org.example:{name}")
 
 
 @pytest.fixture(scope="session")
@@ -45,11 +39,11 @@ def tgtd(disk: Path) -> Iterator[LiveTgtd]:
     _require("tgtd", "tgt")
     target = LiveTgtd()
     try:
-        target.add_target(tgtd_name("plain"), {1: disk})
-        target.add_target(tgtd_name("chap"), {}, account=ALICE)
-        target.add_target(tgtd_name("mutual"), {}, account=MUTUAL)
-        target.add_target(tgtd_name("closed"), {}, open_to_all=False)
-        target.add_target(tgtd_name("moving"), {})
+        target.add_target(full_name("plain"), {1: disk})
+        target.add_target(full_name("chap"), {}, account=ALICE)
+        target.add_target(full_name("mutual"), {}, account=MUTUAL)
+        target.add_target(full_name("closed"), {}, open_to_all=False)
+        target.add_target(full_name("moving"), {})
         yield target
     finally:
         target.stop()
@@ -61,6 +55,22 @@ def istgt() -> Iterator[Istgt]:
     _require("istgt", "istgt")
     target = Istgt(UNITS, MUTUAL)
     try:
+        yield target
+    finally:
+        target.stop()
+
+
+@pytest.fixture(scope="module")
+def lio() -> Iterator[Lio]:
+    """LIO with the targets plain, chap, mutual, digests and closed."""
+    target = Lio()
+    try:
+        target.add_target(full_name("plain"), {})
+        target.add_target(full_name("chap"), {}, account=ALICE)
+        target.add_target(full_name("mutual"), {}, account=MUTUAL)
+        required = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+        target.add_target(full_name("digests"), {}, parameters=required)
+        target.add_target(full_name("closed"), {}, open_to_all=False)
         yield target
     finally:
         target.stop()

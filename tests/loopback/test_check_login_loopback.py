@@ -14,9 +14,9 @@ from iscsid.bindings.binding import Binding
 from iscsid.initiator.isid import session_isid
 from iscsid.protocol.names import IscsiName
 from iscsid.protocol.parameters import LoginPlan
-from tests.loopback.conftest import ALICE, MUTUAL, tgtd_name
 from tests.loopback.driver import log_in
 from tests.loopback.istgt import Istgt
+from tests.loopback.plans import ALICE, MUTUAL, full_name
 from tests.loopback.tgtd_loopback import LiveTgtd
 from tests.support.patience import PATIENCE
 
@@ -49,7 +49,7 @@ def check(directory: Path, *lines: str, initiator_name: str = ME) -> tuple[int, 
 
 
 def portals(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    (found,) = (each for each in report["targets"] if each["target_name"] == tgtd_name(name))
+    (found,) = (each for each in report["targets"] if each["target_name"] == full_name(name))
     portals: list[dict[str, Any]] = found["portals"]
     return portals
 
@@ -58,19 +58,19 @@ def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_told(
     tgtd: LiveTgtd, tmp_path: Path
 ) -> None:
     tgtd.add_target(
-        tgtd_name("checksums"), {}, parameters={"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+        full_name("checksums"), {}, parameters={"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
     )
     try:
         status, report = check(
             tmp_path,
             f"DiscoveryAddress={tgtd.portal}",
-            *(f"TargetName={tgtd_name('chap')}", *CHAP),
-            *(f"TargetName={tgtd_name('mutual')}", *CHAP, *INCOMING),
-            *(f"TargetName={tgtd_name('checksums')}", *DIGESTS),
-            *(f"TargetName={tgtd_name('moving')}", " Enabled=no"),
+            *(f"TargetName={full_name('chap')}", *CHAP),
+            *(f"TargetName={full_name('mutual')}", *CHAP, *INCOMING),
+            *(f"TargetName={full_name('checksums')}", *DIGESTS),
+            *(f"TargetName={full_name('moving')}", " Enabled=no"),
         )
     finally:
-        tgtd.remove_target(tgtd_name("checksums"))
+        tgtd.remove_target(full_name("checksums"))
     assert status == 0, report
     assert portals(report, "moving") == []
     (plain,) = portals(report, "plain")
@@ -94,7 +94,7 @@ def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_told(
 def test_an_initiator_name_with_capitals_is_sent_as_the_file_writes_it(
     tgtd: LiveTgtd, tmp_path: Path
 ) -> None:
-    name = tgtd_name("capitals")
+    name = full_name("capitals")
     spelt = "iqn.2003-02.org.example:HOST-Me"
     tgtd.add_target(name, {}, open_to_all=False)
     tgtd.admit(name, spelt)
@@ -112,7 +112,7 @@ def test_discovery_is_open_while_all_targets_found_there_want_chap(tmp_path: Pat
     target = LiveTgtd()
     try:
         for name in ("one", "two"):
-            target.add_target(tgtd_name(name), {}, account=ALICE)
+            target.add_target(full_name(name), {}, account=ALICE)
         lines = (f"DiscoveryAddress={target.portal}", *CHAP)
         status, report = check(tmp_path, *lines)
         (discovery,) = report["discoveries"]
@@ -131,7 +131,7 @@ def test_discovery_is_open_while_all_targets_found_there_want_chap(tmp_path: Pat
 def test_connections_go_out_as_the_file_says(tgtd: LiveTgtd, host: str, tmp_path: Path) -> None:
     """The worker that looks up a name has no privileges any more when it connects."""
     lines = ("Interface=lo", "SourceAddress=127.0.0.9", "DSCP=af21")
-    name = tgtd_name("plain")
+    name = full_name("plain")
     port = tgtd.portal.port
     target = (f"TargetName={name}", f" Address={host}:{port}", " SourceAddress=127.0.0.8")
     status, report = check(tmp_path, *lines, *target)
@@ -160,9 +160,9 @@ def test_istgt_is_tried_at_both_its_portals_with_digests_and_chap(
     status, report = check(
         tmp_path,
         f"DiscoveryAddress={istgt.portal}",
-        *(f"TargetName={tgtd_name('chap')}", *CHAP),
-        *(f"TargetName={tgtd_name('mutual')}", *CHAP, *INCOMING),
-        *(f"TargetName={tgtd_name('digests')}", *DIGESTS),
+        *(f"TargetName={full_name('chap')}", *CHAP),
+        *(f"TargetName={full_name('mutual')}", *CHAP, *INCOMING),
+        *(f"TargetName={full_name('digests')}", *DIGESTS),
     )
     assert status == 0, report
     for name in ("plain", "chap", "mutual", "digests"):
@@ -181,9 +181,9 @@ def test_a_session_that_is_up_notices_nothing(
     """With the session's own ISID, the trial would have the target close it."""
     portal = (tgtd if kind == "tgtd" else istgt).portal
     isid = session_isid(ME, Binding(0, 0))
-    plan = LoginPlan(initiator_name=ME, target_name=tgtd_name("plain"), isid=isid)
+    plan = LoginPlan(initiator_name=ME, target_name=full_name("plain"), isid=isid)
     with log_in(portal, plan) as session:
-        target = f"TargetName={tgtd_name('plain')}"
+        target = f"TargetName={full_name('plain')}"
         status, report = check(tmp_path, target, f" Address={portal}")
         assert status == 0, report
         session.ping()

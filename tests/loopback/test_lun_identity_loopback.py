@@ -10,7 +10,7 @@ import pytest
 from iscsid.errors import Retry
 from iscsid.protocol.names import IscsiName
 from iscsid.protocol.parameters import Digest
-from tests.loopback.conftest import UNITS, tgtd_name
+from tests.loopback.conftest import UNITS
 from tests.loopback.driver import log_in
 from tests.loopback.inquiry import (
     BLUE,
@@ -26,6 +26,7 @@ from tests.loopback.inquiry import (
     pages,
 )
 from tests.loopback.istgt import Istgt
+from tests.loopback.plans import full_name
 from tests.loopback.tgtd_loopback import LiveTgtd
 
 both_ways = pytest.mark.parametrize(
@@ -39,7 +40,7 @@ both_ways = pytest.mark.parametrize(
 @pytest.fixture
 def two_disks(tgtd: LiveTgtd, disk: Path) -> Iterator[IscsiName]:
     """A target that takes any digest, with LUNs 1 and 2."""
-    name = tgtd_name("identity")
+    name = full_name("identity")
     digests = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
     tgtd.add_target(name, {}, parameters=digests)
     tgtd.add_lun(name, 1, disk, serial=RED)

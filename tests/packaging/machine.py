@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tests.support.patience import scaled
+from tests.vm.boot import KERNEL_OPTIONS
 from tests.vm.paths import KERNEL
 
 MEMORY = "768"
@@ -26,7 +27,7 @@ OUTSIDE = "10.0.2.2"
 
 APPEND = (
     "console=ttyS0 rootwait rw net.ifnames=0 systemd.show_status=1 quiet loglevel=4 "
-    "systemd.default_timeout_start_sec=300 mitigations=off panic=-1"
+    f"systemd.default_timeout_start_sec=300 panic=-1 {KERNEL_OPTIONS}"
 )
 
 

@@ -27,6 +27,8 @@ STACKED = "/dev/iscsi/bus0/target1/lun1/disk"
 HOME = "/dev/iscsi/bus0/target0/lun2/disk"
 PART = "/dev/iscsi/bus0/target0/lun3/part1"
 PART_OFFSET = 1 << 20
+ESCAPED = "dev-iscsi-bus0-target0-lun3-part1"
+"""As systemd writes ``PART`` in the names of its units."""
 FSTAB = f"""\
 {HOME} /home ext4 defaults 0 2
 {PART} /srv/part ext4 _netdev 0 2
@@ -36,6 +38,17 @@ FSTAB = f"""\
 MOUNT_POINTS = ("/data", "/home", "/srv/dead", "/srv/held", "/srv/part")
 MOUNTED = "findmnt -nro TARGET -t ext4 | grep -v '^/$' | sort | tr '\\n' ' '"
 FAILED = "systemctl --failed --plain --no-legend"
+EVENTS = {
+    "kill": "pid=$(cat /run/iscsid.pid); systemctl kill -s KILL --kill-who=main iscsid; "
+    "until test $(cat /run/iscsid.pid) != $pid && iscsid --wait=120; do sleep 0.2; done",
+    "trigger": "udevadm trigger -s block -c change && udevadm settle",
+    "reload": "systemctl reload iscsid; "
+    "until journalctl -b -o cat -u iscsid | grep -q SIGHUP; do sleep 0.2; done; udevadm settle",
+    "restart": "systemctl restart iscsid",
+    "upgrade": f"cd /root && apt-get install ./dist/iscsid_{HIGHER}_all.deb",
+    "stop": "systemctl stop iscsid",
+}
+"""What neither a session nor a mounted file system may notice, in this order."""
 WRITER = """\
 i=0
 while :; do
@@ -141,15 +154,14 @@ def second(first: Boot, installation: Installation, targets: Targets) -> Boot:
         machine.check("systemd-run --unit=writer sh /run/writer")
         boot.seen["command"] = machine.check("tr '\\0' ' ' </proc/$(cat /run/iscsid.pid)/cmdline")
         boot.seen["sids"] = sessions(machine)
-        for what, command in (
-            ("restart", "systemctl restart iscsid"),
-            ("upgrade", f"cd /root && apt-get install ./dist/iscsid_{HIGHER}_all.deb"),
-            ("stop", "systemctl stop iscsid"),
-        ):
+        for unit in (f"{ESCAPED}.device", f"systemd-fsck@{ESCAPED}.service"):
+            boot.seen[unit] = machine.run(f"systemctl is-active '{unit}'")[1]
+        for what, command in EVENTS.items():
             writes_go_on(machine)
-            boot.seen[f"{what} said"] = machine.check(command)
+            machine.check(command)
             writes_go_on(machine)
             boot.seen[f"{what} sids"] = sessions(machine)
+            boot.seen[f"{what} mounted"] = machine.check(MOUNTED)
             boot.seen[f"{what} state"] = machine.run("systemctl is-active iscsid")[1]
         boot.seen["version"] = machine.check("dpkg-query -Wf '${Version}' iscsid")
         boot.seen["name"] = machine.check("cat /etc/initiatorname.iscsi")
@@ -160,6 +172,7 @@ def second(first: Boot, installation: Installation, targets: Targets) -> Boot:
         # Mounted when the daemon started, and so in its mount namespace: there must be nothing left
         # of that when it is unmounted, or the disk would be in use.
         machine.check("umount -a -t ext4 -O _netdev")
+        look_at_the_name(machine, boot)
         (log_out,) = commands("Boot and shutdown")
         machine.check(log_out)
         boot.seen["after the logout"] = sessions(machine)
@@ -189,6 +202,17 @@ def third(second: Boot, installation: Installation, targets: Targets) -> Boot:
 
 def sessions(machine: Machine) -> str:
     return machine.check("echo /sys/class/iscsi_session/session*")
+
+
+def look_at_the_name(machine: Machine, boot: Boot) -> None:
+    """Take the link away and have it lead elsewhere, with an event of its device each time."""
+    machine.check(f"part=$(basename $(readlink -f {PART}))")
+    for link, command in (("no", f"rm {PART}"), ("wrong", f"ln -s /dev/${{part%[0-9]}} {PART}")):
+        machine.check(command)
+        machine.check("echo change >/sys/class/block/$part/uevent; udevadm settle")
+        boot.seen[f"{link} link"] = machine.check("udevadm info /dev/$part | grep ALIAS || :")
+        machine.wait_until(f"test $(systemctl is-active {ESCAPED}.device) = inactive")
+    machine.check(f"ln -sfn /dev/$part {PART}")
 
 
 def writes_go_on(machine: Machine) -> None:
@@ -237,14 +261,23 @@ def test_what_is_stacked_on_a_disk_is_taken_apart_before_the_logout(
     assert targets.read("dead", 1, "stacked") == "stacked\n"
 
 
-def test_lines_of_fstab_are_mounted_at_boot_with_and_without_netdev(second: Boot) -> None:
+def test_lines_of_fstab_are_checked_and_mounted_at_boot(
+    second: Boot,
+) -> None:
     assert second.seen["mounted"].split() == sorted(MOUNT_POINTS)
     assert second.seen["failed"] == ""
+    assert second.seen[f"{ESCAPED}.device"] == "active"
+    assert second.seen[f"systemd-fsck@{ESCAPED}.service"] == "active"
 
 
-@pytest.mark.parametrize("what", ["restart", "upgrade", "stop"])
-def test_no_session_notices_a_restart_an_upgrade_or_a_stop(second: Boot, what: str) -> None:
+def test_systemd_knows_a_name_only_while_its_link_leads_to_the_device(second: Boot) -> None:
+    assert (second.seen["no link"], second.seen["wrong link"]) == ("", "")
+
+
+@pytest.mark.parametrize("what", EVENTS)
+def test_no_session_and_no_mount_notices_the_end_of_a_daemon(second: Boot, what: str) -> None:
     assert second.seen[f"{what} sids"] == second.seen["sids"]
+    assert second.seen[f"{what} mounted"] == second.seen["mounted"]
     assert second.seen[f"{what} state"] == ("inactive" if what == "stop" else "active")
     assert second.logins == {"clean": 0, "dead": 0, "held": 0}, "more than the logins of the boot"
 

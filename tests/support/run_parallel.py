@@ -22,7 +22,7 @@ from tests.support import durations
 TOP = Path(__file__).parents[2]
 RECORD = (TOP / ".cache" / "venv").resolve().parent / "durations.json"
 """Beside what ``tests/setup`` has fetched: all checkouts share it."""
-SPLIT = ("tests/vm/test_*.py", "tests/boot/test_*.py", "tests/packaging/test_boot*.py")
+SPLIT = ("tests/vm/test_*.py", "tests/packaging/test_boot.py")
 UNKNOWN = 40.0
 """Seconds for a file of ``SPLIT`` that has not run yet, and ten times that for all other tests."""
 SHOWN = 10
