@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.mixed import DISTURBANCES, STEPS, Figures, run_seed
 
-SEEDS = range(120)
+SEEDS = range(200)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
