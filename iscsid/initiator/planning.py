@@ -52,6 +52,10 @@ class PlannedSession:
         return IscsiName(self.spelling) if self.spelling else self.target_name
 
 
+def portals_of(plan: PlannedSession) -> str:
+    return ", ".join(str(option.portal) for option in plan.options)
+
+
 def plan_sessions(
     target_name: IscsiName,
     source: KnownTarget,

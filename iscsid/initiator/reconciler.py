@@ -24,7 +24,7 @@ from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.numbers_in_use import report_displaced, report_kept
 from iscsid.initiator.offers import LoginIdentity
 from iscsid.initiator.outbox import Outbox
-from iscsid.initiator.planning import PlannedSession, PortalOption, plan_sessions
+from iscsid.initiator.planning import PlannedSession, PortalOption, plan_sessions, portals_of
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_tag import SessionTag, is_of_later_version, parse_session_tag
@@ -86,12 +86,30 @@ class Reconciler:
         for session in self.sessions.of(name):
             session.identify_as(self.identity)
             plan = plans.pop(session.plan.binding, None)
+            if plan is not None and session.sid is not None:
+                plan = self._unless_elsewhere(session, plan)
             if plan is not None:
                 session.wanted(plan)
                 self._link(session)
             elif not self.targets.is_undecided(session.plan):
                 session.unwanted()
         return list(plans.values())
+
+    def _unless_elsewhere(self, session: Session, plan: PlannedSession) -> PlannedSession | None:
+        """Return a plan that the session can go on with: its disks are not those of another array.
+
+        When the session is gone, another one begins with the plan.
+        """
+        if not self.targets.is_elsewhere(session.plan, plan):
+            return plan
+        self.outbox.failed(
+            session.log_prefix,
+            f"discovery at {session.plan.found_at} does not report the target any more, and "
+            f"discovery at {plan.found_at} only other portals, {portals_of(plan)}: the session is "
+            "not moved there, as they may belong to another target of the same name; if they do "
+            "not, set the same NetworkEntity below both addresses",
+        )
+        return None
 
     def _begin(self, plan: PlannedSession) -> None:
         if sid := self.left_alone.sid_of(plan.target_name):
@@ -169,12 +187,8 @@ class Reconciler:
         So does another target that has got the number of this one.
         """
         self.sessions.remove(session)
-        name = session.plan.target_name
         next_name = self.bindings.name_of(session.plan.binding)
-        begin = {name} if session.is_wanted else set()
-        if next_name is not None and next_name != name:
-            begin.add(next_name)
-        self.reconcile(begin)
+        self.reconcile({session.plan.target_name, *([next_name] if next_name else [])})
 
     # --- portals that answer --------------------------------------------------------------------
 

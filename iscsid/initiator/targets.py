@@ -113,6 +113,24 @@ class Targets:
             return False
         return True if all(other.has_been_tried for other in others) else None
 
+    def is_elsewhere(self, plan: PlannedSession, other: PlannedSession) -> bool:
+        """Whether a target that its DiscoveryAddress reports no more is now reported by another one
+        at other portals only: it may be the target of another array."""
+        portals = {option.portal for option in plan.options}
+        return self._is_other(plan.found_at, other.found_at) and portals.isdisjoint(
+            option.portal for option in other.options
+        )
+
+    def _is_other(self, found_at: Portal | None, other_at: Portal | None) -> bool:
+        """Whether two addresses of the file may be of two arrays."""
+        if found_at == other_at or found_at is None or other_at is None:
+            return False
+        one, other = self.discoveries.get(found_at), self.discoveries.get(other_at)
+        if one is None or other is None:
+            return False
+        entity = one.settings.network_entity
+        return not entity or entity != other.settings.network_entity
+
     def is_undecided(self, plan: PlannedSession) -> bool:
         """Whether a DiscoveryAddress has not reported yet if the target of a session still exists.
 
@@ -125,6 +143,8 @@ class Targets:
             return self._is_target_undecided(plan.found_at)
         known = {address.portal for target in targets for address in target.addresses}
         is_known = any(option.portal in known for option in plan.options)
+        if not is_known and any(self._is_other(plan.found_at, each.found_at) for each in targets):
+            return self._is_target_undecided(plan.found_at)
         if is_known or not self._may_be_several(plan):
             return False
         return not all(discovery.has_confirmed for discovery in self.discoveries.values())

@@ -138,6 +138,56 @@ def test_a_target_that_the_file_names_with_its_addresses_is_changed_by_no_answer
     assert network.names() == [DISK]
 
 
+def test_a_target_with_an_address_that_is_gone_there_is_asked_for_nowhere_else() -> None:
+    """Although another source reports it, and SIGHUP has confirmed that."""
+    static = StaticTarget(DISK, (TargetAddress(ONE),))
+    network = Network(static=(static,), first=EVIL)
+    network.begin(kernel_session(session_tag="iscsid:0:0:80aabbcc0000", portal=ONE))
+    network.answer(TWO, TWO)
+    network.harness.handle(facts.ConnectionLost(1, "the target closed the connection"))
+    network.harness.wait(TimerPurpose.RETRY_LOGIN)
+    network.harness.handle(facts.CmdSnLearned(1, 9))
+    gone = Failure(Retry.LATER, "not found (status 0203)")
+    network.harness.handle(facts.LoginFailed(network.harness.job, gone))
+    network.reload().answer(TWO, TWO).answer(EVIL)
+    assert network.portals() == [[ONE]]
+    assert {job.portal for job in network.harness.jobs if isinstance(job, LoginJob)} == {ONE}
+
+
+def gone_from_one(*, in_use: bool, entities: tuple[str, str] = ("", "")) -> Network:
+    """A session that ONE has reported is up; then ONE reports it no more, and TWO elsewhere."""
+    tag = f"iscsid:0:0:80aabbcc0000@{ONE}"
+    network = Network(entities).begin(kernel_session(session_tag=tag, portal=ONE))
+    network.answer(ONE, ONE).answer(TWO, TWO)
+    network.reload().answer(TWO, TWO)
+    assert network.portals()[0][0] == ONE, "ONE has yet to answer"
+    network.answer(ONE, ONE, name=OTHER)
+    uses = ("/dev/sda is mounted on /data",) if in_use else ()
+    network.harness.handle(facts.DiskUsersChecked(1, uses))
+    return network
+
+
+def test_a_session_whose_target_is_gone_does_not_move_to_another_array() -> None:
+    network = gone_from_one(in_use=True)
+    assert network.portals()[0] == [ONE]
+    assert network.harness.has_logged(DISK, "not moved there", str(TWO), "NetworkEntity")
+    network.harness.handle(facts.ConnectionLost(1, "the target closed the connection"))
+    assert TWO not in {job.portal for job in network.harness.jobs if isinstance(job, LoginJob)}
+
+
+def test_a_session_whose_target_is_gone_ends_before_another_array_s_begins() -> None:
+    network = gone_from_one(in_use=False)
+    assert network.portals()[0] == [ONE]
+    network.harness.handle(facts.SessionUnbound(1), facts.SessionDestroyed(1))
+    assert network.portals()[0] == [TWO]
+    assert network.lines()[0] == f"0 0 {DISK}"
+
+
+def test_a_target_moves_between_addresses_that_belong_together() -> None:
+    network = gone_from_one(in_use=True, entities=("array", "array"))
+    assert network.portals()[0] == [TWO]
+
+
 @pytest.mark.parametrize("order", [(ONE, TWO), (TWO, ONE)])
 def test_two_controllers_that_list_the_portals_of_both_belong_together(
     order: tuple[Portal, Portal],
