@@ -36,6 +36,7 @@ POWER_DOWN = Timer(TimerPurpose.POWER_DOWN)
 OUTAGE_AT_POWER_DOWN = 30
 """Seconds: a target that only starts again is back by then, and a person who waits for the machine
 to go down has not yet cut its power."""
+MACHINE_GOES_DOWN = "the machine goes down, and the target does not answer"
 NETWORK = Timer(TimerPurpose.NETWORK)
 NETWORK_SETTLES = 1.0
 """Seconds: an address comes before its route, and duplicate address detection takes its time."""
@@ -153,7 +154,8 @@ class Initiator:
         self._outbox.is_ending = True
         if self._is_powering_down:
             # What can be unmounted is unmounted by now, and nothing comes after this.
-            self._give_up_outages()
+            for session in self.reconciler.sessions:
+                session.give_up_outage(MACHINE_GOES_DOWN)
         for discovery in self.reconciler.targets.discoveries.values():
             discovery.stop()
         for session in self.reconciler.sessions:
@@ -178,13 +180,8 @@ class Initiator:
         self._is_powering_down = True
         seconds = OUTAGE_AT_POWER_DOWN
         self._outbox.info("", f"SIGPWR: what waits for a target that is down fails in {seconds} s")
-        for session in self.reconciler.sessions:
-            session.limit_outage(seconds)
+        self.reconciler.limit_outages(seconds)
         self._outbox.set_timer(POWER_DOWN, seconds)
-
-    def _give_up_outages(self) -> None:
-        for session in self.reconciler.sessions:
-            session.give_up_outage("the machine goes down, and the target does not answer")
 
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
@@ -212,7 +209,8 @@ class Initiator:
         elif purpose is TimerPurpose.NETWORK:
             self._try_what_was_unreachable()
         elif purpose is TimerPurpose.POWER_DOWN:
-            self._give_up_outages()
+            for each in self.reconciler.sessions:
+                each.give_up_long_outage(MACHINE_GOES_DOWN)
         elif purpose is TimerPurpose.SUMMARY:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:

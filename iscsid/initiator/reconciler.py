@@ -48,6 +48,7 @@ class Reconciler:
         """Targets that wait for the answers of other network entities."""
         self.device_links = DeviceLinks()
         self.portal_backoff = PortalBackoff(outbox)
+        self._longest_outage: int | None = None
         self.has_begun = False
         """Whether the kernel's sessions have been adopted: nothing is started before."""
 
@@ -131,7 +132,7 @@ class Reconciler:
             )
 
     def _new_session(self, plan: PlannedSession) -> Session:
-        return Session(
+        session = Session(
             plan,
             self.identity,
             self.outbox,
@@ -139,6 +140,15 @@ class Reconciler:
             self.portal_backoff,
             self._session_gone,
         )
+        if self._longest_outage is not None:
+            session.limit_outage(self._longest_outage)
+        return session
+
+    def limit_outages(self, seconds: int) -> None:
+        """Let I/O fail if a session is down for so long: of those there are, and those to come."""
+        self._longest_outage = seconds
+        for session in self.sessions:
+            session.limit_outage(seconds)
 
     def _plans(self, name: IscsiName) -> dict[Binding, PlannedSession]:
         """Return the plans of the sessions that are wanted with targets of this name."""

@@ -81,6 +81,8 @@ class Session:
         """The settings of the last login, as far as only a new login can change them."""
         self._timeouts_in_kernel: orders.KernelTimeouts | None = None
         self._longest_outage: int | None = None
+        self._is_timed_by_kernel = True
+        """Whether the kernel measures for itself how long the session is down, if it is."""
         self._was_asked_meanwhile = False
         """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
         self._has_tried_to_leave = False
@@ -322,7 +324,13 @@ class Session:
     def limit_outage(self, seconds: int) -> None:
         """Let I/O fail if the session is down for so long, whatever the settings allow."""
         self._longest_outage = seconds
+        self._is_timed_by_kernel = self.state not in OUTAGE
         self._apply_timeouts()
+
+    def give_up_long_outage(self, reason: str) -> None:
+        """Do so for an outage that had begun when outages were limited, and lasts."""
+        if not self._is_timed_by_kernel:
+            self.give_up_outage(reason)
 
     def give_up_outage(self, reason: str) -> None:
         """End the session if it is down, even if its disks are in use: what waits for it fails."""
@@ -425,6 +433,7 @@ class Session:
 
     def _mark_up(self) -> None:
         self.last_failure = self._time2wait = None
+        self._is_timed_by_kernel = True
         self._terms.luns_verified()
         self._up_since = self._outbox.now
         self._outbox.info(

@@ -127,6 +127,38 @@ def test_at_power_down_the_kernel_lets_io_fail_that_waits_from_now_on() -> None:
     assert harness.wait(TimerPurpose.POWER_DOWN) == [], "a session that is up stays up"
 
 
+def test_at_power_down_a_session_that_went_down_later_has_its_own_half_minute() -> None:
+    """The kernel measures it: a target that only starts again is not given up."""
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.PowerDownReceived())
+    harness.now += 29
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    assert harness.wait(TimerPurpose.POWER_DOWN) == []
+
+
+def test_at_power_down_a_session_that_came_back_is_not_given_up_for_its_next_outage() -> None:
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    harness.handle(facts.PowerDownReceived())
+    harness.wait(TimerPurpose.RETRY_LOGIN)
+    harness.handle(facts.CmdSnLearned(1, 9))
+    harness.logged_in()
+    harness.handle(facts.SessionStarted(ZERO, 1, 2))
+    harness.handle(facts.ConnectionLost(1, "reset"))
+    assert harness.wait(TimerPurpose.POWER_DOWN) == []
+
+
+def test_at_power_down_a_session_that_begins_later_waits_no_longer_than_others() -> None:
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.handle(facts.PowerDownReceived())
+    harness.discovered(record())
+    (order,) = (each for each in harness.logged_in() if isinstance(each, orders.StartSession))
+    assert order.description.timeouts.recovery == 30
+
+
 def test_sigint_at_power_down_leaves_no_session_that_the_kernel_would_wait_for() -> None:
     harness = Harness()
     harness.up()

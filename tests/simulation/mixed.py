@@ -176,6 +176,10 @@ class Mixed(World):
     def _sigterm(self) -> None:
         self.handle(facts.TerminateReceived())
 
+    def _sigpwr(self) -> None:
+        """The machine is to go down, and mostly does so: a shutdown can be called off."""
+        self._signal(facts.PowerDownReceived())
+
     def _is_killed(self) -> None:
         self.orders_left = self.random.randrange(1, 30)
         self.fatal = self.random.choice((*IN_STEPS, None))
@@ -187,6 +191,8 @@ class Mixed(World):
             companions.insert(0, facts.HangupReceived())
         if self.random.random() < 0.3:
             companions.append(facts.NetworkChanged())
+        if self.random.random() < 0.2:
+            companions.insert(0, facts.PowerDownReceived())
         self._signal(*companions)
         self.run(0.001)
         if self.signals:
@@ -225,6 +231,10 @@ class Mixed(World):
         self.kernel.failure_rate = self.failure_rate = 0
         self._arrays_recover()
         self._disks_are_unused()
+        self.signals = [each for each in self.signals if each != facts.PowerDownReceived()]
+        if self.powered_down_at is not None and self.left is None:
+            # Only a daemon that starts again has the timeouts of the file again.
+            self.handle(facts.TerminateReceived())
         if self.left is not None:
             self.restart()
         if self.random.random() < 0.5:
@@ -287,6 +297,7 @@ DISTURBANCES: tuple[Disturbance, ...] = (
     Mixed._sighup,
     Mixed._sighup,
     Mixed._network_changes,
+    Mixed._sigpwr,
     Mixed._sigterm,
     Mixed._is_killed,
     Mixed._sigint,
@@ -306,6 +317,7 @@ WHILE_ENDING: tuple[Disturbance | None, ...] = (
     Mixed._disks_are_unused,
     Mixed._sighup,
     Mixed._network_changes,
+    Mixed._sigpwr,
     Mixed._second_sigint,
 )
 

@@ -45,6 +45,8 @@ class Running:
     is_stopped: bool = False
     is_logged_out: bool = False
     """A Logout Request was sent: no command gets through, though the kernel shows nothing of it."""
+    has_refused_logout: bool = False
+    """Whether the last logout was refused: to the daemon the connection is as good as broken."""
     is_unbound: bool = False
     cmd_sn: int = 1
     learnt: int | None = None
@@ -64,6 +66,7 @@ class Running:
     """What the last login was made with, as far as only a login can change it."""
     isid: Isid | None = None
     created_at: float = 0.0
+    last_up: float = 0.0
 
     def note(self, login: LoginJob) -> None:
         self.isid = login.login.isid
@@ -81,9 +84,9 @@ class Running:
     def has_life(self) -> bool:
         return self.has_name and self.has_connection and not self.is_terminated
 
-    def assert_may_go(self) -> None:
+    def assert_may_go(self, *, is_given_up: bool) -> None:
         was_used = self.has_life
-        assert self.is_unbound or self.checked_unused or not was_used
+        assert self.is_unbound or self.checked_unused or not was_used or is_given_up
 
 
 @dataclass
@@ -116,6 +119,7 @@ class Kernel:
         if running is None or self._fails():
             return CmdSnNotLearned(sid, REFUSED)
         running.is_up, running.is_stopped = False, True
+        running.has_refused_logout = False
         if running.is_terminated:
             return SessionUnrecoverable(sid, "it was stopped for good")
         running.learnt = running.cmd_sn
@@ -170,18 +174,21 @@ class Kernel:
 
     def send_logout(self, sid: int, session_tag: str) -> Fact | None:
         running = self.sessions.get(sid)
-        if running is None or not running.is_up or self._fails():
+        if running is None or not running.is_up:
+            return RequestRefused(sid, REFUSED)
+        if self._fails():
+            running.has_refused_logout = True
             return RequestRefused(sid, REFUSED)
         running.description = replace(running.description, session_tag=session_tag)
         running.is_logged_out = True
         return None
 
-    def destroy(self, sid: int) -> Fact | None:
+    def destroy(self, sid: int, *, is_given_up: bool = False) -> Fact | None:
         """Refuse, or remove the session: then its end is an event to come."""
         running = self.sessions.get(sid)
         if running is None:
             return SessionDestroyed(sid)
-        running.assert_may_go()
+        running.assert_may_go(is_given_up=is_given_up)
         if self._fails():
             return RequestRefused(sid, REFUSED)
         del self.sessions[sid]
@@ -211,10 +218,10 @@ class Kernel:
         if running := self.sessions.get(sid):
             running.is_up, running.is_stopped = False, False
 
-    def destroy_half(self, sid: int) -> None:
+    def destroy_half(self, sid: int, *, is_given_up: bool = False) -> None:
         """Come as far as the stop for good, or as far as the destruction of the connection."""
         if running := self.sessions.get(sid):
-            running.assert_may_go()
+            running.assert_may_go(is_given_up=is_given_up)
             running.is_up, running.is_terminated = False, True
             running.has_connection = self.random.random() < 0.5
 

@@ -18,7 +18,7 @@ from iscsid.config.configuration import Configuration
 from iscsid.config.settings import DiscoverySettings, SessionSettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import Fact, Timer
-from iscsid.initiator.initiator import Initiator
+from iscsid.initiator.initiator import OUTAGE_AT_POWER_DOWN, Initiator
 from iscsid.initiator.offers import login_settings
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
@@ -125,6 +125,7 @@ class World:
         self.sockets: set[JobId] = set()
         self.left = None
         self.interrupts = 0
+        self.powered_down_at: float | None = None
         self.logins.clear()
         self.signals = []
         for running in self.kernel.sessions.values():
@@ -159,6 +160,8 @@ class World:
             self.facts_handled += 1
             fact = queue.pop(0)
             self.interrupts += isinstance(fact, facts.InterruptReceived)
+            if isinstance(fact, facts.PowerDownReceived) and self.powered_down_at is None:
+                self.powered_down_at = self.now
             for order in self.initiator.handle(fact, self.now):
                 assert not (self.interrupts and isinstance(order, BEGINNINGS)), order
                 self.orders_left -= 1
@@ -186,7 +189,7 @@ class World:
             case orders.SendLogout(sid, session_tag):
                 self.kernel.send_logout(sid, session_tag)
             case orders.DestroySession(sid):
-                self.kernel.destroy_half(sid)
+                self.kernel.destroy_half(sid, is_given_up=self.is_given_up(sid))
         self.log.append(f"{self.now:.1f} killed during {order}")
         self.left = KILLED
 
@@ -237,6 +240,7 @@ class World:
             case orders.ApplyTimeouts(sid, timeouts):
                 return _some(self.kernel.apply_timeouts(sid, timeouts))
             case orders.LearnCmdSn(sid):
+                self._note_up(sid)
                 return [self.kernel.learn_cmd_sn(sid)]
             case orders.CheckDiskUsers(sid):
                 answer = self.kernel.check_disks(sid)
@@ -254,7 +258,7 @@ class World:
                     self.later(0.2, facts.PduReceived(sid, LOGOUT_RESPONSE, b""))
                 return _some(refusal)
             case orders.DestroySession(sid):
-                refusal = self.kernel.destroy(sid)
+                refusal = self.kernel.destroy(sid, is_given_up=self.is_given_up(sid))
                 if refusal is None and self.random.random() >= self.failure_rate:
                     self.later(0.1, facts.SessionDestroyed(sid))
                 return _some(refusal)
@@ -304,6 +308,16 @@ class World:
     def _take(self, job: JobId) -> None:
         assert job in self.sockets, "a socket taken twice, or never sent"
         self.sockets.remove(job)
+
+    def is_given_up(self, sid: int) -> bool:
+        """Whether the machine goes down, and has waited long enough for a session that is down."""
+        running = self.kernel.sessions.get(sid)
+        if running is None or self.powered_down_at is None:
+            return False
+        if running.is_up and not (running.has_refused_logout or running.is_logged_out):
+            return False
+        waited = self.now - max(self.powered_down_at, running.last_up)
+        return bool(self.interrupts) or waited >= OUTAGE_AT_POWER_DOWN - self.coincidence
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -379,9 +393,15 @@ class World:
     def break_connection(self, sid: int, *, is_reported: bool = True) -> None:
         running = self.kernel.sessions.get(sid)
         if running is not None and running.is_up:
+            self._note_up(sid)
             running.is_up, running.is_stopped = False, False
             if is_reported:
                 self.handle(facts.ConnectionLost(sid, "the target closed the connection"))
+
+    def _note_up(self, sid: int) -> None:
+        running = self.kernel.sessions.get(sid)
+        if running is not None and running.is_up:
+            running.last_up = self.now
 
     def ask_for_logout(self, sid: int) -> None:
         """Let the target ask for a logout, if the session is up."""
@@ -390,6 +410,7 @@ class World:
 
     def stop_for_good(self, sid: int) -> None:
         """Another program stops a session for good; the daemon sees a lost connection."""
+        self._note_up(sid)
         running = self.kernel.sessions[sid]
         running.is_terminated, running.is_stopped = True, False
         running.is_up = False
