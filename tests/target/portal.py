@@ -35,16 +35,13 @@ class Portal:
 
     listener: socket.socket
     make_target: Callable[[], Target]
+    number: int
+    """The port."""
     connections: int = 0
     octets: int = 0
     """Sent on all connections together."""
     first_at: float = 0.0
     """When the first connection came, on the monotonic clock."""
-
-    @property
-    def number(self) -> int:
-        port: int = self.listener.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -66,7 +63,7 @@ class Portals:
     def add(self, listener: socket.socket, make_target: Callable[[], Target]) -> Portal:
         """Give every connection to ``listener`` a target of its own."""
         listener.setblocking(False)
-        portal = Portal(listener, make_target)
+        portal = Portal(listener, make_target, listener.getsockname()[1])
         self.portals.append(portal)
         self._selector.register(listener, selectors.EVENT_READ, portal)
         return portal

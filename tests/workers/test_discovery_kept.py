@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -16,11 +15,11 @@ from iscsid.config.settings import Timeouts
 from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
 from iscsid.jobs import DiscoveryJob
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
-from iscsid.protocol.pdu import BHS_LENGTH, AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
+from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
 from iscsid.workers import discovery_worker, sandbox
 from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, names_in, received
-from tests.support.jobs import IMPATIENT, discovery_job
+from tests.support.jobs import discovery_job
 from tests.support.scripted_portal import Station, station
 from tests.support.supervisor_harness import WorkersHarness, status_of, until
 from tests.target.profile import TGTD
@@ -99,17 +98,6 @@ def test_a_ping_in_pieces_is_answered() -> None:
             harness.turn()
         harness.until(lambda: received(there, NopOut) == 1)
         harness.supervisor.end_all()
-
-
-def test_a_target_that_sends_half_a_pdu_keeps_no_worker_for_ever() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
-        harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=IMPATIENT))
-        there.say(ping()[:30])
-        harness.until(lambda: len(harness.supervisor) == 0)
-        failed = [fact for fact in harness.facts if isinstance(fact, DiscoveryFailed)]
-    assert [each.failure.what for each in failed] == [
-        "keeping the discovery session: the target sent part of a PDU, and the rest not within 1 s"
-    ]
 
 
 def test_a_flood_of_pings_keeps_no_worker_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,24 +199,6 @@ def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
         harness.until(lambda: len(harness.supervisor) == 0)
         assert received(there, LogoutRequest) == 1
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: bytes(BHS_LENGTH),
-        lambda: b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + bytes(BHS_LENGTH),
-        lambda: b"\x23\x80" + bytes(BHS_LENGTH - 2),
-        lambda: b"\x20\x80\0\0\0\xff\xff\xff" + bytes(40),
-    ],
-)
-def test_nonsense_on_a_kept_session_is_one_failure(make: Callable[[], bytes]) -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
-        harness = keep(there)
-        there.say(make())
-        harness.until(lambda: len(harness.supervisor) == 0)
-    assert isinstance(harness.facts[-2], DiscoveryFailed)
-    assert harness.facts[-1] == WorkerEnded(ONE)
 
 
 def test_an_answer_that_breaks_off_later_is_a_failure() -> None:

@@ -16,7 +16,7 @@ from iscsid.protocol.pdu import LogoutRequest
 from iscsid.workers import discovery_worker
 from tests.support.attempt_harness import ONE, needs_root, run, without_any_file
 from tests.support.discovery_fixtures import LISTED, names_in
-from tests.support.jobs import IMPATIENT, TARGET, discovery_job
+from tests.support.jobs import TARGET, discovery_job
 from tests.support.scripted_portal import scripted, station
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.profile import LIO, PROFILES, Profile
@@ -129,22 +129,6 @@ def test_a_logout_that_is_not_answered_costs_nothing(
         harness = run(discovery_job(portal=there.portal), there)
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
     assert any(line.startswith("logging out: ") for line in harness.lines)
-
-
-@pytest.mark.parametrize(
-    ("hangs_up", "words"),
-    [
-        (True, "asking for targets: the target closed the connection"),
-        (False, "asking for targets: no answer within 1 s"),
-    ],
-)
-def test_a_question_that_is_not_answered_is_one_failed_attempt(hangs_up: bool, words: str) -> None:
-    with station(lambda: DeafTo(Opcode.TEXT_REQUEST, hangs_up=hangs_up)) as there:
-        harness = run(discovery_job(portal=there.portal, timeouts=IMPATIENT, keep=True), there)
-    failed, _ = harness.facts
-    assert isinstance(failed, DiscoveryFailed)
-    assert failed.failure.what == words
-    assert harness.ending_of(ONE).how is None
 
 
 @needs_root

@@ -27,7 +27,7 @@ from tests.support.attempt_harness import (
     success_of,
     without_any_file,
 )
-from tests.support.jobs import ALICE, IMPATIENT, login_job
+from tests.support.jobs import ALICE, login_job
 from tests.support.scripted_portal import Says, scripted, station
 from tests.support.supervisor_harness import WorkersHarness, forked, status_of
 from tests.target.portal import serve
@@ -114,50 +114,6 @@ def test_one_login_can_be_waited_for() -> None:
 
 
 # --- targets that misbehave ---------------------------------------------------------------------
-
-
-def _half_a_response(_number: int, response: LoginResponse) -> bytes:
-    return response.encode()[:30]
-
-
-FAULTS: dict[str, tuple[Callable[[], Says | ScriptedTarget], str]] = {
-    "says_nothing": (Says, "logging in: no answer within 1 s"),
-    "hangs_up": (lambda: Says(hangs_up=True), "closed the connection instead of answering"),
-    "speaks_http": (
-        lambda: Says(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n" + b"x" * 48),
-        "",
-    ),
-    "says_zeros": (lambda: Says(bytes(96)), ""),
-    "says_random_octets": (lambda: Says(bytes(range(256)) * 4), ""),
-    "announces_16_mebibyte": (lambda: Says(b"\x23\x80\0\0\0\xff\xff\xff" + bytes(40)), "announces"),
-    "stops_within_a_pdu": (
-        lambda: ScriptedTarget(Script(amend=_half_a_response)),
-        "logging in: the target sent part of a PDU, and the rest not within 1 s",
-    ),
-    "ends_within_a_pdu": (
-        lambda: Says(b"\x23\x80" + bytes(20), hangs_up=True),
-        "the target closed the connection within its answer to a Login Request",
-    ),
-    "refuses": (
-        lambda: ScriptedTarget(Script(statuses={0: 0x0203})),
-        "the target refused the login: not found (status 0203)",
-    ),
-    "never_comes_to_an_end": (
-        lambda: ScriptedTarget(Script(operational_rounds=1000)),
-        "the login came to no end",
-    ),
-}
-
-
-@pytest.mark.parametrize(("make", "words"), FAULTS.values(), ids=FAULTS)
-def test_a_target_that_misbehaves_is_one_failed_attempt(
-    make: Callable[[], Says | ScriptedTarget], words: str
-) -> None:
-    with station(make) as there:
-        harness = run(login_job(portal=there.portal, timeouts=IMPATIENT), there)
-    failure = failure_of(harness)
-    assert words in failure.what
-    assert len(failure.what) <= 1000 and failure.what.isprintable()
 
 
 def test_a_target_that_resets_is_one_that_closes() -> None:

@@ -1,0 +1,69 @@
+"""The daemon program as it is, but for the kernel's iSCSI interface, which is the fake one.
+
+Usage: ``python -m tests.hostile.program TREE REPORT OPTION...``. TREE is where a tree that looks
+like /sys is made; each request that the fake kernel gets is a line of REPORT.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+
+def main() -> int:
+    from iscsid.cli.command import run_command
+
+    return run_command("iscsid", _run)
+
+
+def _run() -> int:
+    """Do what ``iscsid.__main__`` does: the workers inherit nothing of what is imported later."""
+    from iscsid.workers.fork_server import ForkServer
+
+    with closing(ForkServer()) as fork_server:
+        from iscsid.cli.options import parse
+        from iscsid.daemon import run
+        from iscsid.kernel.interface import Kernel
+        from iscsid.kernel.iscsi_if import Command
+        from iscsid.kernel.kernel_parameters import Parameter
+        from tests.support.fake_kernel import StandIn
+        from tests.support.sysfs_tree import SESSION, SysfsTree
+
+        tree, report = SysfsTree(Path(sys.argv[1])), Path(sys.argv[2])
+
+        class Reporting(StandIn):
+            """Writes down what it is asked for, and shows its sessions in the tree."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self._shown: set[int] = set()
+
+            def answer(self, asker: int) -> None:
+                super().answer(asker)
+                with report.open("a") as file:
+                    file.writelines(f"{Command(each).name}\n" for each in self.asked)
+                    for sid, connection in self.sessions.items():
+                        if connection and connection.is_up and sid not in self._shown:
+                            self._shown.add(sid)
+                            file.write(f"{sid} {self._show(sid, connection.parameters)}\n")
+                self.asked.clear()
+
+            def _show(self, sid: int, parameters: dict[int, str]) -> str:
+                """Return the name of the target."""
+                name = parameters[Parameter.TARGET_NAME]
+                tag = parameters[Parameter.IFACE_NAME]
+                session = {**SESSION, "targetname": name, "ifacename": tag}
+                tree.add_session(sid, sid + 100, session=session)
+                return name
+
+        def open_fake() -> Kernel:
+            kernel = Reporting()
+            return Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
+
+        Kernel.open = staticmethod(open_fake)  # type: ignore[method-assign]
+        return run(parse(sys.argv[3:], "/"), fork_server)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
