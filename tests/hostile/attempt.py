@@ -8,6 +8,7 @@ the hostile ones: what becomes of these shows whether others are served meanwhil
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -33,6 +34,8 @@ LOOK = 0.05
 """Seconds between two looks at the processes."""
 GIVES_UP = ": giving up until SIGHUP"
 """The line behind a failure that no waiting mends."""
+SUMMARY = r" \((once|\d+ times) more(, at .*)?\)$"
+"""What ends a line about failures that came again within a minute."""
 BORNE = 1.0
 """Seconds for which a target that the daemon must bear goes on after its first answer."""
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -74,7 +77,9 @@ class Outcome:
         return [
             line
             for line in self.lines
-            if line.startswith(("iscsid: error:", "iscsid: warning:")) and GIVES_UP not in line
+            if line.startswith(("iscsid: error:", "iscsid: warning:"))
+            and GIVES_UP not in line
+            and not re.search(SUMMARY, line)
         ]
 
     @property
