@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.hostile.case import Case, Kind
-from tests.support.patience import PATIENCE, scaled
+from tests.support.patience import FACTOR, PATIENCE, scaled
 from tests.support.programs import environment, started
 from tests.target.portal import Portal, Portals, listen
 from tests.target.script import Script
@@ -28,6 +28,8 @@ from tests.target.scripted import ScriptedTarget
 PREFIX = "iqn.2024-01.org.example"
 AT_ONCE = 16
 """--max-processes; a quarter of the places is for portals that answer."""
+ANSWER = max(1, round(FACTOR))
+"""Seconds that a target has for an answer; for the whole of a login it has three times as long."""
 HONEST_EVERY = 20
 """One target in so many is an honest one."""
 LOOK = 0.05
@@ -194,7 +196,7 @@ def _honest(number: int, portals: Portals) -> Outcome:
 
 
 def _configure(run: Run, directory: Path) -> None:
-    lines = ["LoginTimeout=1", "AuthTimeout=1", "Enabled=no"]
+    lines = [f"LoginTimeout={ANSWER}", "Enabled=no"]
     for outcome in run.outcomes:
         lines += outcome.configuration()
     configuration = directory / "iscsi.conf"
@@ -219,7 +221,7 @@ def _command(directory: Path) -> list[str]:
         directory / "sys",
         directory / "asked",
     ]
-    limits = ["-n", "--login-timeout=3", f"--max-processes={AT_ONCE}"]
+    limits = ["-n", f"--login-timeout={3 * ANSWER}", f"--max-processes={AT_ONCE}"]
     return [*map(str, program), *pairs, *limits]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import oracle
-from tests.hostile.attempt import Run, run_cases, run_check
+from tests.hostile.attempt import ANSWER, Run, run_cases, run_check
 from tests.hostile.case import Case
 from tests.hostile.chap_cases import CHAP_CASES
 from tests.hostile.discovery_cases import DISCOVERY_CASES
@@ -41,7 +41,7 @@ def test_others_are_served_meanwhile_and_the_daemon_is_well(run: Run) -> None:
 
 
 def test_the_login_check_reports_each_failure_and_no_secret_in_its_trace(tmp_path: Path) -> None:
-    status, printed = run_check(CHAP_CASES, tmp_path, "-dd", "--login-timeout=3")
+    status, printed = run_check(CHAP_CASES, tmp_path, "-dd", f"--login-timeout={3 * ANSWER}")
     assert status == 1
     assert printed.count(": FAILED") == len(CHAP_CASES)
     assert "Traceback" not in printed and "internal error" not in printed
