@@ -305,7 +305,7 @@ STREAMS = cases(
         "a-header-without-its-text": (
             lambda _: Sends(b"\x23\x87\0\0\0\0\x20\0" + bytes(40)), HALF),
         "an-octet-a-time-for-ever": (
-            lambda _: Pieces(Script(), pause=0.05), HALF),
+            lambda _: Pieces(Script(), pause=0.25), HALF),
         "8-octets-a-time": (
             lambda _: Pieces(Script(statuses={1: 0x0203}), 0.0, piece=8), "0203"),
         "a-response-each-time-slowly": (
