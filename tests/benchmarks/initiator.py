@@ -54,9 +54,9 @@ class Life:
     def status(self) -> str:
         return self._initiator.status
 
-    def tell(self, *told: Fact) -> None:
+    def handle(self, *new: Fact) -> None:
         """Handle facts and whatever comes of them, to the last."""
-        queue = list(told)
+        queue = list(new)
         for fact in queue:
             for order in self._initiator.handle(fact, self._now):
                 queue += self._carry_out(order)
@@ -100,7 +100,7 @@ class Life:
     # --- what is measured -----------------------------------------------------------------------
 
     def start(self) -> None:
-        self.tell(
+        self.handle(
             facts.ConfigurationRead(CONFIGURATION, HOST),
             facts.BindingsRead(self._bindings),
             facts.SessionsFound(()),
@@ -109,22 +109,22 @@ class Life:
     def show_disks(self) -> None:
         for sid in self.sids.values():
             device = Device(path=f"/d{sid}", sid=sid, lun=1, link="disk", node=f"/dev/sd{sid}")
-            self.tell(facts.DeviceAppeared(device))
+            self.handle(facts.DeviceAppeared(device))
 
     def lose_all(self) -> None:
         self._due = []
         self._now += 60
         for sid in self.sids.values():
-            self.tell(facts.ConnectionLost(sid, "the connection broke"))
+            self.handle(facts.ConnectionLost(sid, "the connection broke"))
         for timer in self._due:
             if timer.purpose is facts.TimerPurpose.RETRY_LOGIN:
-                self.tell(facts.TimerExpired(timer))
+                self.handle(facts.TimerExpired(timer))
 
     def look_at_the_kernel(self) -> None:
-        self.tell(facts.SessionsFound(self._kernel_sessions()))
+        self.handle(facts.SessionsFound(self._kernel_sessions()))
 
     def hang_up(self) -> None:
-        self.tell(
+        self.handle(
             facts.HangupReceived(),
             facts.BindingsRead(self._bindings),
             facts.ConfigurationRead(CONFIGURATION, HOST),
@@ -136,7 +136,7 @@ class Life:
 
     def start_again(self) -> None:
         self.restart()
-        self.tell(
+        self.handle(
             facts.ConfigurationRead(CONFIGURATION, HOST),
             facts.BindingsRead(self._bindings),
             facts.SessionsFound(self._kernel_sessions()),

@@ -1,4 +1,4 @@
-"""A target keeps its numbers for ever, whatever happens to the file that says so."""
+"""A target keeps its numbers for ever, whatever happens to the file of bindings."""
 
 from __future__ import annotations
 

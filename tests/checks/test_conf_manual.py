@@ -61,12 +61,14 @@ def test_the_page_tells_where_a_keyword_may_stand_and_what_is_an_extension(row: 
     places = {scope: "global" if scope is Scope.GLOBAL else PLACES[scope] for scope in Scope}
     classic = ", ".join(places[scope] for scope in row.scope if scope not in row.extension)
     if row.is_extension:
-        told = ", ".join(places[scope] for scope in row.scope) + "; extension"
+        places_shown = ", ".join(places[scope] for scope in row.scope) + "; extension"
     elif row.extension:
-        told = f"{classic}; extension: {', '.join(places[scope] for scope in row.extension)}"
+        places_shown = (
+            f"{classic}; extension: {', '.join(places[scope] for scope in row.extension)}"
+        )
     else:
-        told = classic
-    assert text.startswith(f"({told})\n")
+        places_shown = classic
+    assert text.startswith(f"({places_shown})\n")
 
 
 def test_the_examples_are_right_and_do_what_is_said_of_them() -> None:

@@ -32,7 +32,7 @@ def sections(text: str, *target_names: str) -> tuple[Section, ...]:
     return report(parse_configuration(text, "f"), map(IscsiName, target_names))
 
 
-def told(section: Section) -> dict[str, tuple[object, str, str]]:
+def settings_of(section: Section) -> dict[str, tuple[object, str, str]]:
     return {each.keyword: (each.value, each.text, each.origin) for each in section.settings}
 
 
@@ -51,51 +51,51 @@ def test_sections_come_in_the_order_of_the_file_and_then_the_others() -> None:
 
 def test_each_value_is_reported_with_its_line() -> None:
     discovery, target, *_ = sections(FILE)
-    assert told(discovery)["PollInterval"] == (300, "300s", "f:5")
-    assert told(discovery)["LoginTimeout"] == (20, "20s", "f:3")
-    assert told(discovery)["Continuous"] == (True, "yes", "default")
-    assert told(target)["LUNs"] == ([0, 5, 6, 7], "0,5-7", "f:10")
-    assert told(target)["HeaderDigest"] == ("always", "always", "f:11")
-    assert told(target)["MaxBurstLength"] == (16776192, "16776192", "default")
-    assert told(target)["CHAPAlgorithms"] == (["MD5"], "MD5", "default")
-    assert told(target)["PreferredSubnet"] == (None, "none", "default")
-    assert told(target)["IncomingUsername"] == (None, "none", "default")
+    assert settings_of(discovery)["PollInterval"] == (300, "300s", "f:5")
+    assert settings_of(discovery)["LoginTimeout"] == (20, "20s", "f:3")
+    assert settings_of(discovery)["Continuous"] == (True, "yes", "default")
+    assert settings_of(target)["LUNs"] == ([0, 5, 6, 7], "0,5-7", "f:10")
+    assert settings_of(target)["HeaderDigest"] == ("always", "always", "f:11")
+    assert settings_of(target)["MaxBurstLength"] == (16776192, "16776192", "default")
+    assert settings_of(target)["CHAPAlgorithms"] == (["MD5"], "MD5", "default")
+    assert settings_of(target)["PreferredSubnet"] == (None, "none", "default")
+    assert settings_of(target)["IncomingUsername"] == (None, "none", "default")
 
 
 def test_a_network_is_reported_as_text() -> None:
     (others,) = sections("PreferredSubnet=10.0.0.9/8\n")
-    assert told(others)["PreferredSubnet"] == ("10.0.0.0/8", "10.0.0.0/8", "f:1")
+    assert settings_of(others)["PreferredSubnet"] == ("10.0.0.0/8", "10.0.0.0/8", "f:1")
 
 
 def test_a_derived_default_is_reported_as_it_applies() -> None:
     (target, _) = sections(f"TargetName={NAME}\n MaxBurstLength=4096\n")
-    assert told(target)["FirstBurstLength"] == (4096, "4096", "default")
+    assert settings_of(target)["FirstBurstLength"] == (4096, "4096", "default")
 
 
 def test_addresses_at_which_a_subnet_changes_something_get_sections_of_their_own() -> None:
     _, first, second, *_ = sections(FILE)
     assert first.addresses == ("10.0.1.1:3260,1", "10.0.3.1:3260,2")
     assert second.addresses == ("10.0.2.1:3260,1",)
-    assert told(first)["TCPWindowSize"] == (262144, "262144", "default")
-    assert told(second)["TCPWindowSize"] == (65536, "65536", "f:13")
+    assert settings_of(first)["TCPWindowSize"] == (262144, "262144", "default")
+    assert settings_of(second)["TCPWindowSize"] == (65536, "65536", "f:13")
 
 
 def test_credentials_of_found_targets_are_known_where_one_address_alone_is_asked() -> None:
     found = sections(FILE)[-2]
-    assert told(found)["OutgoingUsername"] == ("alice", "alice", "f:1")
+    assert settings_of(found)["OutgoingUsername"] == ("alice", "alice", "f:1")
     text = (
         FILE + f"DiscoveryAddress=10.0.0.2\nTargetName={NAME}4\n Username=me\n Password={'x' * 12}"
     )
     *_, own, others = sections(text)
-    assert told(own)["OutgoingUsername"] == ("me", "me", "f:18")
-    assert told(own)["IncomingUsername"] == (None, "-", FROM_DISCOVERY)
-    assert told(others)["OutgoingUsername"] == (None, "-", FROM_DISCOVERY)
+    assert settings_of(own)["OutgoingUsername"] == ("me", "me", "f:18")
+    assert settings_of(own)["IncomingUsername"] == (None, "-", FROM_DISCOVERY)
+    assert settings_of(others)["OutgoingUsername"] == (None, "-", FROM_DISCOVERY)
 
 
 def test_secrets_are_masked_in_text_and_json() -> None:
     configuration = parse_configuration(FILE, "f")
     found = report(configuration)
-    assert told(found[0])["OutgoingPassword"] == ("********", "********", "f:2")
+    assert settings_of(found[0])["OutgoingPassword"] == ("********", "********", "f:2")
     for written in (
         "\n".join(format_text(configuration, found)),
         "\n".join(format_json(configuration, found)),

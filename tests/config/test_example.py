@@ -34,12 +34,12 @@ def test_it_shows_every_keyword_of_the_table() -> None:
 
 def test_the_globals_it_shows_are_the_defaults() -> None:
     contents = parse_configuration(IN_USE, "example").contents
-    told = {"chap_algorithms", "outgoing_username", "outgoing_password"}
-    told |= {"incoming_username", "incoming_password"}
-    told |= {"discovery_username", "discovery_password"}
-    told |= {"discovery_incoming_username", "discovery_incoming_password"}
+    commented = {"chap_algorithms", "outgoing_username", "outgoing_password"}
+    commented |= {"incoming_username", "incoming_password"}
+    commented |= {"discovery_username", "discovery_password"}
+    commented |= {"discovery_incoming_username", "discovery_incoming_password"}
     changed = {field for field, each in contents.globals.items() if each != DEFAULTS[field]}
-    assert changed == told
+    assert changed == commented
 
 
 def test_its_lines_are_no_longer_than_a_terminal_shows() -> None:

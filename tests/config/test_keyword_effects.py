@@ -186,7 +186,7 @@ def turned(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
 
 
 def first_text(target: ScriptedTarget) -> dict[str, str]:
-    """Return all that the initiator said during login."""
+    """Return all that the initiator sent during login."""
     pairs = (split_text(octets[48:].rstrip(b"\0") + b"\0") for octets in target.login_requests)
     return {key: value for each in pairs for key, value in each}
 

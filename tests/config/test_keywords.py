@@ -21,7 +21,7 @@ from tests.support.config_writing import CREDENTIALS
 _G, _D, _T, _S = Scope.GLOBAL, Scope.DISCOVERY, Scope.TARGET, Scope.SUBNET
 
 CLASSIC = {
-    # keyword: (aliases, default, where it may stand), as the old manual pages and program say
+    # keyword: (aliases, default, where it may stand), as in the old manual pages and program
     "DiscoveryAddress": ("TargetIpAddr", "", _G),
     "TargetName": ("", "", _G),
     "Subnet": ("", "", _G),

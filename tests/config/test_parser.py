@@ -1,4 +1,4 @@
-"""Which entry a line belongs to, and what is said where it belongs to none."""
+"""Which entry a line belongs to, and the complaint if it belongs to none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "iqn.2001-04.com.example:disk"
 
 
 def read(text: str) -> tuple[ParsedFile, list[str], list[str]]:
-    """Return what the lines say, the complaints, and the notes."""
+    """Return what is in the lines, the complaints, and the notes."""
     reader = Parser("f")
     contents = reader.read(lex(text, "f"))
     return contents, list(map(str, reader.diagnostics)), list(map(str, reader.notes))

@@ -73,7 +73,7 @@ def parts(secret: str) -> set[str]:
     return {secret[at : at + 6] for at in range(len(secret) - 5)}
 
 
-def told(text: str) -> list[Diagnostic]:
+def complaints(text: str) -> list[Diagnostic]:
     """Return all errors and notes about the text as either of the two files."""
     found: list[Diagnostic] = []
     try:
@@ -96,7 +96,7 @@ def test_no_part_of_a_secret_is_reported(line: str) -> None:
     leaks = [
         (text, str(diagnostic))
         for text, secret in texts.items()
-        for diagnostic in told(text)
+        for diagnostic in complaints(text)
         if any(part in str(diagnostic) for part in parts(secret))
     ]
     assert leaks == []

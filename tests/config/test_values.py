@@ -1,4 +1,4 @@
-"""What may stand behind the equals sign, and what is said of everything else."""
+"""What may stand behind the equals sign, and the complaint about everything else."""
 
 from __future__ import annotations
 

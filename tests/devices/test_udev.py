@@ -37,7 +37,7 @@ def test_removals_do_not_wait_for_one(udev: Udev) -> None:
 
 @pytest.mark.parametrize("state", ["missing", "left", "listening"])
 def test_udevd_runs_if_its_socket_listens(tmp_path: Path, state: str) -> None:
-    """Without it no link would ever be made, and no line would tell why."""
+    """Without it no link would ever be made, and no line would show why."""
     control = str(tmp_path / "control")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         if state != "missing":

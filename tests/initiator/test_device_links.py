@@ -236,7 +236,7 @@ def test_old_unit_that_comes_back_gets_its_links_back() -> None:
     assert device_links.handle(DeviceAppeared(SDA))[0] == MakeLink(
         "bus0/target0/lun0/disk", "/dev/sda", SDA.path
     )
-    assert isinstance(device_links.handle(DeviceAppeared(OTHER))[0], Log), "told again"
+    assert isinstance(device_links.handle(DeviceAppeared(OTHER))[0], Log), "logged again"
 
 
 def test_unit_that_went_and_came_as_another_is_a_replaced_one() -> None:
@@ -251,7 +251,7 @@ def test_device_that_does_not_say_who_it_is_is_believed() -> None:
     device_links = linked(SDA)
     assert device_links.handle(DeviceAppeared(device(1, 0, "disk", "sda"))) == []
     anonymous = linked(device(1, 0, "disk", "sda"))
-    assert anonymous.handle(DeviceAppeared(SDA)) == [], "the first to say so sets it"
+    assert anonymous.handle(DeviceAppeared(SDA)) == [], "the first with one sets it"
     assert isinstance(anonymous.handle(DeviceAppeared(OTHER))[0], Log)
 
 

@@ -197,9 +197,9 @@ def two_sessions(monkeypatch: pytest.MonkeyPatch) -> Harness:
     return harness
 
 
-def scans(harness: Harness, *told: facts.Fact) -> list[int]:
+def scans(harness: Harness, *new: facts.Fact) -> list[int]:
     """Return the sids of the scans that begin."""
-    given = [order for order in harness.handle(*told) if isinstance(order, StartWorker)]
+    given = [order for order in harness.handle(*new) if isinstance(order, StartWorker)]
     return [order.job.sid for order in given if isinstance(order.job, ScanJob)]
 
 

@@ -102,7 +102,7 @@ def test_a_path_that_another_address_reports_waits_for_what_that_says() -> None:
         reported = facts.TargetDiscovered(asked.id, only)
         given = harness.handle(*([reported] if asked.portal == PORTAL else []), *done)
         assert kinds(given) == ([] if asked is again[0] else ["CheckDiskUsers"])
-    assert given == [orders.CheckDiskUsers(2)], "nobody knows of it any more"
+    assert given == [orders.CheckDiskUsers(2)], "it is not reported any more"
 
 
 @each_policy

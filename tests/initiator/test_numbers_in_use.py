@@ -1,4 +1,4 @@
-"""The number of a session that runs is never another target's, whatever the bindings file says."""
+"""The number of a session that runs is never another target's, whatever is in the bindings file."""
 
 from __future__ import annotations
 

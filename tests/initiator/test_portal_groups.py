@@ -52,8 +52,8 @@ def login(tag: int | None, portal: Portal = PORTAL) -> LoginSucceeded:
     ids=[
         "the same",
         "another",
-        "discovery told none",
-        "the target tells none",
+        "discovery names none",
+        "the target names none",
         "redirected",
         "discovery has always been wrong",
         "it was so elsewhere",
@@ -147,7 +147,7 @@ def test_a_target_whose_list_was_wrong_from_the_start_is_used_with_a_warning_and
 
 
 def test_an_adopted_session_remembers_the_portal_group_it_has() -> None:
-    """The kernel's session has tag 1, discovery says 5: the session may keep what it had."""
+    """The kernel's session has tag 1, discovery reports 5: the session may keep what it had."""
     harness = Harness()
     harness.begin(configuration(PORTAL), kernel_session())
     harness.discovered(DiscoveryRecord(DISK, (TargetAddress(PORTAL, 5),)))

@@ -105,8 +105,8 @@ def test_recovery_that_never_ends_is_minus_one(seconds: int, text: str) -> None:
 @given(st.integers(1, 65535))
 def test_outstanding_r2ts_are_a_power_of_two_with_room_for_all(number: int) -> None:
     parameters = replace(DESCRIPTION.parameters, max_outstanding_r2t=number)
-    told = int(as_numbers(replace(DESCRIPTION, parameters=parameters))[5])
-    assert told.bit_count() == 1 and number <= told < 2 * number
+    sent = int(as_numbers(replace(DESCRIPTION, parameters=parameters))[5])
+    assert sent.bit_count() == 1 and number <= sent < 2 * number
 
 
 LONGEST = [("target_name", 223), ("initiator_name", 223), ("session_tag", 1023)]

@@ -115,10 +115,10 @@ def test_forged_answer_from_another_process_is_not_believed(kernel: StandIn) -> 
 
 def test_lost_interface_is_a_refusal_not_a_crash() -> None:
     with usersock() as sock, usersock() as gone:
-        nobody = gone.getsockname()[0]
+        unused = gone.getsockname()[0]
         gone.close()
         with pytest.raises(KernelError, match="create a session: .*ECONNREFUSED"):
-            RequestSocket(sock, kernel_port=nobody).ask(iscsi_if.create_session(1, 0, 0))
+            RequestSocket(sock, kernel_port=unused).ask(iscsi_if.create_session(1, 0, 0))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a trial tries: what a daemon would try, with ISIDs that are nobody's."""
+"""What a trial tries: what a daemon would try, with ISIDs that no session has."""
 
 from __future__ import annotations
 

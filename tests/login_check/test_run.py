@@ -221,7 +221,7 @@ def open_directory() -> Iterator[Path]:
 
 
 def test_nobody_needs_to_be_root(served: Serve, open_directory: Path) -> None:
-    """In a fork of the test: nobody may not even read the Python that some machines test with."""
+    """In a fork of the test: another user may not even read the Python of some machines."""
     address = served(Script(listed=listing("red")))
     command = Command(open_directory)
     command.configure(f"DiscoveryAddress={address}")

@@ -86,8 +86,8 @@ def test_the_daemon_has_a_life_of_its_own(shell: Shell) -> None:
     shell.start()
     wait_until(shell.lines, "a trace")
     pid = shell.pid
-    _, says, directory, mask, session = shell.lines()[0].split()
-    assert (int(says), directory, mask) == (pid, "/", "022")
+    _, shown, directory, mask, session = shell.lines()[0].split()
+    assert (int(shown), directory, mask) == (pid, "/", "022")
     assert int(session) not in (pid, os.getsid(0)), "it cannot get a terminal again"
     streams = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)}
     assert streams == {"/dev/null"}
@@ -161,9 +161,9 @@ def test_of_two_started_at_once_one_runs_and_the_other_says_so(shell: Shell) -> 
         subprocess.Popen(shell.arguments(), env=environment(), stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = sorted(process.communicate(timeout=PATIENCE)[1] for process in starting)
+    errors = sorted(process.communicate(timeout=PATIENCE)[1] for process in starting)
     assert sorted(process.returncode for process in starting) == [0, 1]
-    assert said == [
+    assert errors == [
         "",
         f"iscsid: iscsid is already running, pid {shell.pid} (pid file {shell.pidfile})\n",
     ]
@@ -239,7 +239,7 @@ def test_descriptors_of_the_shell_are_closed(shell: Shell) -> None:
         shell.arguments(), env=environment(), pass_fds=[writer], timeout=PATIENCE, check=True
     )
     os.close(writer)
-    assert os.read(reader, 1) == b"", "somebody still holds the other end"
+    assert os.read(reader, 1) == b"", "another process still holds the other end"
     os.close(reader)
 
 

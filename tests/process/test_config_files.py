@@ -92,8 +92,12 @@ def test_a_broken_file_with_secrets_is_judged_for_both(files: ConfigurationFiles
     path.chmod(0o644)
     with pytest.raises(ConfigurationErrors) as caught:
         read_configuration(files.config)
-    told = "\n".join(caught.value.lines)
-    assert "chmod" in told and "unknown keyword" in told and "a-long-secret-1" not in told
+    complaints = "\n".join(caught.value.lines)
+    assert (
+        "chmod" in complaints
+        and "unknown keyword" in complaints
+        and "a-long-secret-1" not in complaints
+    )
 
 
 def test_a_fifo_or_a_directory_in_place_of_the_file_does_not_hang_the_start(

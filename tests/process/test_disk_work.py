@@ -149,7 +149,9 @@ def test_workers_that_hang_do_not_gather(harness: Harness) -> None:
     harness.work.order(CheckDiskUsers(2))
     assert harness.work.begin(SECONDS) == [DiskUsersChecked(2, (f"could not be checked: {STUCK}",))]
     assert len(harness.started) == 1
-    assert harness.result(DisksChecked(harness.started[0].id, ())) == [], "nobody waits for it"
+    assert harness.result(DisksChecked(harness.started[0].id, ())) == [], (
+        "its answer is not awaited any more"
+    )
     harness.order(CheckDiskUsers(2))
     assert len(harness.started) == 2
 

@@ -208,7 +208,7 @@ def test_file_that_may_not_grow_leaves_the_old_file(file: Path) -> None:
     assert file.read_bytes() == OLD and names(file.parent) == {"bindings", ".bindings.lock"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_directory_that_may_not_be_written_leaves_the_old_file(file: Path) -> None:
     for directory in (file.parent, *file.parent.parents[:2]):  # those of pytest
         directory.chmod(0o755)

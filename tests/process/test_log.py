@@ -23,7 +23,7 @@ WHO = "iqn.2026-01.org.example:disk via 192.0.2.1:3260"
 
 
 class FakeSyslog:
-    """A stand-in for syslog's socket, which reads only when it is told to."""
+    """A stand-in for syslog's socket, which reads only when it is asked to."""
 
     def __init__(self, address: Path) -> None:
         self.address = str(address)
@@ -211,7 +211,7 @@ def test_the_backlog_is_bounded_and_what_is_lost_is_counted(
     syslog = FakeSyslog(tmp_path / "log")
     log.flush(time.monotonic())
     *lines, report = syslog.texts()
-    assert lines == [f"line {number}" for number in range(5)], "the beginning tells what happened"
+    assert lines == [f"line {number}" for number in range(5)], "the beginning shows what happened"
     assert report.endswith("5 late, 7 lost")
     syslog.close()
 

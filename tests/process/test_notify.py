@@ -98,7 +98,7 @@ def test_a_busy_supervisor_is_not_waited_for(supervisor: socket.socket, opened: 
     assert supervisor.recv(4096) == b"STATUS=0 sessions up"
 
 
-@pytest.mark.parametrize("value", ["", "/nowhere/at/all", "@nobody-listens-here", "not absolute"])
+@pytest.mark.parametrize("value", ["", "/nowhere/at/all", "@no-socket-here", "not absolute"])
 def test_without_a_supervisor_nothing_happens(value: str, opened: Opened) -> None:
     notifier = opened({"NOTIFY_SOCKET": value})
     notifier.ready()

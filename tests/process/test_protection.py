@@ -48,7 +48,7 @@ def refusals(result: dict[str, object]) -> list[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="protection is root's")
 def test_the_daemon_is_protected_or_says_of_what_it_is_not() -> None:
-    """Where a container's root lacks a capability, the daemon goes on and says so."""
+    """Where a container's root lacks a capability, the daemon goes on, and the log shows it."""
     result = protect()
     lines = refusals(result)
     seen = {
@@ -73,7 +73,7 @@ def test_the_soft_limit_of_open_files_is_raised() -> None:
     assert protect(lowered)["files"] == [wanted, hard]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_without_privileges_every_refusal_is_one_line_and_none_is_fatal() -> None:
     result = protect(
         """

@@ -52,9 +52,9 @@ def test_published_responses_come_out(expected: str, challenge: str, identifier:
 def test_openssl_makes_the_same_response(algorithm: ChapAlgorithm) -> None:
     octets = bytes([200]) + b"a secret of ours" + bytes(range(256)) * 4
     command = ["openssl", "dgst", "-r", f"-{OPENSSL_NAMES[algorithm]}"]
-    said = subprocess.run(command, input=octets, capture_output=True, check=True).stdout.split()[0]
+    shown = subprocess.run(command, input=octets, capture_output=True, check=True).stdout.split()[0]
     challenge = Challenge(200, bytes(range(256)) * 4)
-    assert response(algorithm, Secret("a secret of ours"), challenge).hex() == said.decode()
+    assert response(algorithm, Secret("a secret of ours"), challenge).hex() == shown.decode()
 
 
 @given(
@@ -160,7 +160,7 @@ def test_a_proof_in_base64_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"CHAP_N": "somebody"}, "IncomingUsername"),
+        ({"CHAP_N": "mallory"}, "IncomingUsername"),
         ({"CHAP_N": ""}, "IncomingUsername"),
         ({"CHAP_N": None}, "CHAP_N"),
         ({"CHAP_R": None}, "CHAP_R"),

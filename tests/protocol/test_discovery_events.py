@@ -39,7 +39,7 @@ def answered() -> Conversation:
 
 
 def test_a_ping_is_answered_with_its_tag_and_lun(answered: Conversation) -> None:
-    answered.say(
+    answered.deliver(
         NopIn(
             lun=LUN,
             target_transfer_tag=0x1234,
@@ -64,7 +64,7 @@ def test_a_ping_is_answered_with_its_tag_and_lun(answered: Conversation) -> None
 def test_a_ping_amid_an_answer_does_not_disturb_it(asked: Conversation) -> None:
     asked.answer(ANSWER[:30], tag=1, final=False)
     asked.sent()
-    asked.say(NopIn(target_transfer_tag=9, stat_sn=asked.stat_sn, exp_cmd_sn=7, max_cmd_sn=7))
+    asked.deliver(NopIn(target_transfer_tag=9, stat_sn=asked.stat_sn, exp_cmd_sn=7, max_cmd_sn=7))
     assert [type(pdu) for pdu in asked.sent()] == [NopOut]
     asked.answer(ANSWER[30:])
     assert asked.names() == ["iqn.2024-01.org.example:a"]
@@ -72,7 +72,7 @@ def test_a_ping_amid_an_answer_does_not_disturb_it(asked: Conversation) -> None:
 
 
 def test_a_nop_in_that_asks_nothing_is_not_answered(answered: Conversation) -> None:
-    answered.say(NopIn(stat_sn=answered.stat_sn, exp_cmd_sn=7, max_cmd_sn=7))
+    answered.deliver(NopIn(stat_sn=answered.stat_sn, exp_cmd_sn=7, max_cmd_sn=7))
     assert answered.sent() == []
     assert answered.exchange.take_notes() == ()
 
@@ -124,11 +124,11 @@ def test_a_burst_of_events_is_one_of_each_kind_and_the_latest(answered: Conversa
 def test_a_reject_names_its_reason(asked: Conversation, reason: RejectReason) -> None:
     rejected = TextRequest(final=True, initiator_task_tag=1, cmd_sn=7, exp_stat_sn=1).encode()
     with pytest.raises(ProtocolError, match=f"rejected our text request: {reason}"):
-        asked.say(Reject(reason=reason, data=rejected, **asked.numbers()))
+        asked.deliver(Reject(reason=reason, data=rejected, **asked.numbers()))
 
 
 def test_a_reject_without_a_header_is_an_error_too(
     asked: Conversation,
 ) -> None:
     with pytest.raises(ProtocolError, match="rejected our PDU: protocol error"):
-        asked.say(Reject(reason=RejectReason.PROTOCOL_ERROR, **asked.numbers()))
+        asked.deliver(Reject(reason=RejectReason.PROTOCOL_ERROR, **asked.numbers()))

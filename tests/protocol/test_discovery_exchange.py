@@ -123,7 +123,7 @@ def test_an_answer_that_goes_on_without_text_is_given_up(asked: Conversation) ->
 
 def test_an_answer_to_another_question_is_an_error(asked: Conversation) -> None:
     with pytest.raises(ProtocolError, match="task tag 0x2, ours has 0x1"):
-        asked.say(TextResponse(final=True, initiator_task_tag=2, **asked.numbers()))
+        asked.deliver(TextResponse(final=True, initiator_task_tag=2, **asked.numbers()))
 
 
 def test_one_pdu_far_longer_than_declared_is_taken(asked: Conversation) -> None:
@@ -162,7 +162,9 @@ def test_asking_again_brings_every_target_again(answered: Conversation) -> None:
         exp_stat_sn=answered.stat_sn,
         data=b"SendTargets=All\0",
     )
-    answered.say(TextResponse(final=True, initiator_task_tag=2, data=ANSWER, **answered.numbers()))
+    answered.deliver(
+        TextResponse(final=True, initiator_task_tag=2, data=ANSWER, **answered.numbers())
+    )
     assert answered.exchange.outcome is DiscoveryOutcome.ANSWERED
     assert answered.names() == ["iqn.2024-01.org.example:a"]
 
@@ -204,7 +206,7 @@ def test_logging_out_acknowledges_everything_and_closes_the_session(
             exp_stat_sn=0xFFFFFFFF,
         )
     ]
-    answered.say(LogoutResponse(initiator_task_tag=2, **answered.numbers()))
+    answered.deliver(LogoutResponse(initiator_task_tag=2, **answered.numbers()))
     assert answered.exchange.outcome is DiscoveryOutcome.LOGGED_OUT
     assert answered.exchange.bytes_wanted == 0
     assert answered.exchange.take_notes() == ()
@@ -213,14 +215,14 @@ def test_logging_out_acknowledges_everything_and_closes_the_session(
 @pytest.mark.parametrize("outcome", [outcome for outcome in LogoutOutcome if outcome])
 def test_a_logout_that_went_badly_is_noted(answered: Conversation, outcome: LogoutOutcome) -> None:
     answered.exchange.log_out()
-    answered.say(LogoutResponse(response=outcome, initiator_task_tag=2, **answered.numbers()))
+    answered.deliver(LogoutResponse(response=outcome, initiator_task_tag=2, **answered.numbers()))
     assert answered.exchange.outcome is DiscoveryOutcome.LOGGED_OUT
     assert answered.exchange.take_notes() == (f"the target answered our Logout Request: {outcome}",)
 
 
 def test_a_rejected_logout_is_the_end_too(answered: Conversation) -> None:
     answered.exchange.log_out()
-    answered.say(Reject(reason=RejectReason.PROTOCOL_ERROR, **answered.numbers()))
+    answered.deliver(Reject(reason=RejectReason.PROTOCOL_ERROR, **answered.numbers()))
     assert answered.exchange.outcome is DiscoveryOutcome.LOGGED_OUT
     assert answered.exchange.take_notes() == (
         "the target rejected our Logout Request: protocol error",
@@ -234,10 +236,10 @@ def test_logging_out_in_the_midst_of_an_answer_lets_the_rest_of_it_pass(
     asked.sent()
     asked.exchange.log_out()
     asked.answer(ANSWER, tag=1, final=False)
-    asked.say(NopIn(target_transfer_tag=5, **asked.numbers()))
+    asked.deliver(NopIn(target_transfer_tag=5, **asked.numbers()))
     [request] = asked.sent()
     assert isinstance(request, LogoutRequest)
-    asked.say(LogoutResponse(initiator_task_tag=2, **asked.numbers()))
+    asked.deliver(LogoutResponse(initiator_task_tag=2, **asked.numbers()))
     assert asked.exchange.outcome is DiscoveryOutcome.LOGGED_OUT
 
 

@@ -1,4 +1,4 @@
-"""Every PDU in every phase of a discovery session, and streams nobody should send."""
+"""Every PDU in every phase of a discovery session, and streams that no target should send."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def in_phase(phase: str) -> Conversation:
 def test_only_what_may_come_in_a_phase_is_taken(phase: str, pdu: KnownPdu) -> None:
     conversation = in_phase(phase)
     if type(pdu) in TAKEN[phase]:
-        conversation.say(pdu)
+        conversation.deliver(pdu)
     else:
         with pytest.raises(ProtocolError):
-            conversation.say(pdu)
+            conversation.deliver(pdu)
 
 
 @pytest.mark.parametrize("phase", TAKEN)
@@ -75,7 +75,7 @@ def test_only_what_may_come_in_a_phase_is_taken(phase: str, pdu: KnownPdu) -> No
 def test_a_pdu_of_no_business_here_is_named(phase: str, opcode: int) -> None:
     pdu = RawPdu(header=bytes([opcode]) + bytes(47))
     with pytest.raises(ProtocolError, match=rf"a PDU \({pdu.opcode}\) came"):
-        in_phase(phase).say(pdu)
+        in_phase(phase).deliver(pdu)
 
 
 REQUESTS = [kind.opcode for kind in KNOWN_PDUS.values() if issubclass(kind, RequestPdu)]
@@ -85,7 +85,7 @@ REQUESTS = [kind.opcode for kind in KNOWN_PDUS.values() if issubclass(kind, Requ
 def test_requests_are_not_taken_from_a_target(opcode: Opcode) -> None:
     request = decode(bytes([opcode]) + bytes(47), b"")
     with pytest.raises(ProtocolError, match=rf"a PDU \({opcode}\) came"):
-        in_phase("answered").say(request)
+        in_phase("answered").deliver(request)
 
 
 @given(st.lists(pdus(), max_size=8), st.booleans())
@@ -97,7 +97,7 @@ def test_any_pdus_are_taken_or_one_documented_error(sent: list[Pdu], leaves: boo
         if not conversation.exchange.bytes_wanted:
             break
         try:
-            conversation.say(pdu)
+            conversation.deliver(pdu)
         except ProtocolError as error:
             assert str(error).isprintable() and len(str(error)) < 400
             break

@@ -28,7 +28,7 @@ class Replay:
         self.at_most = at_most
 
     def run(self) -> None:
-        """Play until there is an outcome; the exchange says what it said when it was recorded."""
+        """Play until there is an outcome; the exchange sends what it sent when it was recorded."""
         self.check_sent()
         while self.exchange.outcome is None:
             self.receive_one()

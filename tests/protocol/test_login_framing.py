@@ -146,7 +146,7 @@ def test_a_response_longer_than_allowed_is_refused_at_its_header() -> None:
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 16, 47, 48, 100, 511, 8192])
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_text_cut_anywhere_with_the_c_bit_is_joined(piece: int, profile: Profile) -> None:
-    script = Script(profile=profile, edit=lambda _number, said: said[:3])
+    script = Script(profile=profile, edit=lambda _number, sent: sent[:3])
     cut, whole = result_of(replace(script, piece=piece)), result_of(script)
     assert replace(cut, exp_stat_sn=whole.exp_stat_sn) == whole
     assert (piece > 40) or cut.exp_stat_sn != whole.exp_stat_sn

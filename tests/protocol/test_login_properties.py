@@ -110,13 +110,13 @@ def only_if(condition: Callable[[int, LoginResponse], bool], fault: Fault) -> Fa
 
 
 def text(words: str, name: str, *values: str | None) -> Fault:
-    """Return the fault of saying ``values`` for a key that is said in the response."""
+    """Return the fault of saying ``values`` for a key that is in the response."""
 
     def spoil(_number: int, response: LoginResponse) -> LoginResponse | None:
-        said = split_text(response.data)
-        if name not in dict(said):
+        sent = split_text(response.data)
+        if name not in dict(sent):
             return None
-        others = tuple(pair for pair in said if pair[0] != name)
+        others = tuple(pair for pair in sent if pair[0] != name)
         spoilt: Pairs = tuple((name, value) for value in values if value is not None)
         return replace(response, data=join_text(others + spoilt))
 
@@ -136,8 +136,8 @@ def is_not_first(number: int, _response: LoginResponse) -> bool:
 
 
 def is_in_chap(_number: int, response: LoginResponse) -> bool:
-    said = dict(split_text(response.data))
-    return said.get("AuthMethod") == "CHAP" or "CHAP_A" in said
+    sent = dict(split_text(response.data))
+    return sent.get("AuthMethod") == "CHAP" or "CHAP_A" in sent
 
 
 FAULTS = [
@@ -153,8 +153,8 @@ FAULTS = [
     header("text without a key", data=b"\0=x\0"),
     header("a key twice", data=b"X-a=1\0X-a=1\0"),
     header("no key and value", data=b"TargetAlias\0"),
-    header("an answer to nothing", data=b"X-never-said=Reject\0"),
-    header("somebody else's name", data=b"InitiatorName=iqn.2024-01.org.example:x\0"),
+    header("an answer to nothing", data=b"X-never-sent=Reject\0"),
+    header("another's name", data=b"InitiatorName=iqn.2024-01.org.example:x\0"),
     header("a tag out of range", data=b"TargetPortalGroupTag=65536\0"),
     header("a limit out of range", data=b"MaxRecvDataSegmentLength=511\0"),
     Fault("another kind of PDU", lambda _, response: b"\x24" + response.encode()[1:]),
@@ -166,7 +166,7 @@ FAULTS = [
     only_if(is_not_first, Fault("a StatSN left out", lambda _, response: replace(
         response, stat_sn=(response.stat_sn + 1) % 2**32))),
     only_if(is_in_chap, header(
-        "a transit nobody asked for", transit=True, next_stage=Stage.OPERATIONAL_NEGOTIATION)),
+        "a transit not asked for", transit=True, next_stage=Stage.OPERATIONAL_NEGOTIATION)),
     text("a method not offered", "AuthMethod", "SRP"),
     text("no algorithm", "CHAP_A", None),
     text("an algorithm that does not exist", "CHAP_A", "4"),
@@ -174,7 +174,7 @@ FAULTS = [
     text("what is no digit", "CHAP_C", "0x12g"),
     text("an empty challenge", "CHAP_C", "0x"),
     text("no challenge", "CHAP_C", None),
-    text("somebody else's proof", "CHAP_N", "mallory"),
+    text("another's proof", "CHAP_N", "mallory"),
     text("a wrong proof", "CHAP_R", "0x00"),
     text("no proof", "CHAP_R", None),
     text("a number as a word", "MaxBurstLength", "many"),
@@ -183,7 +183,7 @@ FAULTS = [
     text("more than was offered", "MaxConnections", "2"),
     text("more recovery than was offered", "ErrorRecoveryLevel", "1"),
     text("less waiting than is possible", "DefaultTime2Wait", "-1"),
-    text("disorder nobody wants", "DataPDUInOrder", "No"),
+    text("disorder that is not wanted", "DataPDUInOrder", "No"),
     text("neither yes nor no", "ImmediateData", "Perhaps"),
     text("a digest that does not exist", "HeaderDigest", "MD5"),
     text("two digests", "DataDigest", "None,CRC32C"),
@@ -192,7 +192,7 @@ FAULTS = [
 
 
 def responses_of(meeting: Encounter) -> list[LoginResponse]:
-    """Return what the target says when it keeps to the rules."""
+    """Return what the target sends when it keeps to the rules."""
     received: list[LoginResponse] = []
 
     def note(_number: int, response: LoginResponse) -> LoginResponse:
@@ -263,8 +263,8 @@ KEYS = st.sampled_from(["AuthMethod", "CHAP_A", "CHAP_C", *ATTRIBUTES, "X-a", "T
 def test_any_text_either_is_answered_or_ends_the_login(
     meeting: Encounter, at: int, pairs: list[tuple[str, str]]
 ) -> None:
-    def edit(number: int, said: Pairs) -> Pairs:
-        return said + tuple(pairs) if number == at else said
+    def edit(number: int, sent: Pairs) -> Pairs:
+        return sent + tuple(pairs) if number == at else sent
 
     exchange = LoginExchange(meeting.plan, RANDOM)
     with contextlib.suppress(IscsidError):

@@ -71,12 +71,12 @@ def test_spare_numbers_are_used_up_whatever_the_responses_are() -> None:
     assert talk.is_confirmed()
 
 
-@pytest.mark.parametrize("said", [{"status": ScsiStatus.GOOD}, *NOT_NOW.values()])
+@pytest.mark.parametrize("answer", [{"status": ScsiStatus.GOOD}, *NOT_NOW.values()])
 def test_a_unit_attention_of_a_disk_is_taken_before_the_kernel_s_first_command(
-    said: dict[str, Any],
+    answer: dict[str, Any],
 ) -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
-    talk.readiness = said
+    talk.readiness = answer
     talk.answer(naa(1))
     talk.answer(naa(2))
     assert talk.use_up() == SPARE
@@ -167,7 +167,7 @@ def test_exchanged_units_are_found_out_all_of_them() -> None:
 
 
 def test_a_name_that_is_gone_is_another_unit_although_a_better_one_stays() -> None:
-    """tgtd makes its NAA designators of the LUN's number where nobody gave it others."""
+    """tgtd makes its NAA designators of the LUN's number unless it is given others."""
     positional = designator(NAA, b"\x60" + bytes(15))
     talk = Talk((1, page(designator(T10, b"IET     red"), positional)))
     talk.answer(page(designator(T10, b"IET     blue"), positional))
@@ -231,14 +231,14 @@ def test_after_a_failure_the_numbers_serve_a_logout() -> None:
 
 # --- not now ------------------------------------------------------------------------------------
 
-each_not_now = pytest.mark.parametrize("said", NOT_NOW.values(), ids=NOT_NOW)
+each_not_now = pytest.mark.parametrize("answer", NOT_NOW.values(), ids=NOT_NOW)
 
 
 @each_not_now
-def test_a_unit_that_is_busy_is_asked_again(said: dict[str, Any]) -> None:
+def test_a_unit_that_is_busy_is_asked_again(answer: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)), (2, naa(2)))
     first = talk.question()
-    talk.status(**said)
+    talk.status(**answer)
     again = talk.answer(naa(1))
     assert again.lun == first.lun
     assert again.initiator_task_tag != first.initiator_task_tag
@@ -248,11 +248,11 @@ def test_a_unit_that_is_busy_is_asked_again(said: dict[str, Any]) -> None:
 
 
 @each_not_now
-def test_a_unit_that_stays_busy_is_not_confirmed(said: dict[str, Any]) -> None:
+def test_a_unit_that_stays_busy_is_not_confirmed(answer: dict[str, Any]) -> None:
     talk = Talk((1, naa(1)))
     for _ in range(SPARE + 1):
         talk.question()
-        talk.status(**said)
+        talk.status(**answer)
     assert talk.failure.retry is Retry.SOON
     assert talk.failure.what.startswith("LUN 1: its identity cannot be read: ")
 

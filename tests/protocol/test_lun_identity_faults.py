@@ -37,7 +37,7 @@ def test_a_ping_is_answered_and_the_question_stays(digest: Digest) -> None:
     talk = Talk((1, naa(1)), digest=digest)
     talk.question()
     lun = encode_lun(1)
-    talk.say(NopIn(lun=lun, target_transfer_tag=0x42, **talk.numbers(counts=False)))
+    talk.deliver(NopIn(lun=lun, target_transfer_tag=0x42, **talk.numbers(counts=False)))
     (pong,) = talk.received()
     assert pong == NopOut(
         lun=lun,
@@ -53,14 +53,14 @@ def test_a_ping_is_answered_and_the_question_stays(digest: Digest) -> None:
 def test_a_ping_that_wants_no_answer_gets_none() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
-    talk.say(NopIn(**talk.numbers(counts=False)))
+    talk.deliver(NopIn(**talk.numbers(counts=False)))
     assert talk.received() == []
 
 
 def test_an_asynchronous_message_is_counted_and_passed_over() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
-    talk.say(AsyncMessage(async_event=AsyncEvent.SCSI_EVENT, **talk.numbers()))
+    talk.deliver(AsyncMessage(async_event=AsyncEvent.SCSI_EVENT, **talk.numbers()))
     talk.data(naa(1))
     assert talk.is_confirmed()
 
@@ -72,7 +72,7 @@ def test_a_rejected_question_ends_the_attempt() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
     with pytest.raises(ProtocolError, match="rejected a SCSI command: command not supported"):
-        talk.say(
+        talk.deliver(
             Reject(reason=RejectReason.COMMAND_NOT_SUPPORTED, data=bytes(48), **talk.numbers())
         )
 
@@ -114,7 +114,7 @@ def test_a_pdu_of_another_kind_is_refused() -> None:
     talk = Talk((1, naa(1)))
     talk.question()
     with pytest.raises(ProtocolError, match="text response"):
-        talk.say(TextResponse(final=True, **talk.numbers()))
+        talk.deliver(TextResponse(final=True, **talk.numbers()))
 
 
 @pytest.mark.parametrize(("spoilt", "what"), [(30, "header"), (48, "header"), (60, "data")])
@@ -123,7 +123,7 @@ def test_a_wrong_digest_is_noticed(spoilt: int, what: str) -> None:
     talk.question()
     fields = {"initiator_task_tag": talk.task_tag} | talk.numbers()
     with pytest.raises(MalformedPdu, match=f"the {what} digest"):
-        talk.say(ScsiDataIn(has_status=True, data=naa(1), **fields), spoilt)
+        talk.deliver(ScsiDataIn(has_status=True, data=naa(1), **fields), spoilt)
 
 
 def test_more_octets_than_wanted_are_refused() -> None:

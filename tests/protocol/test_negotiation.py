@@ -32,7 +32,7 @@ def unmade(offer: Offer | None = None, *, discovery: bool = False) -> Operationa
     return OperationalNegotiation(make_plan(offer=offer, discovery=discovery))
 
 
-# --- what we say --------------------------------------------------------------------------------
+# --- what we offer ------------------------------------------------------------------------------
 
 
 def test_a_normal_session_names_initiator_and_target() -> None:
@@ -270,7 +270,7 @@ def test_an_offer_that_was_refused_is_no_result() -> None:
 
 def test_declarations_of_the_target_are_noted_and_not_answered() -> None:
     made = negotiation()
-    said = (
+    answers = (
         ("TargetAlias", "a disk"),
         ("TargetPortalGroupTag", "0"),
         ("TargetAddress", "10.0.0.1:3260,1"),
@@ -278,7 +278,7 @@ def test_declarations_of_the_target_are_noted_and_not_answered() -> None:
         ("MaxRecvDataSegmentLength", "16777215"),
         ("X#NodeArchitecture", "ExampleOS/v1234,CPU_Arch/i686"),
     )
-    assert made.receive(said) == ()
+    assert made.receive(answers) == ()
     assert (made.target_alias, made.target_portal_group_tag) == ("a disk", 0)
     assert made.agreed().target_max_recv_data_segment_length == 16777215
 
@@ -299,7 +299,7 @@ def test_an_alias_with_control_characters_is_made_printable() -> None:
         ("MaxRecvDataSegmentLength", "16777216"),
         ("MaxRecvDataSegmentLength", "0"),
         ("MaxRecvDataSegmentLength", "8k"),
-        ("InitiatorName", "iqn.2024-01.org.example:somebody"),
+        ("InitiatorName", "iqn.2024-01.org.example:other"),
         ("TargetName", "iqn.2024-01.org.example:other"),
         ("SessionType", "Discovery"),
         ("SendTargets", "All"),

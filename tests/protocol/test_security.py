@@ -217,8 +217,8 @@ def test_an_endless_wait_for_the_proof_comes_to_an_end() -> None:
     assert isinstance(error, AuthenticationFailed)
 
 
-def _no_proof(number: int, said: Pairs) -> Pairs:
-    return () if number >= 2 else said
+def _no_proof(number: int, sent: Pairs) -> Pairs:
+    return () if number >= 2 else sent
 
 
 def test_a_target_that_cannot_be_challenged_does_not_get_the_session() -> None:
@@ -328,7 +328,7 @@ def test_a_challenge_that_equals_ours_is_refused() -> None:
 
 
 def test_our_own_response_reflected_is_refused() -> None:
-    """Whoever knows no secret can still repeat what we just said."""
+    """Without the secret, one can still repeat what we have just sent."""
     ours = hashlib.md5(bytes([7]) + OURS + script().challenge).hexdigest()
     error = failure_of(script(edit=put(2, "CHAP_R", "0x" + ours)), MUTUAL)
     assert isinstance(error, AuthenticationFailed)

@@ -28,7 +28,7 @@ class TwoPaths(World):
         def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
             return SETTINGS
 
-        # Each portal reports itself alone: the file says that they belong together.
+        # Each portal reports itself alone: the file has them belong together.
         discoveries = tuple(
             DiscoverySettings(portal=portal, network_entity="array") for portal in self.configured
         )
@@ -68,8 +68,8 @@ def test_each_path_has_one_session_and_one_number_whatever_becomes_of_the_file(s
         assert len({session_tag.binding.target for session_tag in markers}) == 1, markers
         numbers |= {session_tag.binding for session_tag in markers}
     assert len(numbers) == 2 * len(TARGETS)
-    told = [line.split() for line in world.bindings.splitlines() if not line.startswith("#")]
-    assert len(told) == len(numbers)
+    lines = [line.split() for line in world.bindings.splitlines() if not line.startswith("#")]
+    assert len(lines) == len(numbers)
 
 
 def test_adopted_paths_are_not_logged_in_to_again() -> None:

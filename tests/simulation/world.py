@@ -86,7 +86,7 @@ class World:
     check_takes: float = 0.0
     """Seconds from the check of a session's disks to its answer, at most."""
     settings: SessionSettings = SessionSettings()
-    """What the file says of all targets."""
+    """The settings in the file, for all targets."""
     initiator_name: IscsiName = HOST
     initiator_alias: str = ""
 

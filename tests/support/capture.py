@@ -33,5 +33,5 @@ def read(name: str) -> list[Recorded]:
 
 
 def received(name: str) -> list[bytes]:
-    """Return what the target of a session said, PDU by PDU."""
+    """Return what the target of a session sent, PDU by PDU."""
     return [each.octets for each in read(name) if not each.is_sent]

@@ -46,12 +46,12 @@ def on_a_terminal(command: list[str]) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, env=environment(), stdout=theirs, stderr=theirs)
     os.close(theirs)
-    said = b""
+    output = b""
     with suppress(OSError):  # the end of a terminal whose other side is closed
         while piece := os.read(ours, 4096):
-            said += piece
+            output += piece
     os.close(ours)
-    return process.wait(), said.decode()
+    return process.wait(), output.decode()
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class Conversation:
         assert reader.is_between_pdus
         return pdus
 
-    def say(self, pdu: Pdu) -> None:
+    def deliver(self, pdu: Pdu) -> None:
         octets = pdu.encode()
         while octets:
             wanted = self.exchange.bytes_wanted
@@ -79,7 +79,7 @@ class Conversation:
         self, data: bytes, *, tag: int = RESERVED_TAG, final: bool = True, more: bool = False
     ) -> None:
         """Say a Text Response to the request the exchange sent last."""
-        self.say(
+        self.deliver(
             TextResponse(
                 final=final,
                 continue_=more,
@@ -95,7 +95,7 @@ class Conversation:
         self, event: AsyncEvent, parameter1: int = 0, parameter2: int = 0, parameter3: int = 0
     ) -> None:
         """Say an Asynchronous Message."""
-        self.say(
+        self.deliver(
             AsyncMessage(
                 async_event=event,
                 parameter1=parameter1,

@@ -91,7 +91,7 @@ class Talk:
         self.stat_sn = (stat_sn + counts) % MODULUS
         return {"stat_sn": stat_sn, "exp_cmd_sn": self.exp_cmd_sn, "max_cmd_sn": self.exp_cmd_sn}
 
-    def say(self, pdu: Pdu, spoilt: int | None = None) -> None:
+    def deliver(self, pdu: Pdu, spoilt: int | None = None) -> None:
         """Say a PDU, with the octet number ``spoilt`` changed on the way."""
         header, data = pdu.encode()[:48], pdu.encode()[48:]
         octets = bytearray(
@@ -108,7 +108,7 @@ class Talk:
     def data(self, octets: bytes, *, last: bool = True, offset: int = 0, **more: Any) -> None:
         """Say a part of the answer, or all of it with its status."""
         fields = {"initiator_task_tag": self.task_tag} | self.numbers(counts=last) | more
-        self.say(
+        self.deliver(
             ScsiDataIn(final=last, has_status=last, buffer_offset=offset, data=octets, **fields)
         )
 
@@ -120,7 +120,7 @@ class Talk:
 
     def status(self, status: ScsiStatus, sense: bytes = b"", **more: Any) -> None:
         fields = {"initiator_task_tag": self.task_tag} | self.numbers() | more
-        self.say(ScsiResponse(status=status, data=sense, **fields))
+        self.deliver(ScsiResponse(status=status, data=sense, **fields))
 
     @property
     def failure(self) -> Failure:
