@@ -7,9 +7,11 @@ as useless, only for what was read. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from iscsid.errors import Retry
 from iscsid.facts import KernelSession
+from iscsid.initiator.retry import delay_before_retry
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event, State
 from iscsid.initiator.session_tag import parse_session_tag
@@ -80,6 +82,27 @@ def sync_with_sysfs(session: Session, seen: KernelSession | None) -> None:
         session.connection_lost("the kernel reports the connection as lost")
     elif session.state is State.UNBINDING and seen.target_state == UNBOUND:
         session.fire(Event.UNBOUND)
+
+
+class UselessSessions:
+    """Useless sessions that the kernel is to remove. One that stays is tried ever less often."""
+
+    def __init__(self) -> None:
+        self._tried: dict[int, tuple[int, float]] = {}
+        """By sid: how often, and when the next attempt is due."""
+
+    def next_attempt(self, sid: int, now: float) -> int | None:
+        """Begin an attempt if one is due, and return which it is: 1 is the first."""
+        attempts, due = self._tried.get(sid, (0, now))
+        if now < due:
+            return None
+        # The second comes with the next look: what refused may have been in the way for a moment.
+        pause = delay_before_retry(Retry.LATER, attempts, str(sid)) if attempts else None
+        self._tried[sid] = attempts + 1, now + (pause or 0.0)
+        return attempts + 1
+
+    def forget_missing(self, present: Collection[int]) -> None:
+        self._tried = {sid: tried for sid, tried in self._tried.items() if sid in present}
 
 
 class LeftAlone:

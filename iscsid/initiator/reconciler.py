@@ -15,6 +15,7 @@ from iscsid.errors import InvalidName
 from iscsid.facts import KernelSession, SessionsFound, SessionStarted
 from iscsid.initiator.adoption import (
     LeftAlone,
+    UselessSessions,
     has_been_scanned,
     state_at_start,
     sync_with_sysfs,
@@ -44,6 +45,7 @@ class Reconciler:
         self.bindings = Bindings()
         self.sessions = Sessions()
         self.left_alone = LeftAlone()
+        self._removals = UselessSessions()
         self._postponed: set[IscsiName] = set()
         """Targets that wait for the answers of other network entities."""
         self.device_links = DeviceLinks()
@@ -253,7 +255,13 @@ class Reconciler:
         self.save_bindings()
 
     def _remove(self, seen: KernelSession, why: str) -> None:
-        self.outbox.warn(seen.target_name, f"removing session {seen.sid}, {why}")
+        attempt = self._removals.next_attempt(seen.sid, self.outbox.now)
+        if attempt is None:
+            return
+        if attempt == 1:
+            self.outbox.warn(seen.target_name, f"removing session {seen.sid}, {why}")
+        else:
+            self.outbox.failed(f"session {seen.sid}", f"the kernel has not removed it yet, {why}")
         self.outbox.order(DestroySession(seen.sid))
 
     def _adopt(self, seen: KernelSession, session_tag: SessionTag) -> list[Entry]:
@@ -319,6 +327,7 @@ class Reconciler:
                 continue
             if session.changed_at_turn < ordered_at_turn:
                 sync_with_sysfs(session, seen.get(session.sid))
+        self._removals.forget_missing({*seen, *found.unread})
         for sid, left in seen.items():
             if self.sessions.with_sid(sid) is None and (why := why_useless(left)):
                 self._remove(left, why)

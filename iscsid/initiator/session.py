@@ -31,7 +31,7 @@ from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.portal_groups import LoginEndpoint, compare_portal_group, reached
-from iscsid.initiator.retry import STABLE_AFTER, RetryState
+from iscsid.initiator.retry import STABLE_AFTER, RetryState, delay_before_retry
 from iscsid.initiator.session_fsm import MEANINGLESS, OUTAGE, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
@@ -86,6 +86,8 @@ class Session:
         self._was_asked_meanwhile = False
         """Whether an attempt was asked for (SIGHUP) after the one under way had begun."""
         self._has_tried_to_leave = False
+        self._destroys = 0
+        """How often the kernel was ordered to destroy the session."""
         self._reached: LoginEndpoint | None = None
         self._time2wait: float | None = None
         self._up_since = outbox.now
@@ -199,8 +201,8 @@ class Session:
                 self._send_logout()
             case Action.DESTROY:
                 self._destroy()
-            case Action.ARM_TIMEOUT:
-                self._arm_timeout()
+            case Action.DESTROY_LATER:
+                self._destroy_later()
             case Action.RESTART_LOGIN:
                 self._restart_login()
             case Action.CLEAN_UP:
@@ -477,11 +479,22 @@ class Session:
     def _destroy(self) -> None:
         self._outbox.cancel_timer(self._retry_timer)
         self._give_up_disks()
+        if self._destroys:
+            self._outbox.failed(self.log_prefix, "the kernel has not destroyed the session yet")
+        self._destroys += 1
         self._outbox.order(orders.DestroySession(self._kernel_sid))
         self._arm_timeout()
 
+    def _destroy_later(self) -> None:
+        self._outbox.failed(
+            self.log_prefix, f"the kernel does not destroy the session: {self.last_failure}"
+        )
+        self._arm_timeout()
+
     def _arm_timeout(self) -> None:
-        self._outbox.set_timer(self._logout_timer, LOGOUT_STEP_LIMIT)
+        """Limit a step. A session that the kernel does not destroy is tried ever less often."""
+        pause = delay_before_retry(Retry.SOON, max(self._destroys, 1), self.log_prefix) or 0.0
+        self._outbox.set_timer(self._logout_timer, max(LOGOUT_STEP_LIMIT, pause))
 
     def _restart_login(self) -> None:
         """The kernel has lost the session: log in as if for the first time."""

@@ -84,7 +84,7 @@ class Action(Enum):
     UNBIND = auto()
     SEND_LOGOUT = auto()
     DESTROY = auto()
-    ARM_TIMEOUT = auto()
+    DESTROY_LATER = auto()
     RESTART_LOGIN = auto()
     """The kernel lost the session: log in as if for the first time."""
     CLEAN_UP = auto()
@@ -165,7 +165,7 @@ TRANSITIONS: dict[tuple[State, Event], Row] = {
     (State.LOGGING_OUT, Event.UNRECOVERABLE): (State.DESTROYING, (Action.DESTROY,)),
     (State.LOGGING_OUT, Event.TIMED_OUT): (State.DESTROYING, (Action.DESTROY,)),
     (State.LOGGING_OUT, Event.DESTROYED): (State.GONE, (Action.CLEAN_UP,)),
-    (State.DESTROYING, Event.REFUSED): (State.DESTROYING, (Action.ARM_TIMEOUT,)),
+    (State.DESTROYING, Event.REFUSED): (State.DESTROYING, (Action.DESTROY_LATER,)),
     (State.DESTROYING, Event.TIMED_OUT): (State.DESTROYING, (Action.DESTROY,)),
     (State.DESTROYING, Event.DESTROYED): (State.GONE, (Action.CLEAN_UP,)),
 }

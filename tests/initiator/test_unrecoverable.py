@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -89,3 +90,42 @@ def test_a_session_that_is_up_and_doomed_does_not_come_back_at_the_end_of_all() 
     harness.handle(facts.InterruptReceived())
     doomed(harness)
     assert kinds(harness.handle(facts.SessionDestroyed(1))) == ["Leave"]
+
+
+REFUSED = facts.RequestRefused(1, Failure(Retry.SOON, "the kernel refused (EBUSY)"))
+DAY = 86400.0
+
+
+def test_a_session_that_the_kernel_never_destroys_is_tried_ever_less_often() -> None:
+    """The log says so once, and then counts."""
+    harness = Harness()
+    harness.up()
+    doomed(harness)
+    began, attempts = harness.now, []
+    while harness.now < began + DAY:
+        harness.handle(REFUSED)
+        assert harness.wait(TimerPurpose.LOGOUT) == [orders.DestroySession(1)]
+        attempts.append(harness.now)
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
+    assert pauses[0] == pytest.approx(15) and max(pauses) <= 60
+    assert len(attempts) < DAY / 40
+    assert harness.has_logged(DISK, "does not destroy the session", "EBUSY")
+    lines = [line for line in harness.log if "does not destroy" in line]
+    assert len(lines) < len(attempts) / 2
+
+
+def test_what_a_killed_daemon_left_and_the_kernel_never_removes_is_tried_ever_less_often() -> None:
+    harness = Harness()
+    left = kernel_session(connection_state="down")
+    harness.begin(configuration(PORTAL), left)
+    began, attempts = harness.now, 0
+    while harness.now < began + DAY:
+        harness.wait(TimerPurpose.CHECK_KERNEL)
+        attempts += orders.DestroySession(1) in harness.handle(facts.SessionsFound((left,)))
+        harness.handle(REFUSED)
+    assert 10 < attempts < DAY / 200
+    assert sum("removing session 1" in line for line in harness.log) == 1
+    assert harness.has_logged("session 1", "has not removed it yet", "destruction was begun")
+    harness.handle(facts.SessionsFound(()))
+    # The number may be that of another session when the module is loaded again.
+    assert orders.DestroySession(1) in harness.handle(facts.SessionsFound((left,)))
