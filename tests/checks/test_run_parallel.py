@@ -6,16 +6,12 @@ from tests.support import run_parallel
 
 
 def test_every_file_of_the_machine_is_in_one_lane_and_the_lanes_take_equally_long() -> None:
-    every = [
-        str(path.relative_to(run_parallel.TOP))
-        for pattern in run_parallel.SPLIT
-        for path in run_parallel.TOP.glob(pattern)
-    ]
-    taken = {file: 10.0 + number for number, file in enumerate(every)}
-    first, second = run_parallel.split({**taken, "tests/config/test_parse.py": 100.0})
-    assert sorted(first + second) == sorted(every)
-    totals = [sum(taken[file] for file in lane) for lane in (first, second)]
-    assert abs(totals[0] + 100.0 - totals[1]) <= max(taken.values())
+    seconds = run_parallel.read_seconds()
+    lanes = run_parallel.split(seconds)
+    assert sorted([*lanes[0], *lanes[1]]) == run_parallel.files()
+    first, second = (sum(seconds[file] for file in lane) for lane in lanes)
+    longest = max(seconds[file] for file in run_parallel.files())
+    assert abs(seconds[run_parallel.OTHERS] + first - second) <= longest
 
 
 def test_what_the_second_lane_runs_the_first_leaves_out() -> None:
@@ -23,3 +19,13 @@ def test_what_the_second_lane_runs_the_first_leaves_out() -> None:
     ignored = [word.removeprefix("--ignore=") for word in first if word.startswith("--ignore=")]
     # Without a file, pytest would run every test in this lane, too.
     assert ignored and ignored == [word for word in second if word.endswith(".py")]
+
+
+def test_what_a_lane_takes_beside_its_tests_counts_for_no_file() -> None:
+    first, second = run_parallel.split(run_parallel.read_seconds())
+    taken = {f"{file}::test": 10.0 for file in first + second}
+    walls = [300.0 + 10 * len(first) + 60, 10 * len(second) + 60.0]
+    assert run_parallel.weigh(taken, *walls) == {
+        run_parallel.OTHERS: 300.0,
+        **dict.fromkeys(run_parallel.files(), 10.0),
+    }
