@@ -119,6 +119,8 @@ class Daemon:
         stack: ExitStack,
     ) -> None:
         self._once, self._basedir = options.once, options.basedir
+        # One connection is handled, so one job runs at a time.
+        max_processes = 1 if options.once else options.max_processes
         self._notifier = notifier
         self._log = DaemonLog.open(options.foreground, options.debug)
         stack.callback(self._log.close)
@@ -137,7 +139,7 @@ class Daemon:
             self._loop.remove,
             lambda job, level, text: self._log.write(level, job.title, text, TRACE),
             level=Level.DEBUG if options.debug >= TRACE else Level.INFO,
-            most=options.max_processes,
+            most=max_processes,
         )
         signals.set_reaper(self._supervisor.reap)
         # In this order: what overflows is lost, so the kernel's events are read first.
@@ -155,7 +157,7 @@ class Daemon:
         self._links = LinkTree(options.basedir, options.mode)
         self._bindings_file = options.bindings
         self._disk_work = DiskWork(
-            lambda job: self._supervisor.run(job) if self._once else self._supervisor.start(job),
+            self._supervisor.start,
             self._supervisor.stop,
             files,
             options.bindings,
@@ -163,7 +165,7 @@ class Daemon:
         self._loop.add_deadline(self._disk_work.deadline, self._abandon_disk_work)
         self._initiator = Initiator(
             login_timeout=options.login_timeout,
-            max_processes=options.max_processes,
+            max_processes=max_processes,
             bindings_file=options.bindings,
         )
         self._queue: deque[Fact] = deque()
@@ -233,7 +235,7 @@ class Daemon:
                     self._exit_status = status
         if not self._disk_work.is_reading:
             self._notifier.settled()
-        if self._once and self._exit_status is None:
+        if self._once and self._exit_status is None and len(self._supervisor) == 0:
             # Every job is over, and no session came of them.
             self._exit_status = ExitStatus.SUCCESS
 
@@ -272,9 +274,7 @@ class Daemon:
             case orders.StartWorker():
                 if isinstance(order.job, ScanJob):
                     self._status_files.note_scan(order.job)
-                if self._once:
-                    return supervisor.run(_once(order.job))
-                return supervisor.start(order.job)
+                return supervisor.start(_once(order.job) if self._once else order.job)
             case orders.StopWorker():
                 supervisor.stop(order.job_id)
             case orders.AskAgain():

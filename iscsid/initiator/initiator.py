@@ -112,7 +112,7 @@ class Initiator:
                 self._hangup_received()
             case facts.TerminateReceived():
                 self._outbox.info("", "SIGTERM: leaving; the sessions stay in the kernel")
-                self._outbox.order(Leave(ExitStatus.SUCCESS))
+                self._leave(ExitStatus.SUCCESS)
             case facts.InterruptReceived():
                 self._interrupt_received()
             case facts.PowerDownReceived():
@@ -191,14 +191,19 @@ class Initiator:
             # Others were logged out, or went another step, since these were checked.
             self._check_sessions()
             return
-        self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS))
+        self._leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS)
 
     def _leave_at_once(self) -> None:
         """Wait for no logout any more; the next start finishes those that have begun."""
         left = len(self.reconciler.sessions)
         sessions = "1 session stays" if left == 1 else f"{left} sessions stay"
         self._outbox.warn("", f"SIGINT again: leaving at once, {sessions} in the kernel")
-        self._outbox.order(Leave(ExitStatus.SESSIONS_LEFT))
+        self._leave(ExitStatus.SESSIONS_LEFT)
+
+    def _leave(self, status: ExitStatus) -> None:
+        """Leave, with one last attempt to save bindings that are not saved."""
+        self.reconciler.save_bindings()
+        self._outbox.order(Leave(status))
 
     # --- timers ---------------------------------------------------------------------------------
 

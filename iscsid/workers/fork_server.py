@@ -3,7 +3,8 @@
 The fork server is started before the configuration is read and before most of the daemon is
 imported, so a worker inherits neither secrets nor the memory of the daemon. It forks a worker when
 the daemon asks, gives it one end of a channel, reports its end, and sends it signals. Being the
-parent of the workers it alone knows that a process id is still theirs.
+parent of the workers it alone knows that a process id is still theirs. If it does not answer, for
+it was stopped, the daemon gives it up.
 
 A second one stands by, forked by the first: if the first is killed, its workers die with it and the
 second takes over. One that was killed while it stood by is replaced when the next worker is forked.
@@ -21,6 +22,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -50,7 +52,12 @@ class _ForkRequest(IntEnum):
 
 
 class _ForkReport(IntEnum):
-    FORKED, NOT_FORKED, ENDED = range(3)
+    FORKED, NOT_FORKED, ENDED, SIGNALLED = range(4)
+
+
+HANGS_AFTER = 30.0
+"""Seconds without an answer to a request, after which the fork server is given up. A fork takes
+milliseconds; something has stopped it (SIGSTOP, a debugger)."""
 
 
 _REQUEST = struct.Struct("!BIB")
@@ -84,11 +91,13 @@ class WorkerExited:
 
 
 @dataclass(frozen=True, slots=True)
-class ForkServerKilled:
-    """All workers died with it."""
+class ForkServerLost:
+    """It was killed, and all workers died with it; or it was given up, and they end."""
+
+    has_hung: bool
 
 
-Event = WorkerForked | WorkerNotForked | WorkerExited | ForkServerKilled
+Event = WorkerForked | WorkerNotForked | WorkerExited | ForkServerLost
 
 
 class ForkServer:
@@ -107,6 +116,11 @@ class ForkServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
         self._active = ours
+        self._unanswered = 0
+        """Requests to fork or to signal that have no answer yet."""
+        self._heard_at = 0.0
+        """When it answered last, or was asked first since then."""
+        self._has_hung = False
         self._standby = self._ask_for_standby()
 
     def fileno(self) -> int:
@@ -129,6 +143,16 @@ class ForkServer:
         except OSError:
             pass
 
+    @property
+    def due(self) -> float | None:
+        """When it is to be given up, on the monotonic clock; ``None`` while it owes no answer."""
+        return self._heard_at + HANGS_AFTER if self._unanswered and not self._has_hung else None
+
+    def give_up(self) -> None:
+        """Wait for it no more: the next ``read`` reports its loss. It leaves once it goes on."""
+        self._has_hung = True
+        self._active.shutdown(socket.SHUT_RDWR)
+
     def protect(self) -> None:
         """Let both be spared by the out-of-memory killer, and keep their memory in memory."""
         for each in (self._active, self._standby):
@@ -138,7 +162,7 @@ class ForkServer:
     def read(self) -> list[Event]:
         """Return what has happened.
 
-        After ``ForkServerKilled``, ``fileno`` is another one, or negative if both were killed.
+        After ``ForkServerLost``, ``fileno`` is another one, or negative if both are lost.
         """
         events: list[Event] = []
         while True:
@@ -149,9 +173,14 @@ class ForkServer:
             except ConnectionResetError:
                 received = b""
             if not received:
+                has_hung, self._has_hung, self._unanswered = self._has_hung, False, 0
                 self._replace()
-                return [*events, ForkServerKilled()]
+                return [*events, ForkServerLost(has_hung)]
             report, serial, value = _REPORT.unpack(received)
+            self._heard_at = time.monotonic()
+            self._unanswered -= report != _ForkReport.ENDED
+            if report == _ForkReport.SIGNALLED:
+                continue
             kind = (WorkerForked, WorkerNotForked, WorkerExited)[report]
             events.append(kind(serial, value))
 
@@ -206,6 +235,10 @@ class ForkServer:
         if self._active.fileno() < 0:
             raise OSError(errno.ESRCH, "")
         send_with(self._active, message, descriptors)
+        if request in (_ForkRequest.FORK, _ForkRequest.SIGNAL):
+            if not self._unanswered:
+                self._heard_at = time.monotonic()
+            self._unanswered += 1
 
 
 def _has_ended(standby: socket.socket) -> bool:
@@ -287,8 +320,10 @@ class _Server:
             self._fork_worker(end, serial, list(Confinement)[argument])
         elif request == _ForkRequest.STAND_BY:
             self._fork_standby(socket.socket(fileno=descriptors[0]))
-        elif request == _ForkRequest.SIGNAL and serial in self._pids:
-            os.kill(self._pids[serial], argument)
+        elif request == _ForkRequest.SIGNAL:
+            if serial in self._pids:
+                os.kill(self._pids[serial], argument)
+            self._report(_ForkReport.SIGNALLED, serial, 0)
         elif request == _ForkRequest.PROTECT:
             self._is_protected = True
             protect_helper()

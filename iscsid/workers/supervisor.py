@@ -25,8 +25,9 @@ from iscsid.workers.channel import forbid_linger, open_channel
 from iscsid.workers.connections import begin_connection
 from iscsid.workers.exit_reasons import not_started
 from iscsid.workers.fork_server import (
+    HANGS_AFTER,
     ForkServer,
-    ForkServerKilled,
+    ForkServerLost,
     WorkerExited,
     WorkerForked,
     WorkerNotForked,
@@ -53,16 +54,23 @@ _KILLED = Failure(
     "if this happens again, see the kernel's log: the machine may be short of memory",
 )
 
+_HUNG = Failure(
+    Retry.SOON,
+    f"the process that starts workers did not answer for {HANGS_AFTER:.0f} s, and was given up "
+    "with its workers",
+    "look whether it was stopped, and whether the machine is overloaded",
+)
+
 
 class NoForkServer(IscsidError):
-    """No worker can be started any more: both fork servers were killed.
+    """No worker can be started any more: both fork servers were killed, or do not answer.
 
     No session could be revived. Only another start makes a fork server that holds no secret.
     """
 
     def __init__(self) -> None:
         super().__init__(
-            "both processes that start workers were killed",
+            "both processes that start workers were killed, or do not answer",
             advice="start iscsid again; it takes over the sessions",
         )
 
@@ -134,17 +142,6 @@ class Supervisor:
         self._by_job[job.id] = worker
         return []
 
-    def run(self, job: Job | DiskJob) -> list[Fact]:
-        """Start ``job`` and wait for its end: for ``--once``. Return all its facts."""
-        facts = self.start(job)
-        while any(worker.job is job for worker in self._workers.values()):
-            now = self._clock()
-            due = self.next_deadline()
-            self._poll(None if due is None else max(due - now, 0.0))
-            self.enforce_deadlines(self._clock())
-            facts += self._collect()
-        return facts
-
     def stop(self, job: JobId) -> None:
         """End a job whose result is not wanted any more: nothing it reports counts from now on.
 
@@ -198,13 +195,17 @@ class Supervisor:
 
     def next_deadline(self) -> float | None:
         """Return when ``enforce_deadlines`` must be called next, on the monotonic clock."""
-        dues = (worker.due for worker in self._workers.values())
+        dues = [worker.due for worker in self._workers.values()]
+        dues.append(self._fork_server.due)
         return min((due for due in dues if due is not None), default=None)
 
     def enforce_deadlines(self, now: float) -> None:
         """End the workers that overstay: SIGTERM first, SIGKILL a second later."""
         for worker in self._workers.values():
             worker.enforce(now)
+        due = self._fork_server.due
+        if due is not None and due <= now:
+            self._fork_server.give_up()
 
     def reap(self) -> list[Fact]:
         """After SIGCHLD: collect a fork server that was killed. Never blocks."""
@@ -286,16 +287,16 @@ class Supervisor:
                 case WorkerExited():
                     if worker := self._workers.get(event.serial):
                         facts += self._bury(worker, event.status)
-                case ForkServerKilled():
-                    facts += self._replace_fork_server()
+                case ForkServerLost():
+                    facts += self._replace_fork_server(_HUNG if event.has_hung else _KILLED)
         return facts
 
-    def _replace_fork_server(self) -> list[Fact]:
+    def _replace_fork_server(self, why: Failure) -> list[Fact]:
         """Raises ``NoForkServer``."""
         self._watch_fork_server()
         facts: list[Fact] = []
         for worker in list(self._workers.values()):
-            worker.fail(_KILLED)
+            worker.fail(why)
             facts += self._bury(worker, 0)
         if self._watched < 0:
             raise NoForkServer

@@ -189,3 +189,28 @@ def test_disks_whose_users_could_not_be_found_out_are_left_alone() -> None:
     unknown = ("/dev/sda could not be checked: no answer within 5 s",)
     assert harness.handle(facts.DiskUsersChecked(1, unknown)) == [LEFT]
     assert harness.has_logged("warning", DISK, "could not be checked")
+
+
+@pytest.mark.parametrize("last", [facts.TerminateReceived(), facts.InterruptReceived()])
+def test_bindings_that_are_not_saved_are_tried_once_more_before_the_daemon_leaves(
+    last: Fact,
+) -> None:
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
+    harness.handle(facts.BindingsNotSaved("bindings: No space left on device"))
+    harness.bindings = ""
+    harness.given.clear()
+    harness.handle(last)
+    assert DISK in harness.bindings
+    assert kinds(harness.given)[-2:] == ["SaveBindings", "Leave"]
+
+
+def test_bindings_that_are_saved_are_not_written_again_at_the_end() -> None:
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    harness.discovered(record())
+    harness.handle(facts.BindingsSaved())
+    harness.given.clear()
+    harness.handle(facts.TerminateReceived())
+    assert "SaveBindings" not in kinds(harness.given)

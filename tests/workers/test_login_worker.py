@@ -29,8 +29,7 @@ from tests.support.attempt_harness import (
 )
 from tests.support.jobs import ALICE, login_job
 from tests.support.scripted_portal import Says, scripted, station
-from tests.support.supervisor_harness import WorkersHarness, forked, status_of
-from tests.target.portal import serve
+from tests.support.supervisor_harness import WorkersHarness, status_of
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
@@ -101,16 +100,6 @@ def test_nobody_reads_a_secret_anywhere() -> None:
         success_of(harness)
         harness.supervisor.close_socket(ONE)
     assert "secret-alice" not in repr(harness.facts) + repr(harness.lines)
-
-
-def test_one_login_can_be_waited_for() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with forked(lambda: serve(listener, ScriptedTarget)):
-            harness = WorkersHarness()
-            job = login_job(portal=Portal(*listener.getsockname()))
-            harness.facts += harness.supervisor.run(job)
-            assert success_of(harness).result.tsih != 0
-            harness.supervisor.close_socket(ONE)
 
 
 # --- targets that misbehave ---------------------------------------------------------------------

@@ -24,6 +24,7 @@ from iscsid.facts import (
 from iscsid.jobs import Job, JobId, ScanJob
 from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
+from iscsid.workers import fork_server
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.supervisor import NoForkServer
 from iscsid.workers.worker import IDLE, SURPLUS
@@ -293,6 +294,43 @@ def test_the_end_is_reached_even_if_both_fork_servers_were_killed() -> None:
     assert harness.supervisor.processes == 0
 
 
+def test_a_fork_server_that_is_stopped_is_given_up_and_its_jobs_have_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGSTOP, or a debugger: no job would begin, and none that crashed would end."""
+    monkeypatch.setattr(fork_server, "HANGS_AFTER", 0.3)
+    harness = WorkersHarness(hangs)
+    harness.start(scan_job(1))
+    pid = harness.pid_of()
+    os.kill(harness.fork_server.pid, signal.SIGSTOP)
+    harness.start(scan_job(2))
+    harness.until(lambda: len(harness.supervisor) == 0)
+    for number in (1, 2):
+        ended = harness.ending_of(JobId(number))
+        assert ended.how is not None and "did not answer for" in ended.how.what
+    harness.logged.clear()
+    harness.start(scan_job(3))
+    harness.until_said("hanging")
+    os.kill(harness.fork_server.pid, signal.SIGCONT)
+    until(lambda: status_of(harness.fork_server.pid).get("State", "Z")[0] in "ZX")
+    until(lambda: status_of(pid).get("State", "Z")[0] in "ZX")
+    harness.supervisor.end_all()
+
+
+def test_a_fork_server_that_answers_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_server, "HANGS_AFTER", 0.3)
+    harness = WorkersHarness(hangs)
+    harness.start(scan_job(1))
+    harness.pid_of()
+    harness.supervisor.stop(ONE)
+    harness.until(lambda: len(harness.supervisor) == 0)
+    assert harness.fork_server.due is None
+    server = harness.fork_server.fileno()
+    late = time.monotonic() + 0.5
+    harness.until(lambda: time.monotonic() > late)
+    assert harness.fork_server.fileno() == server
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may exceed net.core.wmem_max")
 def test_four_hundred_jobs_may_be_started_before_the_first_worker_is_forked() -> None:
     """As with --max-processes=0; the default buffer of a socket takes fewer than 300 requests."""
@@ -468,26 +506,3 @@ def test_waiting_for_the_end_has_a_limit() -> None:
     assert len(harness.supervisor) == 1
     os.kill(pid, signal.SIGKILL)
     harness.until(lambda: len(harness.supervisor) == 0)
-
-
-# --- waiting for one job ------------------------------------------------------------------------
-
-
-def test_one_job_can_be_waited_for(portal: Portal) -> None:
-    """For --once; the login is not done as root there, either."""
-    harness = WorkersHarness(logs_in(portal))
-    succeeded, ended = harness.supervisor.run(login_job(portal=portal))
-    assert isinstance(succeeded, LoginSucceeded)
-    assert ended == WorkerEnded(ONE)
-    with harness.supervisor.take_socket(ONE) as connection:
-        assert not connection.get_inheritable()
-        assert connection.getblocking()
-
-
-def test_a_job_that_is_waited_for_is_ended_at_its_deadline(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("iscsid.workers.worker.GRACE", 0.1)
-    (ended,) = WorkersHarness(hangs).supervisor.run(login_job(deadline=0.1))
-    assert isinstance(ended, WorkerEnded) and ended.how is not None
-    assert ended.how.what.startswith("not finished within 0.1 s, ended while ")

@@ -99,6 +99,7 @@ def test_without_children_there_is_no_deadline() -> None:
 def test_a_job_without_a_limit_has_no_deadline() -> None:
     harness = WorkersHarness(hangs)
     harness.start(scan_job(deadline=0))
+    harness.pid_of()
     assert harness.supervisor.next_deadline() is None
     harness.supervisor.end_all()
 
@@ -108,6 +109,7 @@ def test_the_nearest_deadline_counts() -> None:
     now = time.monotonic()
     for number, deadline in ((1, 100), (2, 50), (3, 0)):
         harness.start(scan_job(number, deadline=deadline))
+        harness.pid_of(number)
     nearest = harness.supervisor.next_deadline()
     assert nearest is not None and 52 <= nearest - now < 60
     harness.supervisor.end_all()
@@ -167,7 +169,6 @@ def gives_up_on_the_name(job: LoginJob | ResolveJob, reporter: Reporter) -> None
 
 
 def test_a_name_server_that_hangs_is_asked_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the loop, too, where every worker is read after each event."""
     monkeypatch.setattr(socket, "getaddrinfo", waits_for_ever)
     harness = WorkersHarness()
 
@@ -177,8 +178,7 @@ def test_a_name_server_that_hangs_is_asked_by_one_process(monkeypatch: pytest.Mo
 
     harness.supervisor._clock = clock
     job = login_job(portal=Portal("array.example"), deadline=0.5)
-    facts = harness.supervisor.run(job)
-    assert isinstance(facts[-1], WorkerEnded)
+    assert isinstance(harness.run(job)[-1], WorkerEnded)
     harness.supervisor.end_all()
 
 
@@ -202,7 +202,7 @@ def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
     due = harness.supervisor.next_deadline()
     assert due == pytest.approx(late + 1)
     harness.supervisor.enforce_deadlines(late + 2)
-    assert harness.supervisor.next_deadline() is None
+    harness.until(lambda: harness.supervisor.next_deadline() is None)
     harness.until(lambda: len(harness.supervisor) == 0)
     ending = harness.ending_of(ONE)
     assert ending.how is not None and "not finished within 15 s" in ending.how.what
