@@ -228,6 +228,8 @@ def test_a_fork_server_that_is_killed_is_replaced_and_its_jobs_have_failed() -> 
     ended = harness.ending_of(ONE)
     assert ended.how is not None and "process that starts workers was killed" in ended.how.what
     until(lambda: status_of(pid).get("State", "Z")[0] in "ZX")
+    # Its socket is closed before it has ended.
+    until(lambda: status_of(harness.fork_server.pid).get("State", "Z")[0] == "Z")
     harness.fork_server.reap()
     assert status_of(harness.fork_server.pid) == {}
     harness.start(scan_job(2))
