@@ -18,6 +18,7 @@ worker.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import stat
@@ -32,6 +33,7 @@ from iscsid.devices.openings import (
     Descriptor,
     Openings,
     counted_of_partitions,
+    hidden_users,
     is_same_opening,
     lowest_count,
 )
@@ -106,10 +108,14 @@ def find_users(
         if look:
             pause(_PAUSE)
         earlier = survey.openings
-        count = lowest_count(sysfs.root, earlier.explain(counted, is_same), pause)
+        try:
+            enough = earlier.explain(counted, is_same)
+            count, error = lowest_count(sysfs.root, enough, pause), ""
+        except (OSError, ValueError) as failure:
+            count, error = None, str(getattr(failure, "strerror", None) or failure)
         survey = _Survey(sysfs, nodes, proc)
         explained = earlier.that_last(survey.openings).explain(counted, is_same)
-        survey.has_unexplained = count is not None and count > explained
+        survey.compare(count, explained, error)
         passing = survey.passing(devices)
         if not passing or (look and passing <= before):
             break
@@ -132,8 +138,6 @@ class _Survey:
         self._file_systems: dict[str, str] = {}
         """By mount id: the type."""
         self.doubts: dict[str, None] = {}
-        self.has_unexplained = False
-        """Whether the kernel counts more openings than were found."""
         namespaces = self._read_processes_namespaces()
         descriptors = list(self._descriptors(namespaces))
         self._read_namespaces(namespaces)
@@ -146,6 +150,16 @@ class _Survey:
         }
         self._note_openings()
 
+    def compare(self, count: int | None, explained: int, error: str) -> None:
+        """Take note of how many references the kernel counts, or why that is not known."""
+        if error:
+            self._doubt(f"the kernel's count of openings: {error}")
+        elif count is None:
+            for name in hidden_users(self._sysfs.root):
+                self._doubt(f"this kernel counts no openings, and {name} may have some")
+        elif count > explained:
+            self._doubt(_UNEXPLAINED)
+
     def passing(self, devices: Iterable[ScsiDevice]) -> frozenset[str]:
         """Return the uses that may be gone a moment later, of disks that have no others."""
         found = set()
@@ -153,7 +167,7 @@ class _Survey:
             nodes = self._nodes[device]
             if not any(self._lasting_uses(node) for node in nodes):
                 found |= {use for node in nodes for use in self._open_in(node)}
-                found |= set(self._unknown)
+                found |= self.doubts.keys()
         return frozenset(found)
 
     def uses(self, device: ScsiDevice, confirmed: frozenset[str]) -> tuple[str, ...]:
@@ -163,7 +177,7 @@ class _Survey:
             return uses
         if uses := tuple(use for n in nodes for use in self._open_in(n) if use in confirmed):
             return uses
-        return tuple(_NOT_CHECKED + why for why in self._unknown)
+        return tuple(_NOT_CHECKED + why for why in self.doubts)
 
     # --- what was found of a node ---------------------------------------------------------------
 
@@ -345,10 +359,6 @@ class _Survey:
 
     # --- what could not be learnt ---------------------------------------------------------------
 
-    @property
-    def _unknown(self) -> list[str]:
-        return [*self.doubts, *([_UNEXPLAINED] if self.has_unexplained else [])]
-
     def _doubt(self, what: str) -> None:
         self.doubts[what] = None
 
@@ -389,12 +399,25 @@ def _nodes(device: ScsiDevice, of_partitions: Counted) -> list[_Node]:
     # An opening of a bsg node holds the device's queue, and no reference.
     for subsystem, counted in _CHARACTER_DEVICES.items():
         found += ((node, False, counted) for node in entries(device.path, f"{subsystem}/*"))
-    numbers = (read_attribute(directory / "dev") for directory, _, _ in found)
+    numbers = (_device_number(directory) for directory, _, _ in found)
     return [
         _Node(directory, number, is_block, counted)
         for (directory, is_block, counted), number in zip(found, numbers, strict=True)
         if number is not None  # else it has just gone
     ]
+
+
+def _device_number(directory: Path) -> str | None:
+    """Return the number of a node, ``None`` if it has just gone. Raises ``OSError``: a node that
+    cannot be looked for may be in use."""
+    try:
+        return (directory / "dev").read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
 
 
 def _holders(node: _Node) -> list[Path]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
-from iscsid.devices.sysfs import read_attribute, read_number
+from iscsid.devices.sysfs import read_attribute
 
 READINGS = 6
 BETWEEN = 0.05
@@ -30,6 +30,7 @@ _EACH_OF_A_PARTITION = (6, 5)
 """From Linux 6.5 on each opening of a partition is one of the disk; before, only the first is."""
 _KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
 _KCMP_FILE = 0
+_HIDING = ("target_core_mod", "nvmet", "drbd", "bcache")
 
 Descriptor = tuple[int, int]
 """The id of a process, and the number of the descriptor there."""
@@ -85,18 +86,24 @@ class Openings:
         return explained
 
 
+def hidden_users(root: Path) -> list[str]:
+    """Return the loaded drivers that may have disks open, which nothing but the count shows."""
+    return [name for name in _HIDING if (root / "module" / name).exists()]
+
+
 def lowest_count(root: Path, enough: int, pause: Callable[[float], None]) -> int | None:
     """Return the smallest of several counts: an opening that lasts is in every one.
 
     ``None``: the kernel counts nothing, as the module is built in. The first count that is not
-    above ``enough`` is the last.
+    above ``enough`` is the last. Raises ``OSError`` or ``ValueError`` if a count cannot be read.
     """
     lowest: int | None = None
     for reading in range(READINGS):
         if reading:
             pause(BETWEEN)
-        count = read_number(root / "module/iscsi_tcp/refcnt")
-        if count is None:
+        try:
+            count = int((root / "module/iscsi_tcp/refcnt").read_text())
+        except FileNotFoundError:
             return None
         lowest = count if lowest is None else min(lowest, count)
         if lowest <= enough:

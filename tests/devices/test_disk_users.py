@@ -207,6 +207,14 @@ def test_partition_that_vanishes_is_no_use(disk: Disk) -> None:
     assert disk.uses == ()
 
 
+def test_node_whose_number_cannot_be_read_is_not_passed_over(disk: Disk) -> None:
+    """The job fails, and what it was to check counts as in use."""
+    (disk.unit / "block/sdx/sdx2/dev").unlink()
+    (disk.unit / "block/sdx/sdx2/dev").mkdir()
+    with pytest.raises(IsADirectoryError):
+        assert disk.uses
+
+
 # --- processes ----------------------------------------------------------------------------------
 
 
@@ -466,6 +474,27 @@ def test_kernel_that_counts_nothing_is_believed_in_the_rest(disk: Disk) -> None:
     """iscsi_tcp may be built in."""
     (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
     assert not disk.uses
+
+
+def test_driver_that_only_a_count_would_show_is_a_doubt_where_nothing_is_counted(
+    disk: Disk,
+) -> None:
+    (disk.tree.root / "module/target_core_mod").mkdir()
+    disk.count_openings(0)
+    assert not disk.uses
+    (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
+    (use,) = disk.uses
+    assert use.startswith("could not be checked: this kernel counts no openings, and target_core")
+
+
+def test_count_that_cannot_be_read_is_a_doubt(disk: Disk) -> None:
+    refcnt = disk.tree.root / "module/iscsi_tcp/refcnt"
+    refcnt.write_text("many\n")
+    assert disk.uses[0].startswith("could not be checked: the kernel's count of openings: ")
+    refcnt.unlink()
+    refcnt.mkdir()
+    (use,) = disk.uses
+    assert use == "could not be checked: the kernel's count of openings: Is a directory"
 
 
 # --- cost ---------------------------------------------------------------------------------------

@@ -143,3 +143,19 @@ def test_a_session_whose_number_goes_to_another_portals_path_moves_there() -> No
     assert harness.has_logged("info", f"{DISK} via {PORTAL}", "logging in again")
     (login,) = (job for job in harness.jobs if isinstance(job, LoginJob))
     assert login.portal == SECOND
+
+
+@each_policy
+def test_a_path_without_a_number_ends_no_other_and_is_named(policy: MultipathPolicy) -> None:
+    """The target's id is taken on every other bus."""
+    others = "".join(f"{bus} 0 iqn.2001-04.com.example:x{bus}\n" for bus in range(1, 256))
+    harness = Harness(bindings=f"0 0 {DISK} {PATHS[policy][0]}\n{others}")
+    harness.begin(with_policy(policy), path(0, policy), bindings=harness.bindings)
+    harness.discovered(TARGET)
+    harness.reload(with_policy(policy))
+    harness.discovered(TARGET)
+    ended = (orders.CheckDiskUsers, orders.UnbindSession, orders.DestroySession)
+    assert not [order for order in harness.given if isinstance(order, ended)]
+    (session,) = harness.initiator.reconciler.sessions
+    assert session.is_up and session.is_wanted and session.plan.binding == ZERO
+    assert harness.has_logged("warning", DISK, "no persistent number is left")

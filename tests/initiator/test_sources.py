@@ -304,6 +304,28 @@ def test_of_two_spellings_in_one_answer_the_one_used_before_keeps_its_portals(us
 # --- host names ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("first", [ONE, TWO])
+def test_two_controllers_that_spell_a_name_differently_lead_to_one_session(first: Portal) -> None:
+    names = {ONE: CAPITAL, TWO: DISK}
+    network = Network().begin()
+    for at in (first, TWO if first == ONE else ONE):
+        network.answer(at, ONE, TWO, name=names[at])
+    assert [set(portals) for portals in network.portals()] == [{ONE, TWO}]
+    assert set(network.names()) == {names[first]}
+    assert len(network.lines()) == 1
+
+
+def test_of_two_kernel_sessions_whose_names_differ_in_capitals_the_second_is_left_alone() -> None:
+    network = Network().begin(
+        kernel_session(session_tag=f"iscsid:0:0:80aabbcc0000@{ONE}", portal=ONE),
+        kernel_session(2, name=CAPITAL, session_tag=f"iscsid:0:1:80aabbcc0001@{TWO}", portal=TWO),
+    )
+    assert network.portals() == [[ONE]]
+    assert network.harness.has_logged("error", CAPITAL, "session 2 is left alone")
+    network.answer(ONE, ONE).answer(TWO, TWO, name=CAPITAL)
+    assert not network.names()
+
+
 def test_the_portal_that_just_answered_is_tried_first_behind_a_host_name_too() -> None:
     """A host name in the file has an address: the one where discovery has just been answered."""
     name = Portal("san.example.org")
