@@ -196,7 +196,7 @@ def parsed(octets: bytes) -> Configuration:
         raise
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(files.flatmap(lambda file: st.tuples(spellings(file), spellings(file))))
 def test_comments_blanks_quotes_case_and_aliases_do_not_change_the_meaning(
     texts: tuple[bytes, bytes],
@@ -205,7 +205,7 @@ def test_comments_blanks_quotes_case_and_aliases_do_not_change_the_meaning(
     assert first == second
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(files.flatmap(spellings))
 def test_what_is_rendered_and_parsed_again_is_the_same(text: bytes) -> None:
     configuration = parsed(text)
@@ -240,7 +240,7 @@ def test_any_octets_are_a_configuration_or_complaints_with_line_numbers(octets: 
     judge(octets)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(files.flatmap(spellings), st.data())
 def test_damaged_files_are_a_configuration_or_complaints_with_line_numbers(
     text: bytes, data: st.DataObject

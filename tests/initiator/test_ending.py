@@ -11,15 +11,14 @@ from iscsid.orders import CheckDiskUsers, Leave
 from tests.support.harness import (
     DISK,
     HOST,
-    OTHER,
     PORTAL,
     SECOND,
     ZERO,
     Harness,
     configuration,
-    kernel_session,
     kinds,
     record,
+    two_sessions,
 )
 
 REFUSED = Failure(Retry.SOON, "connection refused")
@@ -31,18 +30,6 @@ LEFT = Leave(3)
 def reading() -> tuple[Fact, ...]:
     """What reading the files after SIGHUP brings."""
     return facts.BindingsRead(""), facts.ConfigurationRead(configuration(PORTAL, SECOND), HOST)
-
-
-def two_up() -> Harness:
-    """Two sessions that an earlier daemon has left, 1 with DISK and 2 with OTHER."""
-    harness = Harness()
-    harness.begin(
-        configuration(PORTAL),
-        kernel_session(1),
-        kernel_session(2, name=OTHER, session_tag=f"iscsid:0:1:80aabbcc0001@{PORTAL}"),
-    )
-    harness.discovered(record(), record(OTHER))
-    return harness
 
 
 def log_out(harness: Harness, sid: int) -> list[orders.Order]:
@@ -74,7 +61,7 @@ def test_the_network_that_changes_while_the_daemon_ends_brings_no_attempt() -> N
 
 
 def test_the_network_brings_no_discovery_while_the_daemon_ends() -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.reload(configuration(PORTAL, SECOND))
     failed = next(job for job in reversed(harness.jobs) if job.title.endswith(f"{SECOND}"))
     harness.handle(facts.DiscoveryFailed(failed.id, REFUSED), facts.WorkerEnded(failed.id))
@@ -99,7 +86,7 @@ def test_the_network_brings_no_discovery_while_the_daemon_ends() -> None:
     ids=lambda fact: str(getattr(getattr(fact, "timer", None), "purpose", type(fact).__name__)),
 )
 def test_nothing_begins_while_the_daemon_is_ending(fact: Fact) -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.handle(facts.ConnectionLost(1, "reset"), facts.InterruptReceived())
     given = harness.handle(fact)
     assert not {"LoginJob", "DiscoveryJob", "ScanJob", "LearnCmdSn", "AskAgain"} & set(kinds(given))
@@ -118,7 +105,7 @@ def test_a_scan_that_ends_after_sigint_is_not_followed_by_the_one_that_was_asked
 
 def test_a_second_sigint_leaves_at_once_and_the_sessions_stay() -> None:
     """The target does not answer, and a person does not want to wait for it."""
-    harness = two_up()
+    harness = two_sessions()
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, ()))
     assert harness.handle(facts.InterruptReceived()) == [LEFT]
     assert harness.has_logged("SIGINT again", "2 sessions stay")
@@ -136,7 +123,7 @@ def test_disks_that_came_out_of_use_since_they_were_checked_are_looked_at_again(
 
 
 def test_what_is_in_use_is_checked_again_when_the_others_have_been_logged_out() -> None:
-    harness = two_up()
+    harness = two_sessions()
     assert kinds(harness.handle(facts.InterruptReceived())) == ["CheckDiskUsers"] * 2
     assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == []
     assert log_out(harness, 2) == [CheckDiskUsers(1)], "left on an old answer"
@@ -144,14 +131,14 @@ def test_what_is_in_use_is_checked_again_when_the_others_have_been_logged_out() 
 
 
 def test_what_is_still_in_use_is_left_and_the_status_shows_it() -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
     assert log_out(harness, 2) == [CheckDiskUsers(1)]
     assert harness.handle(facts.DiskUsersChecked(1, IN_USE)) == [LEFT]
 
 
 def test_sessions_that_are_all_in_use_are_checked_once() -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
     assert harness.handle(facts.DiskUsersChecked(2, IN_USE)) == [LEFT]
 
@@ -166,14 +153,14 @@ def test_a_session_whose_login_succeeds_after_sigint_is_not_started() -> None:
 
 
 def test_a_session_in_use_that_the_kernel_then_loses_does_not_keep_the_daemon() -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))
     harness.handle(facts.SessionDestroyed(1))
     assert log_out(harness, 2) == [LEAVE], "a session that is not in the kernel is waited for"
 
 
 def test_sessions_are_checked_again_if_another_was_on_its_way_out_before_sigint() -> None:
-    harness = two_up()
+    harness = two_sessions()
     harness.reload(configuration())
     harness.handle(facts.DiskUsersChecked(1, IN_USE), facts.DiskUsersChecked(2, ()))
     harness.handle(facts.InterruptReceived(), facts.DiskUsersChecked(1, IN_USE))

@@ -22,24 +22,12 @@ from tests.support.harness import (
     kernel_session,
     kinds,
     record,
+    two_sessions,
 )
 
 ONE = Binding(0, 1)
 GONE = IscsiName("iqn.2024-01.org.example:gone")
 REFUSED = Failure(Retry.SOON, "connection refused")
-
-
-def two_running() -> Harness:
-    """Two sessions, adopted: DISK with number 0:0, OTHER with 0:1."""
-    harness = Harness()
-    harness.begin(
-        configuration(PORTAL),
-        kernel_session(1),
-        kernel_session(2, name=OTHER, session_tag=f"iscsid:0:1:80aabbcc0001@{PORTAL}"),
-        bindings=f"0 0 {DISK}\n0 1 {OTHER}\n",
-    )
-    harness.discovered(record(), record(OTHER))
-    return harness
 
 
 def logins(given: list[Order]) -> list[LoginJob]:
@@ -69,7 +57,7 @@ def assert_both_are_watched(harness: Harness) -> None:
 
 
 def test_exchanged_numbers_at_sighup_come_back_and_both_sessions_stay_watched() -> None:
-    harness = two_running()
+    harness = two_sessions(f"0 0 {DISK}\n0 1 {OTHER}\n")
     harness.bindings = f"0 0 {OTHER}\n0 1 {DISK}\n"
     given = harness.reload(configuration(PORTAL))
     assert not logins(given), "a second session with a target that has one"
@@ -82,13 +70,13 @@ def test_exchanged_numbers_at_sighup_come_back_and_both_sessions_stay_watched() 
 
 def test_exchanged_numbers_that_a_save_finds_come_back() -> None:
     """A person has edited the file since it was read; no SIGHUP follows."""
-    harness = two_running()
+    harness = two_sessions(f"0 0 {DISK}\n0 1 {OTHER}\n")
     harness.handle(facts.BindingsRead(f"0 0 {OTHER}\n0 1 {DISK}\n"))
     assert_both_are_watched(harness)
 
 
 def test_an_old_copy_of_the_file_does_not_evict_a_running_session() -> None:
-    harness = two_running()
+    harness = two_sessions(f"0 0 {DISK}\n0 1 {OTHER}\n")
     harness.bindings = f"0 0 {GONE}\n0 7 {DISK}\n"
     harness.reload(configuration(PORTAL))
     assert harness.has_logged(GONE, "bus0/target0", "in use")
@@ -155,7 +143,7 @@ def test_a_waiting_session_takes_the_number_that_a_save_finds_in_the_file() -> N
 
 
 def test_a_session_is_not_added_in_the_place_of_another() -> None:
-    harness = two_running()
+    harness = two_sessions(f"0 0 {DISK}\n0 1 {OTHER}\n")
     inventory = harness.initiator.reconciler
     first = inventory.sessions.get(ZERO)
     second = inventory.sessions.get(ONE)

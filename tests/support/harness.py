@@ -178,6 +178,19 @@ class Harness:
         return any(all(word in line for word in words) for line in self.log)
 
 
+def two_sessions(bindings: str = "") -> Harness:
+    """Two sessions that an earlier daemon has left: 1 with DISK, 0:0, and 2 with OTHER, 0:1."""
+    harness = Harness()
+    harness.begin(
+        configuration(PORTAL),
+        kernel_session(1),
+        kernel_session(2, name=OTHER, session_tag=f"iscsid:0:1:80aabbcc0001@{PORTAL}"),
+        bindings=bindings,
+    )
+    harness.discovered(record(), record(OTHER))
+    return harness
+
+
 def settings(**changes: object) -> SessionSettings:
     return replace(SessionSettings(), **changes)  # type: ignore[arg-type]
 
