@@ -14,7 +14,7 @@ from iscsid.facts import KernelSession
 from iscsid.initiator.retry import delay_before_retry
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event, State
-from iscsid.initiator.session_tag import parse_session_tag
+from iscsid.initiator.session_tag import SessionTag, parse_session_tag
 from iscsid.protocol.names import IscsiName
 
 CONNECTED = {State.UP, State.LOGOUT_FOR_RELOGIN, State.LOGGING_OUT}
@@ -55,7 +55,7 @@ def why_useless(seen: KernelSession) -> str:
     return "left half-made" if is_half_made(seen) else ""
 
 
-def state_at_start(seen: KernelSession) -> State:
+def state_at_start(seen: KernelSession, session_tag: SessionTag) -> State:
     """Return the state in which a session of our own, found at the start, is taken over.
 
     One whose disks were being removed goes on with that: it can never be scanned again. One that
@@ -63,9 +63,7 @@ def state_at_start(seen: KernelSession) -> State:
     """
     if seen.target_state in (UNBOUND, UNBINDING):
         return State.UNBINDING
-    session_tag = parse_session_tag(seen.session_tag)
-    is_logging_out = session_tag is not None and session_tag.is_logging_out
-    return State.DOWN if is_broken(seen) or is_logging_out else State.UP
+    return State.DOWN if is_broken(seen) or session_tag.is_logging_out else State.UP
 
 
 def has_been_scanned(seen: KernelSession) -> bool:

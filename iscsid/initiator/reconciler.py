@@ -244,13 +244,13 @@ class Reconciler:
             session_tag = parse_session_tag(seen.session_tag)
             if why := why_useless(seen):
                 self._remove(seen, why)
+            elif session_tag is not None:
+                displaced += self._adopt(seen, session_tag)
             elif is_of_later_version(seen.session_tag):
                 why = f"its tag is of a later version of iscsid ({seen.session_tag})"
                 self._leave_alone(seen, why)
-            elif session_tag is None:
-                self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
             else:
-                displaced += self._adopt(seen, session_tag)
+                self.outbox.info(seen.target_name, f"session {seen.sid} belongs to another program")
         report_displaced(self.bindings, displaced, self.outbox)
         self.save_bindings()
 
@@ -299,7 +299,8 @@ class Reconciler:
         )
         self.outbox.order(AdoptSession(seen.sid))
         is_scanned = has_been_scanned(seen)
-        session.adopt(seen, session_tag.isid, state_at_start(seen), is_scanned=is_scanned)
+        state = state_at_start(seen, session_tag)
+        session.adopt(seen, session_tag.isid, state, is_scanned=is_scanned)
         self.sessions.add(session)
         self._link(session)
         return displaced

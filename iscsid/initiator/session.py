@@ -346,12 +346,12 @@ class Session:
         """Take over the initiator's identity; a session that the kernel has keeps its name."""
         keeps_name = self.sid is not None or self.state is State.STARTING
         self._terms.identify_as(identity, keeps_name=keeps_name)
-        self._log_in_again_if_outdated()
 
     def wanted(self, plan: PlannedSession) -> None:
         """Keep the session, with these portals and settings.
 
-        A live session takes over at once what it can; the rest needs a new login, and gets it.
+        A live session takes over at once what it can; the rest, and another identity, need a new
+        login, and get it.
         """
         self.is_wanted, self.kept_because = True, ()
         self.plan = plan
