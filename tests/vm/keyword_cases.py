@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.vm import disks, sessions
 from tests.vm.daemon import Daemon
@@ -29,7 +30,7 @@ View = Callable[[Daemon, str], str]
 """Looks at what there is of a target, by its name."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Effect:
     """``first`` and ``second``: the lines below TargetName that differ, and what is seen then.
 
@@ -157,195 +158,107 @@ def _disks(name: str) -> list[Path]:
     return [path for path in found if (path / "type").read_text().strip() == "0"]
 
 
-def _kernel(keyword: str, view: View, default: str, value: str, seen: str) -> Effect:
-    """A row that begins with the default."""
-    return Effect(keyword=keyword, view=view, first=("", default), second=(value, seen))
+def _row(keyword: str, view: View, default: str, value: str, seen: str, **more: Any) -> Effect:
+    """A row that begins with the default, which no line sets."""
+    return Effect(keyword, view, ("", default), (f"{keyword}={value}", seen), **more)
 
 
-def _secret(keyword: str, line: str, wrong: str, *around: str) -> Effect:
+def _secret(keyword: str, right: str, wrong: str, *around: str) -> Effect:
     """A row in which both sides must agree: with anything else there is no session."""
-    return Effect(
-        keyword=keyword,
-        view=state,
-        first=(line, "LOGGED_IN"),
-        second=(wrong, "FAILED"),
-        around=around,
-        account=ACCOUNT,
-    )
+    # The short names of our own name and secret, the long ones of the target's.
+    name = keyword.removeprefix("Outgoing")
+    lines = (f"{name}={right}", "LOGGED_IN"), (f"{name}={wrong}", "FAILED")
+    return Effect(keyword, state, *lines, around=around, account=ACCOUNT)
 
 
-_INCOMING = (*OURS, "IncomingUsername=vault", "IncomingPassword=secret-of-vault")
+_IN_USERNAME, _IN_PASSWORD = "IncomingUsername=vault", "IncomingPassword=secret-of-vault"
+_PORTAL = connection("persistent_address")
 
 EFFECTS = (
     # Openers of entries.
     Effect(
-        keyword="TargetName",
-        view=state,
-        first=(f"TargetName={NAME}:targetname\n    Address={LIO[0]}", "LOGGED_IN"),
-        second=("", "no session"),
+        "TargetName",
+        state,
+        (f"TargetName={NAME}:targetname\n    Address={LIO[0]}", "LOGGED_IN"),
+        ("", "no session"),
         portals=(),
         is_global=True,
     ),
     Effect(
-        keyword="DiscoveryAddress",
-        view=state,
-        first=(f"DiscoveryAddress={TGTD}", "LOGGED_IN"),
-        second=("", "no session"),
+        "DiscoveryAddress",
+        state,
+        (f"DiscoveryAddress={TGTD}", "LOGGED_IN"),
+        ("", "no session"),
         portals=(),
         is_global=True,
     ),
     Effect(
-        keyword="Address",
-        view=connection("persistent_address"),
-        first=(f"Address={LIO[0]}", "127.0.0.1"),
-        second=(f"Address={LIO[1]}", "127.0.0.2"),
+        "Address",
+        _PORTAL,
+        (f"Address={LIO[0]}", "127.0.0.1"),
+        (f"Address={LIO[1]}", "127.0.0.2"),
         portals=(),
         is_live=False,
     ),
     Effect(
-        keyword="Subnet",
-        view=session("abort_tmo"),
-        first=("Subnet=127.0.0.3/32\n    AbortTimeout=44", "44"),
-        second=("Subnet=127.0.0.9/32\n    AbortTimeout=44", "10"),
+        "Subnet",
+        session("abort_tmo"),
+        ("Subnet=127.0.0.3/32\n    AbortTimeout=44", "44"),
+        ("Subnet=127.0.0.9/32\n    AbortTimeout=44", "10"),
         portals=(LIO[2],),
         is_global=True,
     ),
     # Authentication.
-    _secret("OutgoingUsername", "Username=alice", "Username=mallory", OURS[1]),
-    _secret("OutgoingPassword", "Password=secret-of-alice", "Password=secret-of-nobody", OURS[0]),
-    _secret(
-        "IncomingUsername",
-        "IncomingUsername=vault",
-        "IncomingUsername=chest",
-        *OURS,
-        _INCOMING[3],
-    ),
-    _secret(
-        "IncomingPassword",
-        "IncomingPassword=secret-of-vault",
-        "IncomingPassword=secret-of-chest",
-        *OURS,
-        _INCOMING[2],
-    ),
+    _secret("OutgoingUsername", "alice", "mallory", OURS[1]),
+    _secret("OutgoingPassword", "secret-of-alice", "secret-of-nobody", OURS[0]),
+    _secret("IncomingUsername", "vault", "chest", *OURS, _IN_PASSWORD),
+    _secret("IncomingPassword", "secret-of-vault", "secret-of-chest", *OURS, _IN_USERNAME),
     Effect(
-        keyword="CHAPAlgorithms",
-        view=state,
-        first=("CHAPAlgorithms=MD5", "LOGGED_IN"),
-        second=("CHAPAlgorithms=SHA256", "FAILED"),
+        "CHAPAlgorithms",
+        state,
+        ("CHAPAlgorithms=MD5", "LOGGED_IN"),
+        ("CHAPAlgorithms=SHA256", "FAILED"),
         around=OURS,
         portals=(TGTD,),
         account=Account("alice", "secret-of-alice"),
     ),
     # Targets and their sessions.
+    _row("Enabled", state, "LOGGED_IN", "no", "no session"),
+    _row("LUNs", luns, "0 1 3 5 6 7 9", "0,3,5-7", "0 3 5 6 7", has_disks=True, is_live=False),
+    _row("Multipath", _PORTAL, "127.0.0.1", "portal", "127.0.0.1 127.0.0.2", portals=LIO[:2]),
     Effect(
-        keyword="Enabled",
-        view=state,
-        first=("", "LOGGED_IN"),
-        second=("Enabled=no", "no session"),
-    ),
-    Effect(
-        keyword="LUNs",
-        view=luns,
-        first=("", "0 1 3 5 6 7 9"),
-        second=("LUNs=0,3,5-7", "0 3 5 6 7"),
-        has_disks=True,
-        is_live=False,
-    ),
-    Effect(
-        keyword="Multipath",
-        view=connection("persistent_address"),
-        first=("", "127.0.0.1"),
-        second=("Multipath=portal", "127.0.0.1 127.0.0.2"),
-        portals=LIO[:2],
-    ),
-    Effect(
-        keyword="PortalFailover",
-        view=state_or_refusal,
-        first=("PortalFailover=no", "refused"),
-        second=("PortalFailover=yes", "LOGGED_IN"),
+        "PortalFailover",
+        state_or_refusal,
+        ("PortalFailover=no", "refused"),
+        ("PortalFailover=yes", "LOGGED_IN"),
         portals=(DEAD, LIO[0]),
         is_live=False,
     ),
-    Effect(
-        keyword="PreferredPortal",
-        view=connection("persistent_address"),
-        first=("", "127.0.0.1"),
-        second=("PreferredPortal=127.0.0.2", "127.0.0.2"),
-        portals=LIO[:2],
-        is_live=False,
-    ),
-    Effect(
-        keyword="PreferredSubnet",
-        view=connection("persistent_address"),
-        first=("", "127.0.0.1"),
-        second=("PreferredSubnet=127.0.0.2/31", "127.0.0.2"),
-        portals=LIO[:2],
-        is_live=False,
+    *(
+        _row(name, _PORTAL, "127.0.0.1", value, "127.0.0.2", portals=LIO[:2], is_live=False)
+        for name, value in (("PreferredPortal", "127.0.0.2"), ("PreferredSubnet", "127.0.0.2/31"))
     ),
     # Timeouts.
-    _kernel("ActiveTimeout", connection("recv_tmo"), "5", "ActiveTimeout=24", "24"),
-    _kernel("IdleTimeout", connection("recv_tmo"), "5", "IdleTimeout=4", "4"),
-    _kernel("PingTimeout", connection("ping_tmo"), "90", "PingTimeout=99", "99"),
-    _kernel("ConnFailTimeout", session("recovery_tmo"), "off", "ConnFailTimeout=123", "123"),
-    _kernel("AbortTimeout", session("abort_tmo"), "10", "AbortTimeout=21", "21"),
-    _kernel(
-        "ResetTimeout",
-        session("lu_reset_tmo", "tgt_reset_tmo"),
-        "30 30",
-        "ResetTimeout=1m",
-        "60 60",
-    ),
-    Effect(
-        keyword="DiskCommandTimeout",
-        view=command_timeouts,
-        first=("", "30"),
-        second=("DiskCommandTimeout=77", "77"),
-        has_disks=True,
-    ),
+    _row("ActiveTimeout", connection("recv_tmo"), "5", "24", "24"),
+    _row("IdleTimeout", connection("recv_tmo"), "5", "4", "4"),
+    _row("PingTimeout", connection("ping_tmo"), "90", "99", "99"),
+    _row("ConnFailTimeout", session("recovery_tmo"), "off", "123", "123"),
+    _row("AbortTimeout", session("abort_tmo"), "10", "21", "21"),
+    _row("ResetTimeout", session("lu_reset_tmo", "tgt_reset_tmo"), "30 30", "1m", "60 60"),
+    _row("DiskCommandTimeout", command_timeouts, "30", "77", "77", has_disks=True),
     # Parameters of the connection.
-    _kernel("HeaderDigest", connection("header_digest"), "0", "HeaderDigest=always", "1"),
-    _kernel("DataDigest", connection("data_digest"), "0", "DataDigest=always", "1"),
-    _kernel("InitialR2T", session("initial_r2t"), "0", "InitialR2T=yes", "1"),
-    _kernel("ImmediateData", session("immediate_data"), "1", "ImmediateData=no", "0"),
-    _kernel(
-        "MaxRecvDataSegmentLength",
-        connection("max_recv_dlength"),
-        "131072",
-        "MaxRecvDataSegmentLength=65536",
-        "65536",
-    ),
-    _kernel(
-        "FirstBurstLength", session("first_burst_len"), "262144", "FirstBurstLength=32768", "32768"
-    ),
-    _kernel(
-        "MaxBurstLength", session("max_burst_len"), "16776192", "MaxBurstLength=524288", "524288"
-    ),
-    _kernel("Interface", socket_shows("addresses"), "127.0.0.1", "Interface=lo", "127.0.0.1%lo"),
-    _kernel(
-        "SourceAddress",
-        socket_shows("addresses"),
-        "127.0.0.1",
-        "SourceAddress=127.0.0.9",
-        "127.0.0.9",
-    ),
-    _kernel("DSCP", socket_shows("tos"), "0", "DSCP=af21", "0x48"),
+    _row("HeaderDigest", connection("header_digest"), "0", "always", "1"),
+    _row("DataDigest", connection("data_digest"), "0", "always", "1"),
+    _row("InitialR2T", session("initial_r2t"), "0", "yes", "1"),
+    _row("ImmediateData", session("immediate_data"), "1", "no", "0"),
+    _row("MaxRecvDataSegmentLength", connection("max_recv_dlength"), "131072", "65536", "65536"),
+    _row("FirstBurstLength", session("first_burst_len"), "262144", "32768", "32768"),
+    _row("MaxBurstLength", session("max_burst_len"), "16776192", "524288", "524288"),
+    _row("Interface", socket_shows("addresses"), "127.0.0.1", "lo", "127.0.0.1%lo"),
+    _row("SourceAddress", socket_shows("addresses"), "127.0.0.1", "127.0.0.9", "127.0.0.9"),
+    _row("DSCP", socket_shows("tos"), "0", "af21", "0x48"),
     # The kernel keeps 15 of them for its own PDUs.
-    Effect(
-        keyword="CommandsMax",
-        view=can_queue,
-        first=("", "113"),
-        second=("CommandsMax=256", "241"),
-        is_live=False,
-    ),
-    Effect(
-        keyword="QueueDepth",
-        view=queue_depths,
-        first=("", "32"),
-        second=("QueueDepth=64", "64"),
-        has_disks=True,
-        is_live=False,
-    ),
-    _kernel(
-        "TCPWindowSize", socket_buffers, "524288 524288", "TCPWindowSize=65536", "131072 131072"
-    ),
+    _row("CommandsMax", can_queue, "113", "256", "241", is_live=False),
+    _row("QueueDepth", queue_depths, "32", "64", "64", has_disks=True, is_live=False),
+    _row("TCPWindowSize", socket_buffers, "524288 524288", "65536", "131072 131072"),
 )
