@@ -1,8 +1,9 @@
-"""A configuration that cannot be used refuses the start, before the kernel is touched."""
+"""What is wrong with the files refuses the start, before the kernel is touched."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,24 @@ def test_a_missing_initiator_name_is_one_line_with_its_cure(daemon: Daemon) -> N
     assert done.returncode > 0
     (line,) = done.stderr.splitlines()
     assert str(daemon.initiatorname) in line and "iscsi-iname" in line, line
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (lambda file: file.symlink_to("/etc/passwd"), "symbolic link"),
+        (lambda file: file.write_text("precious words\n"), "not overwritten"),
+    ],
+    ids=["symlink", "other file"],
+)
+def test_what_is_no_pid_file_is_one_line_and_stays_as_it_is(
+    daemon: Daemon, trouble: Callable[[Path], object], words: str
+) -> None:
+    daemon.configure()
+    trouble(daemon.pidfile)
+    before = daemon.pidfile.read_text()
+    done = daemon.run()
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("iscsid: ") and str(daemon.pidfile) in line and words in line, line
+    assert daemon.pidfile.read_text() == before
