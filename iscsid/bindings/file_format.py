@@ -115,6 +115,14 @@ def quarantined(line: str) -> str:
     return f"{QUARANTINED} {_shown(line)}"
 
 
+def dropped_lines(number: int) -> str:
+    """Return the comment that replaces so many lines, which no other one keeps."""
+    return f"{QUARANTINED} ... and {number} more lines; the copy has them"
+
+
+_DROPPED = re.compile(re.escape(dropped_lines(0)).replace("0", "([0-9]{1,9})"))
+
+
 def quoted(text: str) -> str:
     """Return text for a message: in quotes, on one line, of limited length."""
     return f"'{_shown(text)}'"
@@ -224,9 +232,7 @@ class _LineReader:
             found.lost = True
             found.lines.append(LINES_LOST)
         if self._dropped:
-            found.lines.append(
-                f"{QUARANTINED} ... and {self._dropped} more lines; the copy has them"
-            )
+            found.lines.append(dropped_lines(self._dropped))
         if not self._is_ours:
             found.lines[:0] = HEADER[:1] if any(found.lines) else HEADER
         if self._unreported:
@@ -268,11 +274,17 @@ class _LineReader:
     def _remember(self, line: str) -> None:
         """Keep a line that an earlier rewrite of the file has quarantined."""
         if line == LINES_LOST:
-            self._found.lost = True
             self.note("lines were lost here; remove this line once the missing lines are restored")
+            # However many lines are kept: without it, numbers of lost lines would be assigned anew.
+            if not self._found.lost:
+                self._found.lines.append(line)
+            self._found.lost = True
+            return
+        self.note(f"is quarantined; correct or remove it: {quoted(line)}")
+        if dropped := _DROPPED.fullmatch(line):
+            self._dropped += int(dropped[1])
         else:
-            self.note(f"is quarantined; correct or remove it: {quoted(line)}")
-        self._keep(line[:LONGEST_LINE])
+            self._keep(line[:LONGEST_LINE])
 
     def _refuse(self, line: str, why: str) -> None:
         self._damaged(why)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from iscsid.bindings.allocation import Bindings
 from iscsid.bindings.binding import Binding
-from iscsid.bindings.file_format import END, HEADER, LINES_LOST
+from iscsid.bindings.file_format import END, HEADER, LINES_LOST, MOST_KEPT, dropped_lines
 from iscsid.protocol.names import IscsiName
 
 A, B, C = (IscsiName(f"iqn.2001-04.com.example:disk{n}") for n in ("1", "10", "2"))
@@ -224,3 +224,22 @@ def test_any_octets_are_read_without_error_and_rewritten_to_a_whole_file(octets:
     assert listed(again) == listed(bindings)
     assert {entry.binding: (entry.name, entry.path) for entry in again}.items() >= owners.items()
     assert again.format() == text
+
+
+def test_that_lines_were_lost_stays_known_however_many_bad_lines_there_are() -> None:
+    """Found by a fuzzer: the mark was dropped at the second rewrite, and low numbers, which may
+    belong to the lost lines, were assigned to new targets."""
+    bad = "".join(f"bad line {number}\n" for number in range(2 * MOST_KEPT))
+    text = Bindings.parse((bad + "0 0 iqn.2001-04.com.example:cut").encode(), "test").format()
+    for _ in range(3):
+        again = Bindings.parse(text.encode(), "test")
+        assert again.assign(IscsiName("iqn.2001-04.com.example:new")).bus == 255
+        text = again.format()
+    assert text.count(LINES_LOST) == 1
+
+
+def test_the_number_of_lines_that_only_the_copy_has_adds_up() -> None:
+    text = Bindings.parse(b"bad\n" * (MOST_KEPT + 5), "test").format()
+    assert dropped_lines(5) in text
+    more = Bindings.parse(f"{text}bad\nbad\n".encode(), "test").format()
+    assert dropped_lines(7) in more and dropped_lines(5) not in more
