@@ -1,9 +1,14 @@
-"""The pid file: the daemon's process id, and the lock that keeps a second one from starting.
+"""The pid file, and the lock that keeps a second daemon from starting.
 
-The lock decides, not the file's existence: a file left by a daemon that died is no obstacle
-(lockfile's own ``PIDLockFile`` takes it for one, so only lockfile's protocol is used, which
-python-daemon calls). May touch the pid file alone; never follows a symbolic link to
-it, and never empties what is no pid file.
+The lock is on a file beside the pid file, ``PIDFILE.lock``, which only its owner can open: whoever
+can read a file can lock it (flock(2)), and the pid file is read by everybody. The lock decides, not
+the existence of a file: what a daemon that died has left is no obstacle (lockfile's own
+``PIDLockFile`` takes it for one, so only lockfile's protocol is used, which python-daemon calls).
+
+The pid file is locked, too, which shows to everybody that its daemon lives. It is made anew, and
+takes its place when it is locked already. Versions before 4.0.0 had this lock alone; one that runs
+still holds it, and has the file open for writing. May touch these two files and /proc; never
+follows a symbolic link to them, and never replaces what is no pid file.
 """
 
 from __future__ import annotations
@@ -14,12 +19,13 @@ import os
 import re
 import stat
 import time
+from contextlib import suppress
 
 from lockfile import LockBase
 
 from iscsid.errors import AlreadyRunning, IscsidError, Retry
 
-MODE = 0o644
+MODE, LOCK_MODE = 0o644, 0o600
 LONGEST = 64
 """Bytes. A file with more in it is no pid file."""
 PATIENCE = 5.0
@@ -31,7 +37,7 @@ _REMOVE = f"remove it, or {_NAME_ANOTHER}"
 
 
 class PidFileUnusable(IscsidError):
-    """The pid file cannot be opened, locked or written."""
+    """The pid file or its lock cannot be opened, locked or written."""
 
     retry = Retry.NEVER
 
@@ -40,43 +46,60 @@ class PidFile(LockBase):
     """The pid file at ``path``.
 
     ``lock`` comes first, before detaching; the lock belongs to the open file and passes to the
-    processes forked from there. ``acquire`` then writes the pid of the process that calls it,
-    and ``release`` removes the file. A process that neither acquires nor releases leaves the
-    file alone, so parents may exit and workers ``close``.
+    processes forked from there. ``acquire`` then makes the file, with the pid of the process that
+    calls it, and ``release`` removes it. A process that neither acquires nor releases leaves the
+    files alone, so parents may exit and workers ``close``.
     """
 
     def __init__(self, path: str) -> None:
         # Not LockBase's initialiser, which invents names for files that are never made here.
         self.path = self.unique_name = path
-        self._fd = -1
+        self._lock_path = f"{path}.lock"
+        self._lock = -1
+        self._file = -1
         self._owner = 0
 
     def fileno(self) -> int:
-        """Return the descriptor, which must be kept open through the detaching; -1 before."""
-        return self._fd
+        """Return the lock's descriptor, which must stay open through the detaching; -1 before."""
+        return self._lock
 
     def lock(self) -> None:
-        """Open and lock the file, and empty it.
+        """Take the lock.
 
-        Raises ``AlreadyRunning`` if another daemon holds it, ``PidFileUnusable`` if it cannot be
-        used.
+        Raises ``AlreadyRunning`` if another daemon holds it, ``PidFileUnusable`` if one of the
+        files cannot be used.
         """
-        if self._fd >= 0:
+        if self._lock >= 0:
             return
+        until = time.monotonic() + PATIENCE
         try:
-            self._fd = self._open_locked()
-            os.fchmod(self._fd, MODE)  # whatever the umask, or who made the file, left of it
-            os.ftruncate(self._fd, 0)
+            self._lock = self._open_locked(until)
+            self._check_place(until)
         except OSError as error:
-            self.close()
+            self._remove()
             raise self._unusable(error) from error
+        except IscsidError:
+            self._remove()
+            raise
 
     def acquire(self, timeout: float | None = None) -> None:
-        """Lock the file if that is still to be done, and write this process's pid into it."""
+        """Take the lock if that is still to be done, and make the file, which names this process.
+
+        It is locked and complete when others can see it.
+        """
         self.lock()
+        new = f"{self.path}.new"
         try:
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            with suppress(FileNotFoundError):
+                os.unlink(new)
+            self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CAREFULLY, LOCK_MODE)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            os.fchmod(self._file, MODE)  # whatever the umask left of it
+            os.rename(new, self.path)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(new)
             self._remove()
             raise self._unusable(error) from error
         self._owner = os.getpid()
@@ -88,31 +111,31 @@ class PidFile(LockBase):
         self._owner = 0
 
     def close(self) -> None:
-        """Close this process's copy of the descriptor: a worker that lives on after the daemon
+        """Close this process's copies of the descriptors: a worker that lives on after the daemon
         was killed must not keep the next one from starting."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
 
     def is_locked(self) -> bool:
         """Whether a living daemon holds the file; needs no more than permission to read it."""
-        try:
-            fd = os.open(self.path, os.O_RDONLY | _CAREFULLY)
-        except OSError:
+        fd = self._open_to_read()
+        if fd is None:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            pid = _parse_pid(os.pread(fd, LONGEST, 0))
+            # One that is left by a daemon may be locked by anybody.
+            return _is_held(fd, fcntl.LOCK_SH) and pid is not None and _is_alive(pid)
+        except OSError:  # a directory
+            return False
         finally:
             os.close(fd)
-        return False
 
     def read_pid(self) -> int | None:
         """Return the process id in the file, ``None`` if there is none, locked or not."""
-        try:
-            fd = os.open(self.path, os.O_RDONLY | _CAREFULLY)
-        except OSError:
+        fd = self._open_to_read()
+        if fd is None:
             return None
         try:
             return _parse_pid(os.pread(fd, LONGEST, 0))
@@ -123,12 +146,13 @@ class PidFile(LockBase):
 
     def i_am_locking(self) -> bool:
         """Whether this process is the daemon that the file names."""
-        return self._fd >= 0 and self._owner == os.getpid()
+        return self._file >= 0 and self._owner == os.getpid()
 
-    def _open_locked(self) -> int:
-        until = time.monotonic() + PATIENCE
+    # --- the lock -------------------------------------------------------------------------------
+
+    def _open_locked(self, until: float) -> int:
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | _CAREFULLY, MODE)
+            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | _CAREFULLY, LOCK_MODE)
             try:
                 if self._take(fd, until):
                     return fd
@@ -140,56 +164,126 @@ class PidFile(LockBase):
     def _take(self, fd: int, until: float) -> bool:
         """Lock ``fd``; false if the file must be opened again."""
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise PidFileUnusable(f"{self.path} is not a regular file", advice=_REMOVE)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._wait_for_holder(fd, until)
+        is_ours = status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
+        if not (stat.S_ISREG(status.st_mode) and is_ours):
+            raise PidFileUnusable(
+                f"{self._lock_path} is no file that its owner alone can open, or is another user's",
+                advice=_REMOVE,
+            )
+        if _is_held(fd, fcntl.LOCK_EX):
+            self._wait_for_holder(until)
             return False
-        if not _may_be_emptied(os.pread(fd, LONGEST + 1, 0)):
+        # Its last owner may have removed the file between our opening and locking it.
+        return _is_at(self._lock_path, fd)
+
+    def _wait_for_holder(self, until: float) -> None:
+        """Give the holder of the lock a moment to write its pid, or to release the lock."""
+        pid = self.read_pid()
+        if pid is not None and _is_alive(pid):
+            raise self._already_running(pid)
+        if time.monotonic() >= until:
+            raise AlreadyRunning(
+                f"iscsid is already running: {self._lock_path} is locked, and {self.path} names no "
+                "process",
+                advice=f"'fuser {self._lock_path}' finds it",
+            )
+        time.sleep(0.01)
+
+    def _already_running(self, pid: int) -> AlreadyRunning:
+        return AlreadyRunning(f"iscsid is already running, pid {pid} (pid file {self.path})")
+
+    # --- what is in the place of the pid file ---------------------------------------------------
+
+    def _check_place(self, until: float) -> None:
+        """Refuse to replace what is no pid file, or that of an older daemon that runs."""
+        while True:
+            try:
+                fd = os.open(self.path, os.O_RDONLY | _CAREFULLY)
+            except FileNotFoundError:
+                return
+            try:
+                if self._may_be_replaced(fd) or time.monotonic() >= until:
+                    return
+            finally:
+                os.close(fd)
+            time.sleep(0.01)
+
+    def _may_be_replaced(self, fd: int) -> bool:
+        """Return false for the file of an older daemon that may be about to write its pid."""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PidFileUnusable(f"{self.path} is not a regular file", advice=_REMOVE)
+        content = os.pread(fd, LONGEST + 1, 0)
+        if not _is_left_by_a_daemon(content):
             raise PidFileUnusable(
                 f"{self.path} holds something other than a process id, and is not overwritten",
                 advice=_REMOVE,
             )
-        # Its last owner may have removed the file between our opening and locking it.
-        return self._is_in_place(fd)
+        if not _is_held(fd, fcntl.LOCK_EX):
+            return True
+        pid = _parse_pid(content)
+        if pid is not None and _is_alive(pid) and _writes(pid, fd):
+            raise self._already_running(pid)
+        return pid is not None
 
-    def _wait_for_holder(self, fd: int, until: float) -> None:
-        """Give the holder of the lock a moment to write its pid, or to release the lock."""
-        pid = _parse_pid(os.pread(fd, LONGEST, 0))
-        if pid is not None and _is_alive(pid):
-            raise AlreadyRunning(f"iscsid is already running, pid {pid} (pid file {self.path})")
-        if time.monotonic() >= until:
-            raise AlreadyRunning(
-                f"iscsid is already running: {self.path} is locked, by a process it does not name",
-                advice=f"'fuser {self.path}' finds it",
-            )
-        time.sleep(0.01)
-
-    def _is_in_place(self, fd: int) -> bool:
+    def _open_to_read(self) -> int | None:
         try:
-            return os.path.samestat(os.fstat(fd), os.stat(self.path, follow_symlinks=False))
-        except FileNotFoundError:
-            return False
+            return os.open(self.path, os.O_RDONLY | _CAREFULLY)
+        except OSError:
+            return None
 
     def _remove(self) -> None:
         # Under the lock, so that no other daemon puts its file there meanwhile.
-        try:
-            if self._is_in_place(self._fd):
-                os.unlink(self.path)
-        except OSError:
-            pass  # without the lock it is no obstacle to the next daemon
+        for path, fd in ((self.path, self._file), (self._lock_path, self._lock)):
+            # What cannot be removed is no obstacle to the next daemon without its lock.
+            with suppress(OSError):
+                if fd >= 0 and _is_at(path, fd):
+                    os.unlink(path)
         self.close()
 
     def _unusable(self, error: OSError) -> PidFileUnusable:
+        path = error.filename if isinstance(error.filename, str) else self.path
         if error.errno == errno.ELOOP:
             return PidFileUnusable(
-                f"the pid file {self.path} is a symbolic link, which is not followed",
+                f"the pid file {path} is a symbolic link, which is not followed",
                 advice=_REMOVE,
             )
         advice = "iscsid is run by root" if error.errno == errno.EACCES else _NAME_ANOTHER
-        return PidFileUnusable(f"pid file {self.path}: {error.strerror}", advice=advice)
+        return PidFileUnusable(f"pid file {path}: {error.strerror}", advice=advice)
+
+
+def _is_at(path: str, fd: int) -> bool:
+    """Whether ``path`` is the file that is open as ``fd``."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _is_held(fd: int, lock: int) -> bool:
+    """Whether another one has a lock that excludes this one, which is taken if not."""
+    try:
+        fcntl.flock(fd, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _writes(pid: int, fd: int) -> bool:
+    """Whether a process has the file open for writing, which only its owner can."""
+    directory = f"/proc/{pid}"
+    try:
+        for number in os.listdir(f"{directory}/fd"):
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(f"{directory}/fd/{number}"), os.fstat(fd)):
+                    with open(f"{directory}/fdinfo/{number}", encoding="ascii") as file:
+                        flags = int(file.read().partition("flags:")[2].split()[0], 8)
+                    if flags & os.O_ACCMODE != os.O_RDONLY:
+                        return True
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended meanwhile
+    except PermissionError:
+        return True  # another user's, who may run iscsid
+    return False
 
 
 def _parse_pid(content: bytes) -> int | None:
@@ -197,7 +291,7 @@ def _parse_pid(content: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
-def _may_be_emptied(content: bytes) -> bool:
+def _is_left_by_a_daemon(content: bytes) -> bool:
     """Whether this is what a daemon that died may have left: a number or nothing at all, or the
     zeros of a file that was written just before the power went."""
     is_ours = re.fullmatch(rb"[\s\0]*[0-9]*[\s\0]*", content) is not None

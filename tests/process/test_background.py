@@ -28,6 +28,7 @@ class Shell:
 
     def __init__(self, directory: Path) -> None:
         self.pidfile = directory / "iscsid.pid"
+        self.lock = directory / "iscsid.pid.lock"
         self.trace = directory / "trace"
 
     def arguments(self, *options: str) -> list[str]:
@@ -212,7 +213,7 @@ def test_it_starts_with_closed_standard_streams(shell: Shell, closed: str) -> No
     """The pid file must not become standard error, for one thing."""
     started = shell.start(before=["sh", "-c", f'"$@" {closed}', "sh"])
     assert started.returncode == 0
-    shell.wait_for_open_files(shell.pidfile)
+    shell.wait_for_open_files(shell.pidfile, shell.lock)
 
 
 @CLOSED
@@ -221,7 +222,7 @@ def test_it_stays_in_the_foreground_with_closed_standard_streams(shell: Shell, c
     with started(arguments) as process:
         wait_until(shell.trace.exists, "a trace")
         assert shell.pid == process.pid
-        shell.wait_for_open_files(shell.pidfile)
+        shell.wait_for_open_files(shell.pidfile, shell.lock)
         process.terminate()
         assert process.wait(PATIENCE) == 0
 

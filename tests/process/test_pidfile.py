@@ -1,4 +1,4 @@
-"""The pid file keeps a second daemon out, and nothing else does."""
+"""The lock beside the pid file keeps a second daemon out, and nothing else does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from iscsid.errors import AlreadyRunning
 from iscsid.process import pidfile as module
 from iscsid.process.pidfile import PidFile, PidFileUnusable
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.programs import command, environment, run, started
 
 
@@ -25,6 +25,7 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = path.with_name(f"{path.name}.lock")
         self.stack = ExitStack()
 
     def __call__(self) -> PidFile:
@@ -91,17 +92,129 @@ def test_its_mode_is_the_same_whatever_was_there(
         files.path.chmod(mode)
     before = os.umask(umask)
     try:
-        files().lock()
+        files().acquire()
     finally:
         os.umask(before)
     assert stat.S_IMODE(files.path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(files.lock.stat().st_mode) == 0o600
 
 
-def test_it_is_locked_before_it_names_anybody(files: Files) -> None:
+def test_it_names_its_daemon_as_soon_as_it_is_there(files: Files) -> None:
     pidfile = files()
     pidfile.lock()
-    assert files.path.read_text() == ""
-    assert pidfile.is_locked() and not pidfile.i_am_locking()
+    assert not files.path.exists() and not pidfile.i_am_locking()
+    pidfile.acquire()
+    assert pidfile.is_locked() and pidfile.i_am_locking()
+    assert sorted(os.listdir(files.path.parent)) == ["iscsid.pid", "iscsid.pid.lock"]
+    pidfile.release()
+    assert os.listdir(files.path.parent) == []
+
+
+# --- locks of others ----------------------------------------------------------------------------
+
+
+@contextmanager
+def locked_by_another(path: Path, flags: int, lock: int, *, names_itself: bool) -> Iterator[int]:
+    """Let another process open and lock a file, and perhaps write its pid into it."""
+    script = """
+        import fcntl, os, sys, time
+        fd = os.open(sys.argv[1], int(sys.argv[2]))
+        fcntl.flock(fd, int(sys.argv[3]))
+        if int(sys.argv[4]):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\\n" % os.getpid(), 0)
+        print("locked", flush=True)
+        time.sleep(60)
+        """
+    arguments = (str(path), str(flags), str(lock), str(int(names_itself)))
+    with started(command(script, *arguments), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process.pid
+
+
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+@pytest.mark.parametrize("content", ["99999999\n", f"{os.getppid()}\n", ""])
+def test_a_lock_of_a_process_that_can_only_read_it_keeps_no_daemon_from_starting(
+    files: Files, lock: int, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "locks PIDFILE.lock, which no other user can open": any user may lock what he can read."""
+    monkeypatch.setattr(module, "PATIENCE", 0.2 if content == "" else PATIENCE)
+    files.path.write_text(content)
+    with locked_by_another(files.path, os.O_RDONLY, lock, names_itself=False):
+        assert not PidFile(str(files.path)).is_locked() or content == f"{os.getppid()}\n"
+        with files() as pidfile:
+            assert pidfile.is_locked()
+            assert files.path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_daemon_of_a_version_without_the_second_file_is_not_joined(files: Files) -> None:
+    """While a package is upgraded, the daemon before it may still run."""
+    files.path.write_text("")
+    with locked_by_another(files.path, os.O_RDWR, fcntl.LOCK_EX, names_itself=True) as older:
+        with pytest.raises(AlreadyRunning, match=f"pid {older} "):
+            files().lock()
+        assert files.path.read_text() == f"{older}\n"
+    assert not files.lock.exists()
+    with files():
+        pass
+
+
+def test_a_daemon_of_such_a_version_that_is_about_to_write_its_pid_is_waited_for(
+    files: Files,
+) -> None:
+    out = run(
+        """
+        import fcntl, os, sys, time
+        from iscsid.errors import AlreadyRunning
+        from iscsid.process.pidfile import PidFile
+        fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if (child := os.fork()) == 0:
+            os.close(fd)
+            try:
+                PidFile(sys.argv[1]).lock()
+            except AlreadyRunning as error:
+                print(str(error).replace(str(os.getppid()), "PID"), end="", flush=True)
+                os._exit(0)
+            os._exit(1)
+        time.sleep(0.2)
+        os.pwrite(fd, b"%d\\n" % os.getpid(), 0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        str(files.path),
+    )
+    assert out == f"iscsid is already running, pid PID (pid file {files.path})"
+
+
+def test_a_daemon_of_such_a_version_does_not_start_beside_this_one(files: Files) -> None:
+    with files():
+        with files.path.open("r+") as older, pytest.raises(BlockingIOError):
+            fcntl.flock(older, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("kind", ["link", "directory", "readable"])
+def test_a_lock_that_others_could_have_made_is_refused(
+    files: Files, kind: str, tmp_path: Path
+) -> None:
+    match kind:
+        case "link":
+            files.lock.symlink_to(tmp_path / "victim")
+        case "directory":
+            files.lock.mkdir(mode=0o700)
+        case "readable":
+            files.lock.touch(mode=0o644)
+    with pytest.raises(PidFileUnusable, match=f"{files.lock}"):
+        files().lock()
+    assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_of_another_user_is_refused(files: Files) -> None:
+    files.lock.touch(mode=0o600)
+    os.chown(files.lock, 65534, 65534)
+    with pytest.raises(PidFileUnusable, match="another user's; remove it"):
+        files().lock()
 
 
 def test_a_running_daemon_is_named(files: Files, holder: subprocess.Popen[str]) -> None:
@@ -153,7 +266,7 @@ def test_a_daemon_that_has_not_named_itself_yet_is_waited_for(files: Files) -> N
 @pytest.mark.usefixtures("impatient")
 def test_a_lock_of_somebody_who_does_not_say_who_he_is(files: Files) -> None:
     with hold(files.path, "silent"):
-        with pytest.raises(AlreadyRunning, match="by a process it does not name; 'fuser "):
+        with pytest.raises(AlreadyRunning, match="names no process; 'fuser "):
             files().lock()
 
 
@@ -247,7 +360,7 @@ def test_a_full_disk_is_said_and_leaves_no_file(files: Files) -> None:
         f"{files.path}2",
     )
     assert out == f"pid file {files.path}2: File too large; name another with --pidfile\n"
-    assert not Path(f"{files.path}2").exists()
+    assert os.listdir(files.path.parent) == ["iscsid.pid"]
 
 
 def test_only_the_process_it_names_removes_it(files: Files) -> None:
@@ -273,7 +386,8 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(
     files: Files, holder: subprocess.Popen[str]
 ) -> None:
     """The last owner may remove the file after we have opened it and before we lock it."""
-    files.path.rename(files.path.with_suffix(".old"))
+    for each in (files.path, files.lock):
+        each.rename(f"{each}.old")
     with files():
         with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
             files().lock()
