@@ -30,7 +30,7 @@ CONTENT = """
     /usr/lib/systemd/system-generators/iscsid-fstab-generator
     /lib/udev/rules.d/90-iscsid.rules /usr/lib/udev/iscsid-name
     /usr/lib/modules-load.d/iscsid.conf /usr/lib/iscsid/iscsid-service
-    /etc/init.d/iscsid /etc/default/iscsid
+    /etc/init.d/iscsid /etc/init.d/iscsid-shutdown /etc/default/iscsid
     /usr/share/bash-completion/completions/iscsid /usr/share/bash-completion/completions/iscsi-ls
     /usr/share/zsh/vendor-completions/_iscsid /usr/share/zsh/vendor-completions/_iscsi-ls
 """.split()
@@ -194,7 +194,7 @@ def test_wheel_and_sdist_carry_manual_pages_and_data(tmp_path: Path) -> None:
             "iscsid/udev/90-iscsid.rules",
             "iscsid/udev/iscsid-name",
         ),
-        *("iscsid/init.d/iscsid", "iscsid/default/iscsid"),
+        *("iscsid/init.d/iscsid", "iscsid/init.d/iscsid-shutdown", "iscsid/default/iscsid"),
         *("bash-completion/completions/iscsid", "zsh/site-functions/_iscsid"),
     ):
         assert f"data/share/{name}" in in_wheel

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.processes import is_alive
-from tests.support.programs import environment
+from tests.support.programs import environment, started
 
 TOP = Path(__file__).parents[2]
 SCRIPT = TOP / "etc" / "init.d" / "iscsid"
@@ -74,11 +74,17 @@ class Machine:
         link.symlink_to(node)
 
     def call(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return self._run(*before, "/bin/sh", str(SCRIPT), *words)
+
+    def shut_down(self) -> subprocess.CompletedProcess[str]:
+        return self._run("/bin/sh", f"{SCRIPT}-shutdown", "stop")
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         self.defaults.write_text(
             "".join(f'{name}="{value}"\n' for name, value in self.settings.items())
         )
         return subprocess.run(
-            [*before, "/bin/sh", str(SCRIPT), *words],
+            command,
             env={**environment(), "ISCSID_DEFAULTS": str(self.defaults)},
             capture_output=True,
             text=True,
@@ -118,6 +124,19 @@ def test_start_starts_and_status_knows(machine: Machine) -> None:
         0,
         f"iscsid: iscsid is running, pid {machine.pid}\n",
     )
+
+
+def test_daemon_is_not_ended_before_its_sessions_are_logged_out(machine: Machine) -> None:
+    """A shutdown of sysvinit ends all processes, apart from those in this directory."""
+    spared = machine.directory / "not-ended"
+    spared.mkdir()
+    machine.settings["NOT_ENDED"] = str(spared)
+    machine.call("start")
+    other = ["iscsid: fork server", "60"]
+    with started(other, executable="/bin/sleep") as fork_server:
+        assert machine.shut_down().returncode == 0
+        pids = {int(pid) for pid in (spared / "iscsid").read_text().split()}
+        assert {machine.pid, fork_server.pid} <= pids
 
 
 def test_start_of_a_running_daemon_succeeds_and_changes_nothing(machine: Machine) -> None:
@@ -212,17 +231,23 @@ def test_stop_does_not_wait_for_what_a_target_that_is_gone_has_not_written(
     assert not (machine.directory / "synced").exists()
 
 
-@pytest.mark.parametrize(
-    ("runlevel", "begins"), [("0", "PowerDown"), ("6", "PowerDown"), ("1", "Interrupt")]
-)
-def test_stop_at_a_shutdown_limits_the_wait_for_targets_first(
-    machine: Machine, runlevel: str, begins: str
-) -> None:
-    machine.settings["RUNLEVEL"] = runlevel
+def test_stop_names_the_targets_that_do_not_answer(machine: Machine) -> None:
+    machine.settings["SESSIONS"] = str(machine.directory)
+    for number, (tag, state) in enumerate(
+        (("iscsid:0:1:00", "LOGGED_IN"), ("iscsid:0:2:00", "FAILED"), ("default", "FAILED"))
+    ):
+        session = machine.directory / f"session{number}"
+        session.mkdir()
+        for name, text in (("ifacename", tag), ("state", state), ("targetname", f"iqn.{number}")):
+            (session / name).write_text(f"{text}\n")
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
     machine.call("start")
-    assert machine.call("stop").returncode == 0
-    received = machine.received()
-    assert (received[0], received[-1]) == (f"{begins}Received", "InterruptReceived")
+    assert machine.shut_down().stderr == (
+        "iscsid: iqn.1 does not answer: if it does not within 30 seconds, it is given up, "
+        "and what has not been written to its disks is lost\n"
+    )
+    assert "iscsid: iqn.1 does not answer: it gets no logout\n" in machine.call("stop").stderr
+    assert machine.received() == ["PowerDownReceived", "InterruptReceived"]
 
 
 def test_stop_unmounts_first_the_innermost_before_the_outer(machine: Machine) -> None:
