@@ -35,17 +35,17 @@ class LiveTgtd(Tgtd):
     def update(self, name: str, key: str, value: str) -> None:
         """Set one parameter of a target: an operational key, or tgtd's own word."""
         tid = str(self._targets[name])
-        self._say("target", "update", "--tid", tid, "--name", key, "--value", value)
+        self._change("target", "update", "--tid", tid, "--name", key, "--value", value)
 
     def admit(self, name: str, initiator_name: str) -> None:
         """Let an initiator with this name log in to a target; tgtd compares octets."""
         tid = str(self._targets[name])
-        self._say("target", "bind", "--tid", tid, "--initiator-name", initiator_name)
+        self._change("target", "bind", "--tid", tid, "--initiator-name", initiator_name)
 
     def require_for_discovery(self, account: Account) -> None:
         """Let only those discover who know the account."""
         self._add_user(account.user, account.password)
-        self._say("account", "bind", "--user", account.user)
+        self._change("account", "bind", "--user", account.user)
 
     def open_discovery(self, account: Account) -> None:
-        self._say("account", "unbind", "--user", account.user)
+        self._change("account", "unbind", "--user", account.user)

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm import sessions
+from iscsid.kernel.interface import Kernel
+from tests.vm import disks, kernel_helpers, sessions
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Lio
 from tests.vm.tgtd import Tgtd
 
 Target = Tgtd | Lio
+
+with_tgtd = pytest.mark.parametrize("target", ["tgtd"], indirect=True)
+with_lio = pytest.mark.parametrize("target", ["lio"], indirect=True)
+"""For what does not depend on the target."""
 
 
 @pytest.fixture(params=["tgtd", "lio"])
@@ -33,6 +38,20 @@ def tgtd(request: pytest.FixtureRequest) -> Iterator[Tgtd]:
     exporter = Tgtd(getattr(request, "param", "127.0.0.1:3260"))
     yield exporter
     exporter.stop()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return disks.make_file(tmp_path / "image", 32)
+
+
+@pytest.fixture
+def kernel(target: Target, image: Path) -> Iterator[Kernel]:
+    """The interface without a daemon, beside a target with one disk at LUN 1."""
+    digests = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
+    target.add_target(kernel_helpers.TARGET, {1: image}, parameters=digests)
+    with kernel_helpers.opened() as kernel:
+        yield kernel
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ MEGABYTE = 1 << 20
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run a command; return its output, or fail with all that it printed."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=2 * PATIENCE)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, f"{' '.join(map(str, command))}: status {done.returncode}\n{said}"
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, (
+        f"{' '.join(map(str, command))}: status {done.returncode}\n{output}"
+    )
     return done.stdout
 
 

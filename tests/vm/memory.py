@@ -118,8 +118,8 @@ def _all_of(path: Path) -> Iterator[str]:
 def _libraries(objects: Iterable[str | Path]) -> list[str]:
     """Return the path of each shared library that one of ``objects`` is linked with."""
     # Scripts and static programs among them make it complain, and no difference.
-    said = subprocess.run(
+    shown = subprocess.run(
         ["ldd", *map(str, objects)], capture_output=True, text=True, env={"LC_ALL": "C"}
     ).stdout
-    words = {word for line in said.splitlines() if line.startswith("\t") for word in line.split()}
+    words = {word for line in shown.splitlines() if line.startswith("\t") for word in line.split()}
     return sorted(word for word in words if word.startswith("/"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.vm import disks, sessions
-from tests.vm.conftest import Target
+from tests.vm.conftest import Target, with_lio
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Account
 
@@ -22,6 +22,7 @@ def connections() -> dict[int, tuple[str, str]]:
     }
 
 
+@with_lio
 def test_a_trial_disturbs_no_session_and_makes_none(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:

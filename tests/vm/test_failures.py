@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.vm import disks
-from tests.vm.conftest import Target
+from tests.vm.conftest import Target, with_lio
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Account
 
@@ -30,6 +30,7 @@ def unused_portal() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@with_lio
 def test_what_fails_is_reported_once_and_holds_nothing_up(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:

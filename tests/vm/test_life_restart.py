@@ -12,7 +12,6 @@ import pytest
 
 from tests.support.patience import wait_until
 from tests.vm import disks, foreign_sessions, kernel_helpers, sessions, wire
-from tests.vm.conftest import Target
 from tests.vm.daemon import Daemon, show_tree
 from tests.vm.tgtd import Tgtd
 
@@ -99,12 +98,12 @@ def test_what_a_killed_daemon_has_left_half_made_is_cleared_away(
 
 
 def test_sigterm_ends_all_children_and_nothing_else(
-    target: Target, daemon: Daemon, tmp_path: Path
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
     """ "End, together with all its processes. The kernel's sessions and the links under /dev/iscsi
     stay and work. This is how to restart the daemon ... under mounted file systems." """
-    target.add_target(RED, {1: disks.make_file(tmp_path / "red", 64)})
-    daemon.configure(f"DiscoveryAddress={target.address}")
+    tgtd.add_target(RED, {1: disks.make_file(tmp_path / "red", 64)})
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
     daemon.start()
     disk = daemon.link(0, 0, 1)
     daemon.wait_for_links(disk)

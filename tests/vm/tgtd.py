@@ -45,7 +45,7 @@ class Tgtd:
             )
         self._wait_until_ready()
         for portal in self.portals[1:]:
-            self._say("portal", "new", "--param", f"portal={portal}")
+            self._change("portal", "new", "--param", f"portal={portal}")
 
     @property
     def address(self) -> str:
@@ -62,27 +62,27 @@ class Tgtd:
     ) -> None:
         """Export the files ``luns``; without ``open_to_all`` no initiator may log in."""
         tid = self._targets[name] = 1 + max(self._targets.values(), default=0)
-        self._say("target", "new", "--tid", str(tid), "-T", name)
+        self._change("target", "new", "--tid", str(tid), "-T", name)
         for lun, file in luns.items():
             self.add_lun(name, lun, file)
         for key, value in (parameters or {}).items():
-            self._say("target", "update", "--tid", str(tid), "--name", key, "--value", value)
+            self._change("target", "update", "--tid", str(tid), "--name", key, "--value", value)
         if account is not None:
             self._bind_account(tid, account)
         log_prefix = "ALL" if open_to_all else "192.0.2.1"
-        self._say("target", "bind", "--tid", str(tid), "-I", log_prefix)
+        self._change("target", "bind", "--tid", str(tid), "-I", log_prefix)
 
     def _bind_account(self, tid: int, account: Account) -> None:
         self._add_user(account.user, account.password)
-        self._say("account", "bind", "--tid", str(tid), "--user", account.user)
+        self._change("account", "bind", "--tid", str(tid), "--user", account.user)
         if account.mutual_user:
             self._add_user(account.mutual_user, account.mutual_password)
             binding = ["--tid", str(tid), "--user", account.mutual_user, "--outgoing"]
-            self._say("account", "bind", *binding)
+            self._change("account", "bind", *binding)
 
     def _add_user(self, user: str, password: str) -> None:
         if user not in self._users:
-            self._say("account", "new", "--user", user, "--password", password)
+            self._change("account", "new", "--user", user, "--password", password)
             self._users.add(user)
 
     def add_lun(
@@ -93,17 +93,17 @@ class Tgtd:
         Without ``serial`` the unit is known by its number: another file there is the same disk.
         """
         where = ["--tid", str(self._targets[name]), "--lun", str(lun)]
-        self._say("logicalunit", "new", *where, "-b", str(file), "--device-type", kind)
+        self._change("logicalunit", "new", *where, "-b", str(file), "--device-type", kind)
         if serial:
             names = f"scsi_id={serial},scsi_sn={serial}"
-            self._say("logicalunit", "update", *where, "--params", names)
+            self._change("logicalunit", "update", *where, "--params", names)
 
     def remove_lun(self, name: str, lun: int) -> None:
-        self._say("logicalunit", "delete", "--tid", str(self._targets[name]), "--lun", str(lun))
+        self._change("logicalunit", "delete", "--tid", str(self._targets[name]), "--lun", str(lun))
 
     def remove_target(self, name: str) -> None:
         """Close the target's sessions and forget it; its files stay."""
-        self._say("target", "delete", "--force", "--tid", str(self._targets.pop(name)))
+        self._change("target", "delete", "--force", "--tid", str(self._targets.pop(name)))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Tgtd:
             assert time.monotonic() < limit, f"tgtd does not answer:\n{self._log.read_text()}"
             time.sleep(0.1)
 
-    def _say(self, mode: str, operation: str, *arguments: str) -> None:
+    def _change(self, mode: str, operation: str, *arguments: str) -> None:
         limit = time.monotonic() + PATIENCE
         while (done := self._try(mode, operation, *arguments)).returncode:
             # A command is being answered by what is to be deleted.
