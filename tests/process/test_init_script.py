@@ -296,6 +296,29 @@ def test_stop_logs_out_in_time_however_many_file_systems_do_not_answer(machine: 
     assert machine.received() == ["InterruptReceived"]
 
 
+def test_stop_takes_apart_what_is_stacked_on_one_disk_while_another_is_in_use(
+    machine: Machine,
+) -> None:
+    machine.link("bus0/target0/lun0/disk", "/dev/null")
+    machine.link("bus0/target1/lun0/disk", "/dev/zero")
+    blocks = machine.directory / "block"
+    (blocks / "zero/holders/dm-0").mkdir(parents=True)
+    (blocks / "dm-0/dm").mkdir(parents=True)
+    (blocks / "dm-0/dm/name").write_text("volume\n")
+    machine.settings["BLOCK"] = str(blocks)
+    machine.install("umount", "exit 1")
+    machine.install("dmsetup", f'echo "$@" >>{machine.directory}/dmsetup')
+    point = machine.directory / "mounted"
+    script = f"""mkdir {point} && mount -t tmpfs /dev/null {point} || exit 9
+        {machine.programs}/started || exit 8
+        "$@"
+        """
+    machine.install("started", f"ISCSID_DEFAULTS={machine.defaults} sh {SCRIPT} start")
+    stopped = machine.call("stop", before=("unshare", "--mount", "sh", "-c", script, "sh"))
+    assert "cannot be unmounted" in stopped.stderr, stopped
+    assert (machine.directory / "dmsetup").read_text() == "remove --retry volume\n"
+
+
 def test_stop_names_the_process_that_is_in_the_way(machine: Machine) -> None:
     machine.link("bus0/target0/lun0/disk", "/dev/null")
     point = machine.directory / "mounted"
