@@ -57,6 +57,8 @@ class LoginJob:
     socket_options: SocketOptions = field(default_factory=SocketOptions)
     only_try: bool = False
     """Log out again instead of passing on the socket."""
+    connect_timeout: float = 0
+    """Seconds for connecting, if that has a shorter limit than ``timeouts.login``."""
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from iscsid.initiator.retry import STABLE_AFTER, delay_before_retry
 from iscsid.jobs import DiscoveryJob, JobId
 from iscsid.orders import AskAgain
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
-from iscsid.protocol.parameters import LoginPlan
+from iscsid.protocol.parameters import Isid, LoginPlan
 
 
 class DiscoveryState(Enum):
@@ -167,7 +167,7 @@ class Discovery:
         self.failures += 1
         final = failure.retry is Retry.NEVER and self.has_answered
         retry = Retry.LATER if final else failure.retry
-        delay = delay_before_retry(retry, self.failures, self.log_prefix)
+        delay = delay_before_retry(retry, self.failures, self._isid)
         if self._again:
             # Asked for after the attempt had begun: what it failed of may have been mended since.
             self._start()
@@ -188,7 +188,7 @@ class Discovery:
             self._start()
         elif was_logged_in and was_stable:
             self.failures = 0
-            self._set_timer(delay_before_retry(Retry.SOON, 1, self.log_prefix) or 0.0)
+            self._set_timer(delay_before_retry(Retry.SOON, 1, self._isid) or 0.0)
         elif was_logged_in:
             self.keeps_sessions = False
             self._outbox.info(self.log_prefix, "the target does not keep discovery sessions")
@@ -203,6 +203,10 @@ class Discovery:
     def _timer(self) -> Timer:
         return Timer(TimerPurpose.RETRY_DISCOVERY, self.settings.portal)
 
+    @property
+    def _isid(self) -> Isid:
+        return discovery_isid(self.identity.initiator_name, self.settings.portal)
+
     def _start(self) -> None:
         self.job = self._outbox.new_job()
         self._answer, self._new_namesakes, self._again = {}, {}, False
@@ -215,7 +219,7 @@ class Discovery:
                 initiator_name=identity.initiator_name,
                 initiator_alias=identity.initiator_alias,
                 target_name=None,
-                isid=discovery_isid(identity.initiator_name, portal),
+                isid=self._isid,
                 authentication=self.settings.authentication,
                 offer=discovery_offer(self.settings),
             ),

@@ -20,6 +20,7 @@ from iscsid.initiator.planning import PlannedSession
 from iscsid.initiator.retry import delay_before_retry
 from iscsid.jobs import JobId, ScanJob
 from iscsid.orders import CheckLunUsers
+from iscsid.protocol.parameters import Isid
 
 SCAN_LIMIT = 120.0
 """Seconds: a scan blocks in the kernel for as long as commands to a bad path take to fail."""
@@ -33,6 +34,9 @@ class ScannedSession(Protocol):
 
     @property
     def log_prefix(self) -> str: ...
+
+    @property
+    def isid(self) -> Isid: ...
 
     @property
     def is_up(self) -> bool: ...
@@ -157,7 +161,7 @@ class LunScanner:
         self._failures += 1
         outbox.failed(self.log_prefix, f"scanning for LUNs failed: {failure}")
         self._end()
-        delay = delay_before_retry(failure.retry, self._failures, self.log_prefix)
+        delay = delay_before_retry(failure.retry, self._failures, self._session.isid)
         if self.job is None and delay is not None:
             self.later(delay)
 

@@ -214,7 +214,7 @@ class Reconciler:
 
     def _end_pauses(self, bindings: Iterable[Binding]) -> None:
         for session in self._known(bindings):
-            session.end_pause()
+            session.portal_answered()
 
     def network_has_changed(self) -> None:
         """End the pauses of all sessions that pause because an attempt has failed."""

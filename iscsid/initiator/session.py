@@ -75,7 +75,7 @@ class Session:
         self._device_links = device_links
         self._portal_backoff = portal_backoff
         self._when_gone = when_gone
-        self._retry = RetryState(plan)
+        self._retry = RetryState(plan, self._terms.isid)
         self._job: LoginJob | None = None
         self._settings_in_force = self._login_settings
         """The settings of the last login, as far as only a new login can change them."""
@@ -243,6 +243,11 @@ class Session:
         make one turn too long."""
         self._portal_backoff.stop_waiting(self.plan.binding)
         self._set_retry_timer(0)
+
+    def portal_answered(self) -> None:
+        """The portal that this session waits for has answered: try without delay."""
+        self._retry.portal_answered()
+        self.end_pause()
 
     def login_succeeded(self, fact: LoginSucceeded) -> None:
         mismatch = compare_portal_group(self._retry.option, fact, self._reached)
@@ -541,8 +546,11 @@ class Session:
         return self.plan.path_name, *login_settings(self.settings)
 
     def _login_job(self, job: JobId) -> LoginJob:
-        plan, portal = self.plan, self._retry.portal
-        return self._terms.job(job, plan.name_to_send, portal, self.settings)
+        retry = self._retry
+        login = self._terms.job(job, self.plan.name_to_send, retry.portal, self.settings)
+        # The applications of a session that the kernel has wait for its return.
+        is_kept = self.sid is not None
+        return replace(login, connect_timeout=retry.connect_timeout()) if is_kept else login
 
     def _log_in_again_if_outdated(self) -> None:
         """Begin a new login if the last one was made with other settings."""

@@ -89,7 +89,8 @@ class LoginAttempt:
     ) -> None:
         self._job = job
         self._reporter = reporter
-        self._limits = Limits(job.timeouts.login, deadline)
+        connect_timeout = job.connect_timeout if isinstance(job, LoginJob) else 0
+        self._limits = Limits(job.timeouts.login, deadline, connect_timeout)
 
     def log_in(self) -> LoggedIn:
         plan = self._job.login

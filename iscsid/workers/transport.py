@@ -100,6 +100,8 @@ class Limits:
     timeout: float
     """Seconds for each address that is tried and for each answer; 0 is no limit."""
     deadline: Deadline
+    connect_timeout: float = 0
+    """Seconds for each address, if that has another limit."""
 
 
 def connect(portal: Portal, limits: Limits, reporter: Reporter) -> socket.socket:
@@ -127,7 +129,7 @@ def connect(portal: Portal, limits: Limits, reporter: Reporter) -> socket.socket
         doing = f"connecting to {_show(portal, answer.address)}"
         if index > 0 or not is_numeric(portal):
             reporter.progress(doing)
-        limit = Deadline.after(limits.timeout, limits.deadline)
+        limit = Deadline.after(limits.connect_timeout or limits.timeout, limits.deadline)
         try:
             if attempt.connection is None:
                 raise OSError(answer.error, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from iscsid import facts
 from iscsid.bindings.binding import Binding
@@ -165,7 +166,7 @@ def test_one_disk_that_waits_is_tried_every_few_seconds_however_long_the_outage(
 def test_many_disks_that_wait_share_the_attempts_among_them() -> None:
     array = Array(200)
     pauses = [array.pause(sid) for sid in array.sids]
-    assert max(pauses) <= longest_pause(200) == 200 / ATTEMPTS_PER_SECOND
+    assert max(pauses) <= longest_pause(200)
     assert len(set(pauses)) > 190, "they try in lockstep"
 
 
@@ -173,7 +174,8 @@ def test_a_portal_that_all_sessions_have_lost_is_tried_a_few_times_a_second() ->
     """All of them try at once after the loss, and then in turn."""
     array = Array(100, rounds=1)
     by_second = Counter(int(array.pause(sid)) for sid in array.sids)
-    assert max(by_second.values()) <= ATTEMPTS_PER_SECOND + 1
+    assert sum(by_second.values()) / len(by_second) <= ATTEMPTS_PER_SECOND
+    assert max(by_second.values()) <= 2 * ATTEMPTS_PER_SECOND
     assert set(range(1, 24)) <= by_second.keys(), "the portal is not tried for a while"
 
 
@@ -194,7 +196,8 @@ def test_a_target_that_refuses_is_not_pestered_for_the_sake_of_disks() -> None:
         array.fail(1, refused)
         pauses.append(array.pause(1))
     assert pauses[0] <= 1, "it answers at last: that is news"
-    assert pauses == sorted(pauses) and pauses[-1] >= 45
+    grows = all(after >= before * (1 - JITTER) for before, after in pairwise(pauses))
+    assert grows and pauses[-1] >= 45
 
 
 def test_a_session_that_is_up_again_does_not_count_among_those_whose_disks_wait() -> None:

@@ -5,26 +5,18 @@
 
 from __future__ import annotations
 
-import heapq
-import time
-from collections.abc import Iterable
-from itertools import count
+from collections.abc import Callable, Iterable
 from random import Random
 
 import pytest
 
 from iscsid import facts, orders
-from iscsid.config.configuration import Configuration
-from iscsid.config.settings import DiscoverySettings
-from iscsid.errors import Failure, Retry
-from iscsid.facts import Fact, KernelSession, Timer
-from iscsid.initiator.initiator import Initiator
-from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
+from iscsid.facts import Fact
+from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
-from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.parameters import AgreedParameters, LoginResult
+from iscsid.protocol.names import Portal
+from tests.simulation.hosts import Clock, Host
 
-HOST = IscsiName("iqn.2024-01.org.example:host")
 A, B = Portal("192.0.2.1"), Portal("192.0.2.2")
 CONNECT_TIMEOUT = 15.0
 AWAY = 60.0
@@ -34,7 +26,7 @@ SLOWEST = CONNECT_TIMEOUT + 5
 """Seconds: the attempt that is under way when B answers again times out, then comes a pause."""
 
 
-class TwoArrays:
+class TwoArrays(Host):
     """Array A with ``size`` sessions dies for good, array B with one session for a minute.
 
     Attempts at a dead array take as long as a connect that is not answered. ``hung_scans``: every
@@ -43,23 +35,12 @@ class TwoArrays:
 
     def __init__(self, size: int, *, processes: int = PROCESSES, hung_scans: bool = False) -> None:
         self.size, self.hung_scans = size, hung_scans
-        self.now = 1000.0
+        self.clock = Clock()
         self.dead: set[Portal] = set()
-        self.up: dict[int, float] = {}
-        self.agenda: list[tuple[float, int, Fact | Job | Timer]] = []
-        self.timers: dict[Timer, float] = {}
         self.hanging: dict[int, JobId] = {}
-        self.slowest_turn = 0.0
-        self._ticks = count()
-        self.initiator = Initiator(
-            login_timeout=60, max_processes=processes, bindings_file="bindings"
-        )
-        self.portals = {sid: A for sid in range(1, size + 1)} | {size + 1: B}
-        discoveries = tuple(DiscoverySettings(portal=portal) for portal in (A, B))
-        self.handle(facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST))
-        self.handle(facts.BindingsRead(""))
-        self.handle(facts.SessionsFound(tuple(map(self._seen, self.portals))))
-        self.run(100)
+        portals = {sid: A for sid in range(1, size + 1)} | {size + 1: B}
+        super().__init__(self.clock, self, portals, processes=processes)
+        self.clock.run(100)
         assert set(self.up) == set(), "no session has to be logged in"
 
     def seconds_of_b(self) -> float:
@@ -67,122 +48,35 @@ class TwoArrays:
         self.dead = {A, B}
         if self.hung_scans:
             self.handle(facts.HangupReceived())
-        for sid in self.portals:
-            self.handle(facts.ConnectionLost(sid, "reset"))
-        self.run(AWAY)
+        self.lose_all()
+        self.clock.run(AWAY)
         self.dead = {A}
-        answers = self.now
+        answers = self.clock.now
         last = self.size + 1
-        while last not in self.up and self.now < answers + 900:
+        while last not in self.up and self.clock.now < answers + 900:
             self.meddle()
-            self.run(1)
+            self.clock.run(1)
         return self.up.get(last, float("inf")) - answers
 
     def meddle(self) -> None:
         """What array A does in each second of B's wait: nothing."""
 
-    # --- the world ------------------------------------------------------------------------------
+    def attempt(self, job: LoginJob | DiscoveryJob, end: Callable[[bool], None]) -> None:
+        seconds = CONNECT_TIMEOUT if job.portal in self.dead else 0.1
+        self.clock.at(self.clock.now + seconds, lambda: end(job.portal not in self.dead))
 
-    def _name(self, sid: int) -> IscsiName:
-        return IscsiName(f"iqn.2024-01.org.example:t{sid}")
+    def scan(self, job: ScanJob) -> None:
+        if self.dead and job.sid not in self.up:
+            self.hanging[job.sid] = job.id
+        else:
+            super().scan(job)
 
-    def _seen(self, sid: int) -> KernelSession:
-        number = f"{(sid - 1) // 256}:{(sid - 1) % 256}"
-        return KernelSession(
-            sid=sid,
-            host_no=sid,
-            target_name=self._name(sid),
-            session_tag=f"iscsid:{number}:80aabbcc0000@{self.portals[sid]}",
-            state="LOGGED_IN",
-            target_state="SCANNED",
-            connection_state="up",
-            persistent_portal=self.portals[sid],
-            portal_group_tag=1,
-        )
-
-    def run(self, seconds: float) -> None:
-        end = self.now + seconds
-        while True:
-            if not self.agenda or self.agenda[0][0] > end:
-                break
-            at, _, what = heapq.heappop(self.agenda)
-            if isinstance(what, Timer):
-                if self.timers.get(what) != at:
-                    continue
-                del self.timers[what]
-                what = facts.TimerExpired(what)
-            self.now = max(self.now, at)
-            if isinstance(what, LoginJob | DiscoveryJob | ScanJob):
-                self._finish(what)
-            else:
-                self.handle(what)
-        self.now = end
-
-    def handle(self, *new: Fact) -> None:
-        queue = list(new)
-        for fact in queue:
-            began = time.perf_counter()
-            given = self.initiator.handle(fact, self.now)
-            self.slowest_turn = max(self.slowest_turn, time.perf_counter() - began)
-            for order in given:
-                queue += self._carry_out(order)
-
-    def _carry_out(self, order: Order) -> Iterable[Fact]:
-        match order:
-            case orders.StartWorker(job):
-                is_dead = not isinstance(job, ScanJob) and job.portal in self.dead
-                self._later(CONNECT_TIMEOUT if is_dead else 0.1, job)
-            case orders.ReadConfiguration():
-                discoveries = tuple(DiscoverySettings(portal=portal) for portal in (A, B))
-                read = facts.ConfigurationRead(Configuration(discoveries=discoveries), HOST)
-                return [facts.BindingsRead(""), read]
-            case orders.ResumeSession(binding, sid):
-                self.up[sid] = self.now
-                if job_id := self.hanging.pop(sid, None):
-                    self._later(0.1, facts.ScanFinished(job_id))
-                    self._later(0.1, facts.WorkerEnded(job_id))
-                return [facts.SessionStarted(binding, sid, sid)]
-            case orders.LearnCmdSn(sid):
-                return [facts.CmdSnLearned(sid, 9)]
-            case orders.SetTimer(timer, at):
-                self.timers[timer] = at
-                heapq.heappush(self.agenda, (at, next(self._ticks), timer))
-            case orders.CancelTimer(timer):
-                self.timers.pop(timer, None)
-        return []
-
-    def _later(self, delay: float, what: Fact | Job) -> None:
-        heapq.heappush(self.agenda, (self.now + delay, next(self._ticks), what))
-
-    def _finish(self, job: Job) -> None:
-        failure = Failure(Retry.SOON, "no answer in time")
-        match job:
-            case ScanJob() if self.dead and job.sid not in self.up:
-                self.hanging[job.sid] = job.id
-                return
-            case ScanJob():
-                self.handle(facts.ScanFinished(job.id))
-            case DiscoveryJob() if job.portal in self.dead:
-                self.handle(facts.DiscoveryFailed(job.id, failure))
-            case LoginJob() if job.portal in self.dead:
-                self.handle(facts.LoginFailed(job.id, failure))
-            case DiscoveryJob():
-                sids = [sid for sid, portal in self.portals.items() if portal == job.portal]
-                address = TargetAddress(job.portal, 1)
-                records = [DiscoveryRecord(self._name(sid), (address,)) for sid in sids]
-                self.handle(*(facts.TargetDiscovered(job.id, record) for record in records))
-                self.handle(facts.DiscoveryCompleted(job.id))
-            case LoginJob():
-                result = LoginResult(
-                    isid=job.login.isid,
-                    tsih=1,
-                    cmd_sn=job.login.cmd_sn,
-                    exp_stat_sn=1,
-                    target_portal_group_tag=1,
-                    parameters=AgreedParameters(default_time2wait=0),
-                )
-                self.handle(facts.LoginSucceeded(job.id, result, job.portal))
-        self.handle(facts.WorkerEnded(job.id))
+    def carry_out(self, order: Order) -> Iterable[Fact]:
+        came = super().carry_out(order)
+        if isinstance(order, orders.ResumeSession) and order.sid in self.hanging:
+            job = self.hanging.pop(order.sid)
+            self.clock.at(self.clock.now + 0.1, lambda: self.end_scan(job))
+        return came
 
 
 @pytest.mark.parametrize("hung_scans", [False, True], ids=["", "scans hang"])
@@ -223,7 +117,7 @@ def test_all_sessions_of_an_array_come_back_soon_after_it_answers() -> None:
     arrays = TwoArrays(1000)
     arrays.seconds_of_b()
     arrays.dead = set()
-    arrays.run(SLOWEST + 10)
+    arrays.clock.run(SLOWEST + 10)
     assert len(arrays.up) == 1001
 
 
@@ -232,7 +126,7 @@ def test_two_sessions_whose_scans_hang_come_back_with_two_processes() -> None:
     arrays = TwoArrays(1, processes=2, hung_scans=True)
     arrays.seconds_of_b()
     arrays.dead = set()
-    arrays.run(60)
+    arrays.clock.run(60)
     assert len(arrays.up) == 2
 
 
