@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from iscsid.bindings.binding import BUSES, TARGETS_PER_BUS, Binding
@@ -80,8 +80,11 @@ class Entry:
         return "\t".join([*fields, self.path] if self.path else fields)
 
 
-def read_line(line: str) -> Entry | str:
-    """Return the binding in a line, or the reason why the line has none."""
+def read_line(line: str, *, has_spelling: bool = False) -> Entry | str:
+    """Return the binding in a line, or the reason why the line has none.
+
+    ``has_spelling`` is whether a name in small letters is known to be spelt so.
+    """
     if len(line) > LONGEST_LINE:
         return f"longer than {LONGEST_LINE} characters"
     match = _LINE.fullmatch(line)
@@ -95,7 +98,7 @@ def read_line(line: str) -> Entry | str:
     try:
         normalised = parse_iscsi_name(name)
         # All small letters were written by earlier versions for names in any spelling.
-        spelling = "" if name == normalised else name
+        spelling = name if has_spelling or name != normalised else ""
         return Entry(Binding(int(bus), int(target)), normalised, path, spelling)
     except InvalidName as error:
         return str(error)
@@ -244,12 +247,10 @@ class _LineReader:
         return found
 
     def _bind(self, line: str) -> None:
-        entry = read_line(line)
+        entry = read_line(line, has_spelling=self._has_spellings)
         if isinstance(entry, str):
             self._refuse(line, entry)
             return
-        if self._has_spellings:
-            entry = replace(entry, spelling=entry.spelling or entry.name)
         first, taken = self._entries.get(entry.binding, (0, None))
         before = self._names.get((entry.name, entry.path), 0)
         if taken == entry:

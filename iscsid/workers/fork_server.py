@@ -292,6 +292,7 @@ class _Server:
             protect_helper()
         gc.collect()
         gc.freeze()
+        gc.enable()
 
     def run(self) -> None:
         """Serve until the daemon is gone."""

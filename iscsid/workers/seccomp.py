@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import platform
+import os
 import struct
 import sys
 
@@ -93,7 +93,7 @@ def install(allowed: frozenset[str] = frozenset()) -> None:
     The process must have given up new privileges before. Raises ``OSError`` if the kernel has no
     seccomp, or the processor is of no kind that the table knows.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _AUDIT_ARCH or struct.calcsize("P") != 8 or sys.byteorder != "little":
         raise OSError(errno.ENOSYS, f"the numbers of {machine}'s system calls are not known")
     program = b"".join(_filter(machine, allowed))
