@@ -103,7 +103,9 @@ def assert_stands_still(record: Path) -> None:
     assert record.read_bytes() == before
 
 
-@pytest.mark.parametrize("digest", ["always", "never"])
+@pytest.mark.parametrize(
+    ("target", "digest"), [("tgtd", "always"), ("lio", "never")], indirect=["target"]
+)
 def test_the_same_disks_are_written_on(
     target: Target, store: Store, daemon: Daemon, tmp_path: Path, digest: str
 ) -> None:

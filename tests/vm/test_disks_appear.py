@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.patience import PATIENCE
 from tests.vm import disks, sessions
-from tests.vm.conftest import Target
+from tests.vm.conftest import Target, with_tgtd
 from tests.vm.daemon import Daemon, show_tree
 from tests.vm.tgtd import Tgtd
 
@@ -69,34 +69,7 @@ def test_three_targets_with_five_disks_and_partitions(
     assert not daemon.link(*green, 1, "part3").is_symlink(), "a link to a partition that is not"
 
 
-def test_the_numbers_stay_when_everything_restarts_in_another_order(
-    target: Target, daemon: Daemon, tmp_path: Path
-) -> None:
-    files = {name: disks.make_file(tmp_path / name[-4:], 16) for name in (RED, GREEN, BLUE)}
-    daemon.configure(f"DiscoveryAddress={target.address}")
-    for name in (RED, GREEN, BLUE):
-        target.add_target(name, {1: files[name]})
-    daemon.start()
-    before = daemon.wait_for_bindings(RED, GREEN, BLUE)
-    links = [daemon.link(*before[name], 1) for name in (RED, GREEN, BLUE)]
-    daemon.wait_for_links(*links)
-    for name in before:
-        disks.write_at_start(daemon.link(*before[name], 1), name.encode())
-
-    daemon.stop()
-    sessions.destroy_all()
-    for name in (RED, GREEN, BLUE):
-        target.remove_target(name)
-    for name in (BLUE, RED, GREEN):
-        target.add_target(name, {1: files[name]})
-    daemon.start()
-    daemon.wait_for_sessions(RED, GREEN, BLUE)
-    daemon.wait_for_links(*links)
-    assert daemon.read_bindings() == before
-    for name, numbers in before.items():
-        assert disks.read_start(daemon.link(*numbers, 1), len(name)) == name.encode()
-
-
+@with_tgtd
 def test_links_go_with_their_disk_however_busy_udev_is_and_no_other_link_is_touched(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,25 +18,10 @@ from iscsid.kernel.netlink import RequestSocket
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Digest
 from tests.vm import disks, kernel_helpers
-from tests.vm.conftest import Target
+from tests.vm.conftest import with_lio
 from tests.vm.sessions import attribute, connection_attribute, session_ids
 from tests.vm.tgtd import Tgtd
 from tests.vm.workload import writing
-
-BOTH_DIGESTS = {"HeaderDigest": "CRC32C,None", "DataDigest": "CRC32C,None"}
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    return disks.make_file(tmp_path / "image", 32)
-
-
-@pytest.fixture
-def kernel(target: Target, image: Path) -> Iterator[Kernel]:
-    """The interface, beside a target with one disk at LUN 1."""
-    target.add_target(kernel_helpers.TARGET, {1: image}, parameters=BOTH_DIGESTS)
-    with kernel_helpers.opened() as kernel:
-        yield kernel
 
 
 def cut_connections() -> None:
@@ -174,6 +159,7 @@ def _stopped_for_good(requests: RequestSocket) -> int:
 HALF_MADE = [_only_a_session, _connection_never_bound, _bound_but_not_started, _stopped_for_good]
 
 
+@with_lio
 @pytest.mark.parametrize("make", HALF_MADE)
 def test_half_made_session_can_be_adopted_and_destroyed(
     make: Callable[[RequestSocket], int], kernel: Kernel
@@ -206,6 +192,7 @@ def _leave(make: Callable[[RequestSocket], int]) -> int:
         requests.close()
 
 
+@with_lio
 def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     kernel_helpers.disk_of(session, 1)
@@ -216,6 +203,7 @@ def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
         assert successor.list_sessions().sessions[0].target_state == "UNBOUND"
 
 
+@with_lio
 def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
     sid = kernel_helpers.start(kernel).sid
     kernel_helpers.until_destroyed(kernel, sid)
@@ -226,6 +214,7 @@ def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
     assert kernel.destroy_session(sid) == gone
 
 
+@with_lio
 def test_persistent_portal_is_the_one_it_was_told(kernel: Kernel) -> None:
     """The address before a redirect is what a recovery goes back to."""
     session = kernel_helpers.start(kernel)
