@@ -1,0 +1,250 @@
+"""The daemon in surroundings that fail: file systems, limits, locales, what others have planted.
+
+One row for each fault. The daemon program runs with the fake kernel, in a mount namespace of its
+own if the row mounts something, with an honest target. It either refuses to start, with one line
+and status 1, or goes on: the target gets its session, and SIGTERM ends the daemon with status 0.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.programs import environment, started
+from tests.target.portal import Portals, listen
+from tests.target.scripted import ScriptedTarget
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+
+NAME = "iqn.2024-01.org.example:honest"
+SMALL = "mount -t tmpfs -o size=4k,mode=755 tmpfs"
+FILL = "dd if=/dev/zero of={0}/filler bs=4096 count=4 2>/dev/null"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``before`` is done before the start, ``after`` in the namespace while the daemon runs.
+
+    Both are commands of a shell in the directory with the daemon's files, each of which has a
+    directory of its own. ``words`` are in the one line about it; none, and there is no line.
+    """
+
+    before: str = "true"
+    words: str = ""
+    refuses: bool = False
+    after: str = ""
+    signals: tuple[signal.Signals, ...] = ()
+    limit: str = ""
+    """What is set by ulimit."""
+    variables: tuple[str, ...] = ()
+    lines: int = 1
+
+
+def refuses(before: str, words: str, **more: object) -> Fault:
+    return Fault(before, words, refuses=True, **more)  # type: ignore[arg-type]
+
+
+def full(directory: str) -> str:
+    return f"{SMALL} {directory}; {FILL.format(directory)}"
+
+
+def read_only(directory: str) -> str:
+    return f"mount -t tmpfs -o ro,mode=755 tmpfs {directory}"
+
+
+HANGUP = (signal.SIGHUP,)
+STARTS: dict[str, Fault] = {
+    # The configuration and the name of the initiator.
+    "no-configuration": refuses("rm conf/file", "conf/file"),
+    "configuration-is-a-directory": refuses("rm conf/file; mkdir conf/file", "conf/file"),
+    "configuration-is-a-pipe": refuses("rm conf/file; mkfifo conf/file", "conf/file"),
+    "configuration-is-a-device": refuses("rm conf/file; ln -s /dev/zero conf/file", "conf/file"),
+    "configuration-links-to-itself": refuses("ln -sf file conf/file", "conf/file"),
+    "configuration-of-proc": refuses(
+        "ln -sf /proc/self/mem conf/file", "conf/file"),
+    "no-name": refuses("rm name/file", "iscsi-iname"),
+    "name-is-a-directory": refuses("rm name/file; mkdir name/file", "name/file"),
+    "name-is-empty": refuses(": >name/file", "name/file"),
+    "name-links-to-itself": refuses("ln -sf file name/file", "name/file"),
+    "name-is-binary": refuses("head -c 300 /dev/urandom >name/file", "name/file"),
+    # The bindings.
+    "bindings-read-only": Fault(read_only("bindings"), "bindings/file", lines=2),
+    "bindings-full": Fault(full("bindings"), "bindings/file", lines=2),
+    "bindings-below-a-file": refuses("rmdir bindings; touch bindings", "bindings"),
+    "bindings-are-a-directory": refuses("mkdir bindings/file", "not a regular file"),
+    "bindings-are-a-pipe": refuses("mkfifo bindings/file", "not a regular file"),
+    "bindings-link-to-themselves": refuses("ln -s file bindings/file", "bindings/file"),
+    "bindings-are-zeros": Fault("head -c 4096 /dev/zero >bindings/file", "bindings/file", lines=4),
+    "bindings-have-no-directory": Fault("rmdir bindings"),
+    # The pid file and its lock.
+    "pid-file-full": refuses(full("run"), "No space left"),
+    "pid-file-read-only": refuses(read_only("run"), "Read-only file system"),
+    "pid-file-has-no-directory": refuses("rmdir run", "No such file or directory"),
+    "pid-file-is-a-link": refuses("ln -s /etc/passwd run/iscsid.pid", "symbolic link"),
+    "pid-file-is-a-directory": refuses("mkdir run/iscsid.pid", "run/iscsid.pid"),
+    "pid-file-is-another-file": refuses("echo precious >run/iscsid.pid", "not overwritten"),
+    # The status files, in a directory beside the pid file.
+    "status-is-a-file": Fault("touch run/iscsid", "the status is not written"),
+    "status-read-only": Fault(f"mkdir run/iscsid; {read_only('run/iscsid')}", "status is not"),
+    "status-full": Fault(f"mkdir run/iscsid; {full('run/iscsid')}", "the status is not written"),
+    "status-of-another": Fault("mkdir -m 0777 run/iscsid; chown nobody run/iscsid"),
+    # The tree of links.
+    "links-are-a-file": Fault("touch links", "links"),
+    "links-are-a-link": Fault("ln -s /etc links", "links"),
+    "links-read-only": Fault(f"mkdir links; {read_only('links')}"),
+    "links-hold-junk": Fault("mkdir -p links/bus0/target0/lun0; touch links/bus0/target0/x"),
+    # Limits and locales.
+    "few-descriptors": refuses("true", "Too many open files", limit="-n 9"),
+    "some-descriptors": Fault(limit="-n 40"),
+    "no-core": Fault(limit="-c 0"),
+    "no-locked-memory": Fault(limit="-l 0"),
+    "locale-that-does-not-exist": Fault(variables=("LC_ALL=xx_XX.UTF-8", "LANG=xx")),
+    "locale-of-ascii": Fault(variables=("LC_ALL=C", "PYTHONUTF8=0", "PYTHONIOENCODING=ascii")),
+    "no-environment": Fault(variables=("HOME=", "TERM=", "LANG=")),
+    "a-zone-that-does-not-exist": Fault(variables=("TZ=:/nowhere",)),
+}  # fmt: skip
+
+RUNNING: dict[str, Fault] = {
+    "configuration-vanishes": Fault(
+        after="rm conf/file", words="conf/file", signals=HANGUP, lines=2),
+    "configuration-file-system-vanishes": Fault(
+        "cp conf/file kept; mount -t tmpfs tmpfs conf; cp -p kept conf/file; chmod 600 conf/file",
+        after="umount -l conf; rm conf/file", words="conf/file", signals=HANGUP, lines=2),
+    "name-vanishes": Fault(after="rm name/file", words="name/file", signals=HANGUP, lines=2),
+    "bindings-vanish": Fault(after="rm -rf bindings", signals=HANGUP),
+    "bindings-become-a-directory": Fault(
+        after="rm -rf bindings/file; mkdir bindings/file", words="bindings/file", signals=HANGUP,
+        lines=2),
+    "run-vanishes": Fault(after="rm -rf run", words="the status is not written", signals=HANGUP),
+    "links-vanish": Fault(after="rm -rf links", signals=HANGUP),
+    "its-own-program-vanishes": Fault(after="mount -t tmpfs tmpfs {top}/iscsid", signals=HANGUP),
+}  # fmt: skip
+
+
+@dataclass
+class Place:
+    """The daemon's files, each in a directory of its own."""
+
+    directory: Path
+    address: str
+
+    def __post_init__(self) -> None:
+        for name in ("conf", "name", "bindings", "run"):
+            (self.directory / name).mkdir()
+        (self.directory / "name/file").write_text("InitiatorName=iqn.2024-01.org.example:me\n")
+        configuration = self.directory / "conf/file"
+        configuration.write_text(f"TargetName={NAME}\n Address={self.address}\n")
+        configuration.chmod(0o600)
+
+    def command(self, fault: Fault) -> list[str]:
+        files = {
+            "-f": "conf/file",
+            "-b": "bindings/file",
+            "-l": "links",
+            "-P": "run/iscsid.pid",
+            "--initiatorname": "name/file",
+        }
+        paths = ((option, str(self.directory / name)) for option, name in files.items())
+        options = [word for pair in paths for word in pair]
+        program = [sys.executable, "-m", "tests.hostile.program"]
+        program += [str(self.directory / "sys"), str(self.directory / "asked"), "-n", *options]
+        prepare = f"{fault.before}; ulimit {fault.limit or '-S -c 0'}"
+        run = f'{prepare}; exec env {" ".join(fault.variables)} "$@"'
+        return ["unshare", "--mount", "--propagation=private", "sh", "-c", run, "sh", *program]
+
+    def do(self, pid: int, commands: str) -> None:
+        """Run commands in the daemon's mount namespace."""
+        top = Path(__file__).parents[2]
+        command = ["nsenter", "-t", str(pid), "-m", f"--wd={self.directory}", "sh", "-ec"]
+        subprocess.run([*command, commands.format(top=top)], check=True, timeout=PATIENCE)
+
+    @property
+    def log(self) -> list[str]:
+        lines = (self.directory / "log").read_text(errors="replace").splitlines()
+        return [line for line in lines if "no udevd runs" not in line]
+
+    def about(self, words: str) -> list[str]:
+        return [line for line in self.log if words in line]
+
+
+@pytest.fixture
+def portals() -> Iterator[Portals]:
+    with closing(Portals()) as portals:
+        yield portals
+
+
+@pytest.fixture
+def place(tmp_path: Path, portals: Portals) -> Place:
+    portal = portals.add(listen(), ScriptedTarget)
+    return Place(tmp_path, f"127.0.0.1:{portal.number}")
+
+
+@contextmanager
+def running(place: Place, fault: Fault) -> Iterator[subprocess.Popen[str]]:
+    with (place.directory / "log").open("wb") as log:
+        command = place.command(fault)
+        with started(command, env=environment(), cwd=place.directory, stderr=log) as process:
+            yield process
+
+
+def until_up(place: Place, portals: Portals, process: subprocess.Popen[str]) -> None:
+    def is_up() -> bool:
+        portals.turn()
+        assert process.poll() is None, place.log
+        return bool(place.about("session is up"))
+
+    wait_until(is_up, lambda: f"no session: {place.log}")
+
+
+def check_lines(place: Place, fault: Fault) -> None:
+    log = place.log
+    assert not [line for line in log if "Traceback" in line or "internal error" in line], log
+    assert all(line.startswith("iscsid: ") and line.isprintable() for line in log), log
+    found = place.about(fault.words) if fault.words else []
+    assert len(set(found)) <= fault.lines, found
+    if fault.words:
+        assert found, log
+
+
+def end(process: subprocess.Popen[str], place: Place) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0, place.log
+
+
+@pytest.mark.parametrize("fault", STARTS.values(), ids=STARTS)
+def test_it_refuses_to_start_in_one_line_or_goes_on(
+    fault: Fault, place: Place, portals: Portals
+) -> None:
+    with running(place, fault) as process:
+        if fault.refuses:
+            assert process.wait(PATIENCE) == 1, place.log
+            assert len(place.log) == 1, place.log
+        else:
+            until_up(place, portals, process)
+            wait_until(lambda: not fault.words or place.about(fault.words), lambda: str(place.log))
+            end(process, place)
+    check_lines(place, fault)
+
+
+@pytest.mark.parametrize("fault", RUNNING.values(), ids=RUNNING)
+def test_it_goes_on_when_its_surroundings_fail(
+    fault: Fault, place: Place, portals: Portals
+) -> None:
+    with running(place, fault) as process:
+        until_up(place, portals, process)
+        place.do(process.pid, fault.after)
+        for number in fault.signals:
+            process.send_signal(number)
+        wait_until(lambda: not fault.words or place.about(fault.words), lambda: str(place.log))
+        assert process.poll() is None, place.log
+        end(process, place)
+    check_lines(place, fault)
