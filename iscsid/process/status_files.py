@@ -7,6 +7,7 @@ time. Touches its directory, and reads /sys for what the initiator does not know
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import time
@@ -146,6 +147,8 @@ class StatusFiles:
 
     def remove(self) -> None:
         """Remove the files at the end: they would be taken for the present state."""
+        if os.path.islink(self._directory):
+            return
         for name in (STATUS, DEVICES):
             with suppress(OSError):
                 os.unlink(f"{self._directory}/{name}")
@@ -167,6 +170,8 @@ class StatusFiles:
         with suppress(FileExistsError):
             os.mkdir(self._directory, 0o755)
             os.chmod(self._directory, 0o755)
+        if os.path.islink(self._directory):
+            raise NotADirectoryError(errno.ENOTDIR, "a symbolic link, which is not followed")
 
     def _put(self, name: str, text: str) -> None:
         """Replace a file. It need not survive a crash of the machine: /run does not, either."""

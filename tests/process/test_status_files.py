@@ -128,6 +128,19 @@ def test_failure_is_told_once_and_again_after_a_success(
     assert files.write(lambda: STATUS) != ""
 
 
+def test_a_link_in_the_place_of_the_directory_is_not_followed(
+    files: StatusFiles, directory: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "devices").write_text("precious")
+    files.remove()
+    directory.symlink_to(elsewhere)
+    assert "a symbolic link, which is not followed" in files.write(lambda: STATUS)
+    files.remove()
+    assert [path.name for path in elsewhere.iterdir()] == ["devices"]
+
+
 def test_planted_link_is_not_followed(files: StatusFiles, directory: Path) -> None:
     directory.mkdir()
     victim = directory.parent / "victim"
