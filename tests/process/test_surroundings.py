@@ -94,6 +94,7 @@ STARTS: dict[str, Fault] = {
     "pid-file-is-another-file": refuses("echo precious >run/iscsid.pid", "not overwritten"),
     # The status files, in a directory beside the pid file.
     "status-is-a-file": Fault("touch run/iscsid", "the status is not written"),
+    "status-is-a-link": Fault("mkdir far; ln -s ../far run/iscsid", "the status is not written"),
     "status-read-only": Fault(f"mkdir run/iscsid; {read_only('run/iscsid')}", "status is not"),
     "status-full": Fault(f"mkdir run/iscsid; {full('run/iscsid')}", "the status is not written"),
     "status-of-another": Fault("mkdir -m 0777 run/iscsid; chown nobody run/iscsid"),
