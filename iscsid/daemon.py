@@ -64,6 +64,11 @@ NO_UDEVD = (
     "no udevd runs: the links follow the kernel's own events; "
     "after udevd has been started, start this daemon again, too"
 )
+SLICE_OF_FACTS = 0.02
+"""Seconds of one turn of the loop that are spent on facts: as long as more are waiting, the
+kernel's events and the timers have their turn in between."""
+SLICE_OF_LOOK = 0.01
+"""Seconds of one turn that are spent on the look at the kernel's sessions."""
 TRACE = 2
 """The debug level from which the workers' exchanges are logged (the manual's chapter LOG)."""
 
@@ -163,6 +168,7 @@ class Daemon:
             options.bindings,
         )
         self._loop.add_deadline(self._disk_work.deadline, self._abandon_disk_work)
+        self._loop.add_deadline(self._kernel.look_deadline, self._go_on_looking)
         self._initiator = Initiator(
             login_timeout=options.login_timeout,
             max_processes=max_processes,
@@ -204,11 +210,11 @@ class Daemon:
         kernel, and the next start adopts them, so leaving is the safest thing to do.
         """
         try:
-            self._drain_queue()
+            self._handle_facts(math.inf)
             self._write_status(time.monotonic(), math.inf)
             while self._exit_status is None:
-                self._queue += self._loop.wait()
-                self._drain_queue()
+                self._queue += self._loop.wait(may_sleep=not self._queue)
+                self._handle_facts(time.monotonic() + SLICE_OF_FACTS)
             self._finish_saving()
         except NoForkServer as error:
             self._log.write(Level.ERROR, "", f"leaving; the sessions stay in the kernel: {error}")
@@ -224,8 +230,8 @@ class Daemon:
         self._supervisor.end_all()
         self._status_files.remove()
 
-    def _drain_queue(self) -> None:
-        """Handle every queued fact, and those that come of the orders, to the last."""
+    def _handle_facts(self, until: float) -> None:
+        """Handle the queued facts, and those that come of the orders, to the last or to a time."""
         while self._exit_status is None and (self._queue or self._begin_disk_work()):
             for fact in self._disk_work.translate(self._queue.popleft(), time.monotonic()):
                 self._status_files.note_change(fact)
@@ -233,6 +239,8 @@ class Daemon:
                     self._queue += self._carry_out(order)
                 if self._once and (status := outcome_of_once(fact)) is not None:
                     self._exit_status = status
+            if time.monotonic() >= until:
+                return
         if not self._disk_work.is_reading:
             self._notifier.settled()
         if self._once and self._exit_status is None and len(self._supervisor) == 0:
@@ -241,6 +249,9 @@ class Daemon:
 
     def _abandon_disk_work(self, now: float) -> None:
         self._queue += self._disk_work.abandon(now)
+
+    def _go_on_looking(self, _now: float) -> None:
+        self._queue += self._kernel.go_on_looking(SLICE_OF_LOOK)
 
     def _begin_disk_work(self) -> bool:
         """Start the jobs for disks that were ordered; return whether facts came of that."""
@@ -298,7 +309,7 @@ class Daemon:
             case orders.DestroySession():
                 return kernel.destroy_session(order.sid)
             case orders.ListSessions():
-                return kernel.list_sessions()
+                kernel.begin_look()
             case orders.CheckDiskUsers() | orders.CheckLunUsers() | orders.SaveBindings():
                 self._disk_work.order(order)
             case orders.ReadConfiguration():

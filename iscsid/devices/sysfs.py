@@ -10,7 +10,7 @@ import errno
 import fnmatch
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -124,8 +124,16 @@ class Sysfs:
         not among them was made by a program that is gone. Of sessions in ``known``, from an earlier
         look, only what may change is read: a tenth of the time.
         """
-        found: list[KernelSession] = []
-        unread: list[int] = []
+        found = dict(self.each_session(open_ports, known))
+        return SessionsFound(
+            tuple(session for session in found.values() if session),
+            tuple(sid for sid, session in found.items() if session is None),
+        )
+
+    def each_session(
+        self, open_ports: Collection[int], known: Mapping[int, KernelSession]
+    ) -> Iterator[tuple[int, KernelSession | None]]:
+        """Yield what ``look`` returns as it is read: sid and session, ``None`` if unreadable."""
         for sid, path in sorted(self._session_directories().items()):
             try:
                 before = known.get(sid)
@@ -138,10 +146,10 @@ class Sysfs:
             except OSError:
                 # A session may go while it is read. One that is there still has not ended.
                 if os.path.lexists(path):
-                    unread.append(sid)
+                    yield sid, None
             else:
-                found += [session] if session else []
-        return SessionsFound(tuple(found), tuple(unread))
+                if session:
+                    yield sid, session
 
     def session_ids(self) -> list[int]:
         """Return the sid of every session of the tcp transport."""

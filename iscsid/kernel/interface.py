@@ -9,10 +9,13 @@ waits for the network.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import socket
 import sys
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 from iscsid.devices.sysfs import Sysfs
@@ -66,6 +69,10 @@ class Kernel:
         self._connections = Connections(requests)
         self._seen: dict[int, KernelSession] = {}
         """The sessions as they were listed last; a number is not given twice."""
+        self._unseen: Iterator[tuple[int, KernelSession | None]] | None = None
+        """The rest of a look that has been begun."""
+        self._found: dict[int, KernelSession | None] = {}
+        """What that look has shown so far."""
 
     @classmethod
     def open(cls) -> Kernel:
@@ -108,6 +115,7 @@ class Kernel:
             if isinstance(event, SessionDestroyed):
                 self._connections.forget(event.sid)
                 self._seen.pop(event.sid, None)  # the module may be reloaded, and count from 1
+                self._found.pop(event.sid, None)
         return facts
 
     def _concerns_us(self, event: iscsi_if.Event) -> bool:
@@ -123,9 +131,36 @@ class Kernel:
 
     def list_sessions(self) -> SessionsFound:
         """Return every session of the tcp transport, ours or not."""
-        found = self._sysfs.look(open_ports(), self._seen)
-        self._seen = {session.sid: session for session in found.sessions}
+        self.begin_look()
+        (found,) = self.go_on_looking(math.inf)
         return found
+
+    def begin_look(self) -> None:
+        """Begin to list the sessions, in pieces; one that was begun and has not ended is dropped.
+
+        What it has shown may have changed since, unnoticed.
+        """
+        self._unseen = self._sysfs.each_session(open_ports(), self._seen)
+        self._found = {}
+
+    def look_deadline(self) -> float | None:
+        """Return when ``go_on_looking`` must be called: at once, until the look has ended."""
+        return None if self._unseen is None else 0.0
+
+    def go_on_looking(self, seconds: float) -> list[SessionsFound]:
+        """Go on for so long with the look that was begun; return what it has shown at its end."""
+        if self._unseen is None:
+            return []
+        until = time.monotonic() + seconds
+        for sid, session in self._unseen:
+            self._found[sid] = session
+            if time.monotonic() >= until:
+                return []
+        found = self._found
+        self._unseen, self._found = None, {}
+        self._seen = {sid: session for sid, session in found.items() if session}
+        unread = tuple(sid for sid, session in found.items() if session is None)
+        return [SessionsFound(tuple(self._seen.values()), unread)]
 
     # --- orders ---------------------------------------------------------------------------------
 

@@ -130,14 +130,17 @@ class Loop:
         """Stop a timer; one that is not set is no error."""
         self._timers.cancel(timer)
 
-    def wait(self) -> list[Fact]:
+    def wait(self, *, may_sleep: bool = True) -> list[Fact]:
         """Sleep until something is due, then return all that happened, maybe nothing.
+
+        Unless it ``may_sleep`` it returns at once, with what has happened.
 
         Descriptors come first, in the order of their registration, then deadlines, then timers
         in the order of their times.
         """
         nearest = self._nearest()
         limit = LONGEST_SLEEP if nearest is None else nearest - time.monotonic()
+        limit = limit if may_sleep else 0.0
         ready = self._selector.select(min(max(limit, 0.0), LONGEST_SLEEP))
         readers = sorted(
             (self._readers[key.fd] for key, _ in ready), key=lambda reader: reader.rank

@@ -212,6 +212,43 @@ def test_sessions_that_are_known_are_listed_by_what_may_change(bench: Bench) -> 
     assert second.target_name == "iqn.2003-02.org.example:new", "it was not complete yet"
 
 
+def test_look_at_many_sessions_is_taken_in_pieces(bench: Bench) -> None:
+    for sid in (1, 2, 3):
+        bench.tree.add_session(sid, 100 + sid)
+    assert bench.interface.look_deadline() is None
+    bench.interface.begin_look()
+    pieces = []
+    while bench.interface.look_deadline() is not None:
+        pieces.append(bench.interface.go_on_looking(0))
+    assert len(pieces) > 3 and not any(pieces[:-1])
+    (found,) = pieces[-1]
+    assert [session.sid for session in found.sessions] == [1, 2, 3]
+    assert bench.interface.go_on_looking(0) == []
+
+
+def test_session_that_goes_during_a_look_is_not_shown_by_it(bench: Bench) -> None:
+    """It would be taken for one that a killed daemon has left."""
+    bench.start()
+    bench.tree.add_session(8, 108)
+    bench.interface.begin_look()
+    bench.interface.go_on_looking(0)
+    bench.kernel.report(104, 101, 1)
+    bench.interface.read_events()
+    (found,) = bench.interface.go_on_looking(60)
+    assert [session.sid for session in found.sessions] == [8]
+
+
+def test_look_that_is_ordered_during_another_shows_nothing_older(bench: Bench) -> None:
+    bench.tree.add_session(1, 101)
+    bench.interface.begin_look()
+    bench.interface.go_on_looking(0)
+    state = bench.tree.root / "class/iscsi_session/session1/state"
+    state.write_text("FAILED")
+    bench.interface.begin_look()
+    (found,) = bench.interface.go_on_looking(60)
+    assert [session.state for session in found.sessions] == ["FAILED"]
+
+
 def test_session_with_a_number_that_was_used_before_is_read_anew(bench: Bench) -> None:
     """The kernel counts from 1 again when its module is reloaded."""
     bench.start()

@@ -77,6 +77,13 @@ def sources() -> Iterator[list[Source]]:
         source.close()
 
 
+def test_loop_that_has_more_to_do_does_not_sleep(loop: Loop) -> None:
+    loop.set_timer(LOGIN, time.monotonic() + 1000)
+    loop.set_timer(SUMMARY, PAST)
+    assert loop.wait(may_sleep=False) == [TimerExpired(SUMMARY)]
+    assert loop.wait(may_sleep=False) == []
+
+
 def test_a_readable_descriptor_becomes_facts(loop: Loop, sources: list[Source]) -> None:
     loop.add(sources[0].fileno(), sources[0].read)
     sources[0].far.send(b"xx")
