@@ -44,11 +44,13 @@ class Lio:
         *,
         account: Account | None = None,
         open_to_all: bool = True,
+        initiator: str = "",
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """Export the files ``luns``; without ``open_to_all`` no initiator may log in.
+        """Export the files ``luns``; without ``open_to_all`` no initiator may log in but one.
 
-        ``parameters`` are operational keys by their names in the standard, HeaderDigest for one.
+        ``initiator`` is that one's name, ``parameters`` are operational keys by their names in the
+        standard, HeaderDigest for one.
         """
         self._names.append(name)
         for number, portals in enumerate(filter(None, (self.portals, self.others)), 1):
@@ -59,6 +61,8 @@ class Lio:
                 (group / "param" / key).write_text(value)
             for portal in portals:
                 (group / "np" / portal).mkdir()
+            if initiator:
+                (group / "acls" / initiator).mkdir()
         for lun, file in luns.items():
             self.add_lun(name, lun, file)
         for group in self._groups(name):
@@ -97,6 +101,9 @@ class Lio:
             unit = group / "lun" / f"lun_{lun}"
             unit.mkdir()
             (unit / "backend").symlink_to(disk)
+            for initiator in group.glob("acls/*"):
+                (initiator / f"lun_{lun}").mkdir()
+                (initiator / f"lun_{lun}" / "unit").symlink_to(unit)
 
     def remove_lun(self, name: str, lun: int) -> None:
         for group in self._groups(name):
@@ -108,10 +115,13 @@ class Lio:
         """Close the target's sessions and forget it; its files stay."""
         for group in self._groups(name):
             (group / "enable").write_text("0")
-            for link in group.glob("lun/lun_*/backend"):
-                link.unlink()
-            for directory in (*group.glob("lun/lun_*"), *group.glob("np/*"), *group.glob("acls/*")):
-                directory.rmdir()
+            # In this order: what an initiator may use goes before the logical unit itself.
+            for pattern in ("acls/*/lun_*/unit", "lun/lun_*/backend"):
+                for link in group.glob(pattern):
+                    link.unlink()
+            for pattern in ("acls/*/lun_*", "lun/lun_*", "np/*", "acls/*"):
+                for directory in group.glob(pattern):
+                    directory.rmdir()
             group.rmdir()
         (ISCSI / name).rmdir()
         self._names.remove(name)

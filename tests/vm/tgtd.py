@@ -58,9 +58,11 @@ class Tgtd:
         *,
         account: Account | None = None,
         open_to_all: bool = True,
+        initiator: str = "",
         parameters: Mapping[str, str] | None = None,
     ) -> None:
-        """Export the files ``luns``; without ``open_to_all`` no initiator may log in."""
+        """Export the files ``luns``; without ``open_to_all`` no initiator may log in but
+        ``initiator``, if it is named."""
         tid = self._targets[name] = 1 + max(self._targets.values(), default=0)
         self._change("target", "new", "--tid", str(tid), "-T", name)
         for lun, file in luns.items():
@@ -69,8 +71,11 @@ class Tgtd:
             self._change("target", "update", "--tid", str(tid), "--name", key, "--value", value)
         if account is not None:
             self._bind_account(tid, account)
-        log_prefix = "ALL" if open_to_all else "192.0.2.1"
-        self._change("target", "bind", "--tid", str(tid), "-I", log_prefix)
+        if initiator:
+            self._change("target", "bind", "--tid", str(tid), "--initiator-name", initiator)
+        else:
+            address = "ALL" if open_to_all else "192.0.2.1"
+            self._change("target", "bind", "--tid", str(tid), "-I", address)
 
     def _bind_account(self, tid: int, account: Account) -> None:
         self._add_user(account.user, account.password)
