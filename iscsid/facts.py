@@ -124,6 +124,7 @@ class TimerPurpose(Enum):
     RETRY_LOGIN = "retry login"
     SCAN = "scan"
     LOGOUT = "logout"
+    CHECK_DISKS = "check the disks"
     CHECK_KERNEL = "check the kernel"
     SAVE_BINDINGS = "save the bindings"
     SUMMARY = "summary"
@@ -308,9 +309,16 @@ class PduReceived:
     data: bytes
 
 
+NOT_CHECKED = "could not be checked: "
+
+
 @dataclass(frozen=True, slots=True)
 class DiskUsersChecked:
-    """The users of the session's disks, in words; an empty ``uses`` means that there is none."""
+    """The users of the session's disks, in words; an empty ``uses`` means that there is none.
+
+    One that begins with ``NOT_CHECKED`` is no user that was found, but something that could not be
+    found out.
+    """
 
     sid: int
     uses: tuple[str, ...]

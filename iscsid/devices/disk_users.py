@@ -3,7 +3,7 @@
 A disk is in use if it, a partition of it, or its generic or tape node is mounted in any mount
 namespace, carries a live file system, is swap, is held by a driver above it (device-mapper, md,
 bcache), backs a loop device, or is open in a process. What cannot be learnt counts as use: the
-answer then begins with ``could not be checked``.
+answer then begins with ``NOT_CHECKED``.
 
 No device node is opened, because opening one waits for a target that may never answer. Instead the
 kernel's count of openings is compared with the users that were found (``openings``): users in the
@@ -38,9 +38,9 @@ from iscsid.devices.openings import (
     lowest_count,
 )
 from iscsid.devices.sysfs import ScsiDevice, Sysfs, entries, read_attribute
+from iscsid.facts import NOT_CHECKED
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
-_NOT_CHECKED = "could not be checked: "
 _LOOKS = 4
 _PAUSE = 0.3
 """Seconds between two looks. udev's rules open a new or changed disk for some milliseconds."""
@@ -177,7 +177,7 @@ class _Survey:
             return uses
         if uses := tuple(use for n in nodes for use in self._open_in(n) if use in confirmed):
             return uses
-        return tuple(_NOT_CHECKED + why for why in self.doubts)
+        return tuple(NOT_CHECKED + why for why in self.doubts)
 
     # --- what was found of a node ---------------------------------------------------------------
 

@@ -183,6 +183,12 @@ class Initiator:
         self.reconciler.limit_outages(seconds)
         self._outbox.set_timer(POWER_DOWN, seconds)
 
+    def _check_doubts(self) -> None:
+        """Ask once more about the disks of which nothing could be found out."""
+        for session in self.reconciler.sessions:
+            if session.is_kept_in_doubt:
+                session.unwanted()
+
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
         if not all(session.is_settled for session in left):
@@ -216,6 +222,8 @@ class Initiator:
         elif purpose is TimerPurpose.POWER_DOWN:
             for each in self.reconciler.sessions:
                 each.give_up_long_outage(MACHINE_GOES_DOWN)
+        elif purpose is TimerPurpose.CHECK_DISKS:
+            self._check_doubts()
         elif purpose is TimerPurpose.SUMMARY:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:

@@ -22,6 +22,9 @@ from iscsid.jobs import JobId, ScanJob
 from iscsid.orders import CheckLunUsers
 from iscsid.protocol.parameters import Isid
 
+SCAN_AFTER_RECOVERY = 5.0
+"""Seconds between a recovery and the scan after it. The disks are known already, and the other
+sessions of a target that was away need the workers first."""
 SCAN_LIMIT = 120.0
 """Seconds: a scan blocks in the kernel for as long as commands to a bad path take to fail."""
 

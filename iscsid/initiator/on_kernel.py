@@ -12,6 +12,8 @@ from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event
 from iscsid.orders import ListSessions
 
+CHECK_AGAIN = 60.0
+"""Seconds after a check of disks that found out nothing; a busy machine will answer later."""
 LOOK_SOON = 2.0
 """Seconds: an event sent just before the daemon could receive it precedes its state file."""
 LOOK_AGAIN = 30.0
@@ -65,6 +67,8 @@ class OnKernel:
                 pdu_received(session, self._outbox, header, data)
             case facts.DiskUsersChecked(_, uses):
                 session.disks_checked(uses)
+                if session.is_kept_in_doubt:
+                    self._outbox.set_timer(Timer(TimerPurpose.CHECK_DISKS), CHECK_AGAIN)
             case facts.LunUsersChecked():
                 session.lun_scanner.units_checked(fact.uses)
             case facts.UnitAttentionReported(_, lun, change):

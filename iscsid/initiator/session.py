@@ -16,6 +16,7 @@ from iscsid import orders
 from iscsid.config.settings import SessionSettings
 from iscsid.errors import Failure, Retry
 from iscsid.facts import (
+    NOT_CHECKED,
     CmdSnLearned,
     KernelSession,
     LoginSucceeded,
@@ -25,7 +26,7 @@ from iscsid.facts import (
 )
 from iscsid.initiator.device_links import DeviceLinks
 from iscsid.initiator.login_terms import LoginTerms
-from iscsid.initiator.lun_scanner import LunScanner
+from iscsid.initiator.lun_scanner import SCAN_AFTER_RECOVERY, LunScanner
 from iscsid.initiator.offers import LoginIdentity, kernel_timeouts, login_settings
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession
@@ -41,9 +42,6 @@ from iscsid.protocol.vpd import ReplacedLun
 
 LOGOUT_STEP_LIMIT = 15.0
 """Seconds for each step of a logout: flushing and removing the disks, the target's answer."""
-SCAN_AFTER_RECOVERY = 5.0
-"""Seconds between a recovery and the scan after it. The disks are known already, and the other
-sessions of a target that was away need the workers first."""
 
 
 class Session:
@@ -129,6 +127,11 @@ class Session:
     def is_settled(self) -> bool:
         """Whether nothing more will happen to a session that is not wanted."""
         return bool(self.kept_because) and self.state in (State.UP, State.DOWN)
+
+    @property
+    def is_kept_in_doubt(self) -> bool:
+        """Whether it is kept only because nothing could be found out about its disks."""
+        return bool(self.kept_because) and all(u.startswith(NOT_CHECKED) for u in self.kept_because)
 
     @property
     def is_being_checked(self) -> bool:
@@ -443,9 +446,8 @@ class Session:
         self._is_timed_by_kernel = True
         self._terms.luns_verified()
         self._up_since = self._outbox.now
-        self._outbox.info(
-            self.log_prefix, f"session is up ({self.plan.binding}, host{self.host_no})"
-        )
+        place = f"{self.plan.binding}, host{self.host_no}"
+        self._outbox.info(self.log_prefix, f"session is up ({place})")
         self._apply_timeouts()
         if self.is_wanted:
             self._log_in_again_if_outdated()
@@ -469,7 +471,8 @@ class Session:
 
     def _keep_in_use(self) -> None:
         uses = ", ".join(self.kept_because)
-        self._outbox.warn(self.log_prefix, f"no longer wanted, but its disks are in use: {uses}")
+        log = self._outbox.failed if self.is_kept_in_doubt else self._outbox.warn
+        log(self.log_prefix, f"no longer wanted, but its disks are in use: {uses}")
 
     def _unbind(self) -> None:
         self._give_up_disks()
@@ -498,7 +501,7 @@ class Session:
 
     def _arm_timeout(self) -> None:
         """Limit a step. A session that the kernel does not destroy is tried ever less often."""
-        pause = delay_before_retry(Retry.SOON, max(self._destroys, 1), self.log_prefix) or 0.0
+        pause = delay_before_retry(Retry.SOON, max(self._destroys, 1), self.isid) or 0.0
         self._outbox.set_timer(self._logout_timer, max(LOGOUT_STEP_LIMIT, pause))
 
     def _restart_login(self) -> None:
@@ -559,9 +562,8 @@ class Session:
                 self._outbox.info(self.log_prefix, "settings changed: beginning the login again")
                 self.fire(Event.SETTINGS_CHANGED)
         elif self.is_up and self._login_settings != self._settings_in_force:
-            self._outbox.info(
-                self.log_prefix, "settings changed that need a new login: logging in again"
-            )
+            changed = "settings changed that need a new login: logging in again"
+            self._outbox.info(self.log_prefix, changed)
             self.fire(Event.SETTINGS_CHANGED)
 
     def _apply_timeouts(self) -> None:

@@ -18,6 +18,7 @@ from itertools import count
 from typing import assert_never
 
 from iscsid.facts import (
+    NOT_CHECKED,
     BindingsNotSaved,
     BindingsRead,
     BindingsSaved,
@@ -273,7 +274,7 @@ def _answer(check: Check, luns: list[LunUsers]) -> Fact:
 
 def _not_checked(check: Check, why: str) -> Fact:
     """What could not be learnt counts as use."""
-    uses = (f"could not be checked: {why}",)
+    uses = (f"{NOT_CHECKED}{why}",)
     match check:
         case CheckDiskUsers(sid):
             return DiskUsersChecked(sid, uses)

@@ -349,3 +349,25 @@ def test_a_full_bindings_table_leaves_the_running_sessions_of_the_target_alone()
     )
     assert given == [], "the running path is given up"
     assert harness.has_logged(DISK, "no persistent number is left", "at 192.0.2.2")
+
+
+DOUBT = ("could not be checked: no answer within 30 seconds",)
+
+
+def test_a_check_of_disks_that_found_out_nothing_is_made_again() -> None:
+    """A busy machine gave no answer in time, and the session stayed until the next SIGHUP."""
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration())
+    harness.handle(facts.DiskUsersChecked(1, DOUBT))
+    assert harness.has_logged(DISK, "no answer within 30 seconds")
+    assert kinds(harness.wait(TimerPurpose.CHECK_DISKS)) == ["CheckDiskUsers"]
+    assert "UnbindSession" in kinds(harness.handle(facts.DiskUsersChecked(1, ())))
+
+
+def test_disks_that_are_in_use_for_certain_are_not_checked_again_and_again() -> None:
+    harness = Harness()
+    harness.up()
+    harness.reload(configuration())
+    harness.handle(facts.DiskUsersChecked(1, ("/dev/sda is mounted on /data", *DOUBT)))
+    assert not any(timer.purpose is TimerPurpose.CHECK_DISKS for timer in harness.timers)
