@@ -53,8 +53,8 @@ WRITER = """\
 i=0
 while :; do
     i=$((i + 1))
-    echo $i >/srv/part/count && sync -f /srv/part/count || exit 1
-    echo $i >/run/written
+    echo $i >/srv/part/next && mv /srv/part/next /srv/part/count && sync -f /srv/part || exit 1
+    echo $i >/run/next && mv /run/next /run/written
 done
 """
 POWER_OFF_LIMIT = 90.0
