@@ -239,7 +239,7 @@ class Daemon:
                     self._queue += self._carry_out(order)
                 if self._once and (status := outcome_of_once(fact)) is not None:
                     self._exit_status = status
-            if time.monotonic() >= until:
+            if self._queue and time.monotonic() >= until:
                 return
         if not self._disk_work.is_reading:
             self._notifier.settled()
@@ -264,7 +264,9 @@ class Daemon:
         self._loop.add_deadline(lambda: until, lambda now: None)
         while self._disk_work.is_saving and time.monotonic() < until:
             self._disk_work.begin(time.monotonic())
-            for fact in self._loop.wait():
+            self._queue += self._loop.wait(may_sleep=not self._queue)
+            while self._queue:
+                fact = self._queue.popleft()
                 for known in self._disk_work.translate(fact, time.monotonic()):
                     if isinstance(known, BindingsNotSaved):
                         self._log.write(Level.ERROR, "", f"the bindings: {known.reason}")
@@ -308,8 +310,8 @@ class Daemon:
                 return kernel.send_logout(order.sid, order.session_tag)
             case orders.DestroySession():
                 return kernel.destroy_session(order.sid)
-            case orders.ListSessions():
-                kernel.begin_look()
+            case orders.ListSessions(turn):
+                kernel.begin_look(turn)
             case orders.CheckDiskUsers() | orders.CheckLunUsers() | orders.SaveBindings():
                 self._disk_work.order(order)
             case orders.ReadConfiguration():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 from iscsid.bindings.binding import Binding
 from iscsid.config.configuration import Configuration
@@ -379,6 +380,8 @@ class SessionsFound:
     sessions: tuple[KernelSession, ...]
     unread: tuple[int, ...] = ()
     """Sids of sessions that exist but could not be read: nothing is known of them."""
+    turn: float = inf
+    """That of the order (``ListSessions``): of what has changed since, nothing is known."""
 
 
 # --- from udev ----------------------------------------------------------------------------------

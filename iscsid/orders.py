@@ -163,6 +163,9 @@ class DestroySession:
 class ListSessions:
     """Read every session's state from sysfs."""
 
+    turn: int
+    """The initiator's, which comes back with the answer: looks take time, and may overlap."""
+
 
 # --- to the files, links, timers, log -----------------------------------------------------------
 

@@ -236,14 +236,15 @@ class _Survey:
             self._file_systems[mount] = file_system
             if file_system == "nsfs" and (match := re.fullmatch(r"mnt:\[(\d+)\]", root)):
                 kept[int(match[1])] = _unescape(point)
-            if number.startswith("0:"):
-                # Some file systems (btrfs) have a number of their own: the source names the disk.
-                key = _key_of_path(_unescape(source))
-            else:
-                key = _key(True, number)
+            has_own_number = number.startswith("0:")
+            # Some file systems (btrfs) have a number of their own: the source names the disk.
+            key = _key_of_path(_unescape(source)) if has_own_number else _key(True, number)
             if key is not None and key not in self._lasting:
                 self._lasting[key] = f"is mounted on {_unescape(point)}"
-                self.openings.by_kernel[key].add(_FILE_SYSTEM)
+                if not has_own_number:
+                    # A source is any text, and one of FUSE is opened by a process: it explains no
+                    # opening. What btrfs has open is found in /sys/fs.
+                    self.openings.by_kernel[key].add(_FILE_SYSTEM)
         return kept
 
     def _live_file_systems(self) -> dict[str, str]:

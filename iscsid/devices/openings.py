@@ -30,7 +30,7 @@ _EACH_OF_A_PARTITION = (6, 5)
 """From Linux 6.5 on each opening of a partition is one of the disk; before, only the first is."""
 _KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "ppc64le": 354, "s390x": 343}
 _KCMP_FILE = 0
-_HIDING = ("target_core_mod", "nvmet", "drbd", "bcache")
+_HIDING = ("target_core_mod", "nvmet", "drbd", "bcache", "bcachefs", "zfs", "rnbd_server")
 
 Descriptor = tuple[int, int]
 """The id of a process, and the number of the descriptor there."""

@@ -23,7 +23,7 @@ from iscsid.facts import (
     WorkerFact,
 )
 from iscsid.initiator.on_files import OnFiles
-from iscsid.initiator.on_kernel import OnKernel
+from iscsid.initiator.on_kernel import CHECK_AGAIN, CHECK_DISKS, OnKernel
 from iscsid.initiator.on_workers import OnWorkers
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.reconciler import Reconciler
@@ -32,6 +32,9 @@ from iscsid.initiator.session_fsm import Event
 from iscsid.orders import Leave, Order, ReadConfiguration
 from iscsid.protocol.names import Portal
 
+DOUBTS_AT_THE_END = 20.0
+"""Seconds after SIGINT in which disks of which nothing could be found out are checked again: what
+holds a disk that has just gone may end."""
 POWER_DOWN = Timer(TimerPurpose.POWER_DOWN)
 OUTAGE_AT_POWER_DOWN = 30
 """Seconds: a target that only starts again is back by then, and a person who waits for the machine
@@ -73,6 +76,7 @@ class Initiator:
         self._is_powering_down = False
         self._checked: list[Session] = []
         """All sessions, if the disks of all were last checked together while the daemon ends."""
+        self._may_doubt_until = 0.0
         self._network_settles = False
         self._network_tried_at = -NETWORK_REST
 
@@ -152,6 +156,7 @@ class Initiator:
             return
         self._outbox.info("", "SIGINT: logging out all sessions, then leaving")
         self._outbox.is_ending = True
+        self._may_doubt_until = self._outbox.now + DOUBTS_AT_THE_END
         if self._is_powering_down:
             # What can be unmounted is unmounted by now, and nothing comes after this.
             for session in self.reconciler.sessions:
@@ -186,8 +191,11 @@ class Initiator:
     def _check_doubts(self) -> None:
         """Ask once more about the disks of which nothing could be found out."""
         for session in self.reconciler.sessions:
-            if session.is_kept_in_doubt:
+            if session.is_kept_in_doubt and session.is_settled:
                 session.unwanted()
+            elif session.is_kept_in_doubt:
+                # It is being logged in to again.
+                self._outbox.set_timer(CHECK_DISKS, CHECK_AGAIN)
 
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
@@ -196,6 +204,8 @@ class Initiator:
         if left and left != self._checked:
             # Others were logged out, or went another step, since these were checked.
             self._check_sessions()
+            return
+        if self._outbox.now < self._may_doubt_until and any(s.is_kept_in_doubt for s in left):
             return
         self._leave(ExitStatus.SESSIONS_LEFT if left else ExitStatus.SUCCESS)
 

@@ -12,7 +12,8 @@ from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event
 from iscsid.orders import ListSessions
 
-CHECK_AGAIN = 60.0
+CHECK_DISKS = Timer(TimerPurpose.CHECK_DISKS)
+CHECK_AGAIN, CHECK_AT_THE_END = 60.0, 2.0
 """Seconds after a check of disks that found out nothing; a busy machine will answer later."""
 LOOK_SOON = 2.0
 """Seconds: an event sent just before the daemon could receive it precedes its state file."""
@@ -28,7 +29,6 @@ class OnKernel:
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
         self._outbox = reconciler.outbox
-        self._look_ordered_at = 0
         self._looks = 1
 
     def handle(self, fact: KernelFact) -> None:
@@ -68,7 +68,8 @@ class OnKernel:
             case facts.DiskUsersChecked(_, uses):
                 session.disks_checked(uses)
                 if session.is_kept_in_doubt:
-                    self._outbox.set_timer(Timer(TimerPurpose.CHECK_DISKS), CHECK_AGAIN)
+                    soon = CHECK_AT_THE_END if self._outbox.is_ending else CHECK_AGAIN
+                    self._outbox.set_timer(CHECK_DISKS, soon)
             case facts.LunUsersChecked():
                 session.lun_scanner.units_checked(fact.uses)
             case facts.UnitAttentionReported(_, lun, change):
@@ -83,14 +84,13 @@ class OnKernel:
 
     def look(self) -> None:
         """Read sysfs, now and from now on every half minute: events may get lost."""
-        self._look_ordered_at = self._outbox.turn
-        self._outbox.order(ListSessions())
+        self._outbox.order(ListSessions(self._outbox.turn))
         self._outbox.set_timer(LOOK, LOOK_AGAIN)
 
     def _sessions_found(self, fact: facts.SessionsFound) -> None:
         reconciler = self._reconciler
         if reconciler.has_begun:
-            reconciler.sync_with_sysfs(fact, self._look_ordered_at)
+            reconciler.sync_with_sysfs(fact)
             return
         if fact.unread and self._looks < LOOKS_AT_START:
             # To log in now might end a session of iscsid's own that could not be read.

@@ -317,8 +317,8 @@ class Reconciler:
         sessions = self.sessions.of(name)
         return next((s for s in sessions if s.plan.path_name == session_tag.path), None)
 
-    def sync_with_sysfs(self, found: SessionsFound, ordered_at_turn: int) -> None:
-        """Compare the sessions with sysfs, except those that changed since it was read.
+    def sync_with_sysfs(self, found: SessionsFound) -> None:
+        """Compare the sessions with sysfs, except those that changed since the look was ordered.
 
         What should have been removed and is there still is removed now.
         """
@@ -326,7 +326,7 @@ class Reconciler:
         for session in self.sessions:
             if session.sid is None or session.sid in found.unread:
                 continue
-            if session.changed_at_turn < ordered_at_turn:
+            if session.changed_at_turn < found.turn:
                 sync_with_sysfs(session, seen.get(session.sid))
         self._removals.forget_missing({*seen, *found.unread})
         for sid, left in seen.items():

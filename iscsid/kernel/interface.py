@@ -71,6 +71,7 @@ class Kernel:
         """The sessions as they were listed last; a number is not given twice."""
         self._unseen: Iterator[tuple[int, KernelSession | None]] | None = None
         """The rest of a look that has been begun."""
+        self._turn = math.inf
         self._found: dict[int, KernelSession | None] = {}
         """What that look has shown so far."""
 
@@ -135,11 +136,12 @@ class Kernel:
         (found,) = self.go_on_looking(math.inf)
         return found
 
-    def begin_look(self) -> None:
+    def begin_look(self, turn: float = math.inf) -> None:
         """Begin to list the sessions, in pieces; one that was begun and has not ended is dropped.
 
-        What it has shown may have changed since, unnoticed.
+        ``turn`` comes back with what it shows, which may have changed since.
         """
+        self._turn = turn
         self._unseen = self._sysfs.each_session(open_ports(), self._seen)
         self._found = {}
 
@@ -160,7 +162,7 @@ class Kernel:
         self._unseen, self._found = None, {}
         self._seen = {sid: session for sid, session in found.items() if session}
         unread = tuple(sid for sid, session in found.items() if session is None)
-        return [SessionsFound(tuple(self._seen.values()), unread)]
+        return [SessionsFound(tuple(self._seen.values()), unread, self._turn)]
 
     # --- orders ---------------------------------------------------------------------------------
 

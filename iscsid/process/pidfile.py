@@ -88,6 +88,7 @@ class PidFile(LockBase):
         It is locked and complete when others can see it.
         """
         self.lock()
+        self._check_place(0)  # an older daemon may have begun since the lock was taken
         new = f"{self.path}.new"
         try:
             with suppress(FileNotFoundError):

@@ -124,6 +124,16 @@ def test_mount_with_a_number_of_its_own_is_found_by_its_source(disk: Disk) -> No
     assert disk.uses == ("/dev/sdx is mounted on /home",)
 
 
+def test_the_source_of_a_mount_explains_no_opening(disk: Disk) -> None:
+    """It is any text, such as a tmpfs may have: the user that only the count shows stays hidden."""
+    path, number = block_device()
+    other = disk.tree.add_unit(disk.tree.add_session(8, 6), 6, 0, "sdy")
+    (other / "block/sdy/dev").write_text(number)
+    disk.mount(f"38 23 0:41 / /mnt rw - tmpfs {path} rw")
+    disk.count_openings(2)  # and one is the other session's
+    assert disk.uses == UNEXPLAINED
+
+
 @pytest.mark.parametrize(
     ("entry", "use"),
     [

@@ -201,3 +201,28 @@ def test_bindings_that_are_saved_are_not_written_again_at_the_end() -> None:
     harness.given.clear()
     harness.handle(facts.TerminateReceived())
     assert "SaveBindings" not in kinds(harness.given)
+
+
+DOUBT = ("could not be checked: the kernel counts more openings of iSCSI disks than were found",)
+
+
+def test_what_could_not_be_found_out_at_the_end_is_asked_again_for_a_while() -> None:
+    """A disk that has just gone is held for a moment, and all the others seem to be in use."""
+    harness = Harness()
+    harness.up()
+    harness.handle(facts.InterruptReceived())
+    assert harness.handle(facts.DiskUsersChecked(1, DOUBT)) == []
+    assert kinds(harness.wait(TimerPurpose.CHECK_DISKS)) == ["CheckDiskUsers"]
+    assert log_out(harness, 1) == [LEAVE]
+
+
+def test_a_doubt_that_stays_does_not_keep_the_daemon_for_ever() -> None:
+    harness = Harness()
+    harness.up()
+    begin = harness.now
+    given = harness.handle(facts.InterruptReceived())
+    while LEFT not in given:
+        assert harness.now - begin < 60
+        given = harness.handle(facts.DiskUsersChecked(1, DOUBT)) or harness.wait(
+            TimerPurpose.CHECK_DISKS
+        )

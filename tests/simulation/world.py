@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 
@@ -262,8 +262,8 @@ class World:
                 if refusal is None and self.random.random() >= self.failure_rate:
                     self.later(0.1, facts.SessionDestroyed(sid))
                 return _some(refusal)
-            case orders.ListSessions():
-                return [self.kernel.look()]
+            case orders.ListSessions(turn):
+                return [replace(self.kernel.look(), turn=turn)]
             case orders.ReadConfiguration():
                 return [facts.BindingsRead(self.bindings), self.configuration()]
             case orders.SaveBindings(text):
