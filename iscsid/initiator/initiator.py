@@ -23,7 +23,7 @@ from iscsid.facts import (
     WorkerFact,
 )
 from iscsid.initiator.on_files import OnFiles
-from iscsid.initiator.on_kernel import CHECK_AGAIN, CHECK_DISKS, OnKernel
+from iscsid.initiator.on_kernel import OnKernel
 from iscsid.initiator.on_workers import OnWorkers
 from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.reconciler import Reconciler
@@ -188,15 +188,6 @@ class Initiator:
         self.reconciler.limit_outages(seconds)
         self._outbox.set_timer(POWER_DOWN, seconds)
 
-    def _check_doubts(self) -> None:
-        """Ask once more about the disks of which nothing could be found out."""
-        for session in self.reconciler.sessions:
-            if session.is_kept_in_doubt and session.is_settled:
-                session.unwanted()
-            elif session.is_kept_in_doubt:
-                # It is being logged in to again.
-                self._outbox.set_timer(CHECK_DISKS, CHECK_AGAIN)
-
     def _leave_when_done(self) -> None:
         left = list(self.reconciler.sessions)
         if not all(session.is_settled for session in left):
@@ -233,7 +224,7 @@ class Initiator:
             for each in self.reconciler.sessions:
                 each.give_up_long_outage(MACHINE_GOES_DOWN)
         elif purpose is TimerPurpose.CHECK_DISKS:
-            self._check_doubts()
+            self._on_kernel.check_doubts()
         elif purpose is TimerPurpose.SUMMARY:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:

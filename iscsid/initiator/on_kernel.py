@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import assert_never
 
 from iscsid import facts
+from iscsid.errors import Retry
 from iscsid.facts import KernelFact, Timer, TimerPurpose
 from iscsid.initiator.async_pdus import pdu_received
 from iscsid.initiator.reconciler import Reconciler
+from iscsid.initiator.retry import LONGEST, delay_before_retry
 from iscsid.initiator.session import Session
 from iscsid.initiator.session_fsm import Event
 from iscsid.orders import ListSessions
 
 CHECK_DISKS = Timer(TimerPurpose.CHECK_DISKS)
-CHECK_AGAIN, CHECK_AT_THE_END = 60.0, 2.0
-"""Seconds after a check of disks that found out nothing; a busy machine will answer later."""
+CHECK_AT_THE_END = 2.0
+"""Seconds after a check of disks that found out nothing, while the daemon ends."""
 LOOK_SOON = 2.0
 """Seconds: an event sent just before the daemon could receive it precedes its state file."""
 LOOK_AGAIN = 30.0
@@ -30,6 +32,8 @@ class OnKernel:
         self._reconciler = reconciler
         self._outbox = reconciler.outbox
         self._looks = 1
+        self._doubts = 0
+        """Rounds of checks in which nothing could be found out about some disks."""
 
     def handle(self, fact: KernelFact) -> None:
         match fact:
@@ -67,9 +71,7 @@ class OnKernel:
                 pdu_received(session, self._outbox, header, data)
             case facts.DiskUsersChecked(_, uses):
                 session.disks_checked(uses)
-                if session.is_kept_in_doubt:
-                    soon = CHECK_AT_THE_END if self._outbox.is_ending else CHECK_AGAIN
-                    self._outbox.set_timer(CHECK_DISKS, soon)
+                self._check_again_if_in_doubt(session)
             case facts.LunUsersChecked():
                 session.lun_scanner.units_checked(fact.uses)
             case facts.UnitAttentionReported(_, lun, change):
@@ -81,6 +83,26 @@ class OnKernel:
                 self._reconciler.sessions.forget_sid(sid)
             case _:
                 assert_never(fact)
+
+    def _check_again_if_in_doubt(self, session: Session) -> None:
+        """What held a disk for a moment is gone soon, and a busy machine will answer later."""
+        if not session.is_kept_in_doubt:
+            self._doubts = 0
+        elif self._outbox.is_ending:
+            self._outbox.set_timer(CHECK_DISKS, CHECK_AT_THE_END)
+        else:
+            pause = delay_before_retry(Retry.SOON, self._doubts + 1, session.isid)
+            self._outbox.set_timer(CHECK_DISKS, pause or 0.0)
+
+    def check_doubts(self) -> None:
+        """Ask once more about the disks of which nothing could be found out."""
+        self._doubts += 1
+        for session in self._reconciler.sessions:
+            if session.is_kept_in_doubt and session.is_settled:
+                session.unwanted()
+            elif session.is_kept_in_doubt:
+                # It is being logged in to again.
+                self._outbox.set_timer(CHECK_DISKS, LONGEST)
 
     def look(self) -> None:
         """Read sysfs, now and from now on every half minute: events may get lost."""

@@ -361,7 +361,14 @@ def test_a_check_of_disks_that_found_out_nothing_is_made_again() -> None:
     harness.reload(configuration())
     harness.handle(facts.DiskUsersChecked(1, DOUBT))
     assert harness.has_logged(DISK, "no answer within 30 seconds")
-    assert kinds(harness.wait(TimerPurpose.CHECK_DISKS)) == ["CheckDiskUsers"]
+    pauses = []
+    for _ in range(8):
+        before = harness.now
+        assert kinds(harness.wait(TimerPurpose.CHECK_DISKS)) == ["CheckDiskUsers"]
+        pauses.append(harness.now - before)
+        harness.handle(facts.DiskUsersChecked(1, DOUBT))
+    assert pauses[0] <= 1 and 45 <= pauses[-1] <= 60
+    harness.wait(TimerPurpose.CHECK_DISKS)
     assert "UnbindSession" in kinds(harness.handle(facts.DiskUsersChecked(1, ())))
 
 
