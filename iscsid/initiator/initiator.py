@@ -130,6 +130,10 @@ class Initiator:
 
     def _hangup_received(self) -> None:
         self._outbox.info("", "SIGHUP: reading the configuration, discovering and scanning again")
+        # What is found while the files are read has not been logged when the signal is sent.
+        self._outbox.order(*self.reconciler.device_links.accept())
+        for session in self.reconciler.sessions:
+            session.accept_luns()
         self._outbox.order(ReadConfiguration())
 
     # --- the end --------------------------------------------------------------------------------

@@ -79,9 +79,8 @@ class OnFiles:
         for discovery in self._reconciler.targets.discoveries.values():
             discovery.ask(prune=True)
         self._reconciler.reconcile(affected)
-        self._outbox.order(*self._reconciler.device_links.accept())
         for session in self._reconciler.sessions:
-            session.hangup()
+            session.begin_again()
 
     def _configuration_refused(self, fact: facts.ConfigurationRefused) -> None:
         for diagnostic in fact.diagnostics:

@@ -226,11 +226,8 @@ class Session:
         else:
             self._was_asked_meanwhile = True
 
-    def hangup(self) -> None:
-        """SIGHUP: accept LUNs that are not what they were, try at once, scan if up.
-
-        What is accepted is only what a login has found before: a person has read of it.
-        """
+    def accept_luns(self) -> None:
+        """Accept LUNs that are not what they were, if a login has found that: it is in the log."""
         if luns := self._terms.accept_luns():
             named = ", ".join(map(str, luns))
             self._outbox.warn(
@@ -238,6 +235,9 @@ class Session:
             )
             self._device_links.accept_next(self._kernel_sid, luns)
             self._log_in_again_if_outdated()
+
+    def begin_again(self) -> None:
+        """Try at once, and scan if up."""
         self.attempt_now()
         self.scan()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from iscsid import facts, orders
 from iscsid.config.settings import StaticTarget
 from iscsid.errors import Failure, Retry
@@ -9,6 +11,7 @@ from iscsid.facts import TimerPurpose
 from iscsid.protocol.names import TargetAddress
 from tests.support.harness import (
     DISK,
+    HOST,
     OTHER,
     PORTAL,
     ZERO,
@@ -159,3 +162,19 @@ def test_a_lun_that_is_no_longer_allowed_loses_its_links_at_sighup() -> None:
     harness.handle(facts.DeviceAppeared(disk))
     given = harness.reload(configuration(PORTAL, settings=settings(luns=frozenset({0}))))
     assert orders.RemoveLink("bus0/target0/lun3/disk") in given
+
+
+def test_an_exchange_that_is_found_while_sighup_reads_the_files_is_not_accepted() -> None:
+    """It is in the log only after the signal: nobody can have meant it."""
+    harness = Harness()
+    harness.up()
+    disk = facts.Device(
+        path="/sys/a/sda", sid=1, lun=0, link="disk", node="/dev/sda", wwid="naa.1", serial=""
+    )
+    harness.handle(facts.DeviceAppeared(disk))
+    harness.handle(facts.HangupReceived())
+    harness.handle(facts.DeviceAppeared(replace(disk, wwid="naa.2")))
+    assert harness.has_logged("another logical unit than before")
+    read = facts.ConfigurationRead(configuration(PORTAL), HOST)
+    assert "MakeLink" not in kinds(harness.handle(facts.BindingsRead(harness.bindings), read))
+    assert "MakeLink" in kinds(harness.handle(facts.HangupReceived()))

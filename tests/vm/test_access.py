@@ -10,6 +10,7 @@ from tests.vm import disks, sessions
 from tests.vm.conftest import Target
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Account
+from tests.vm.tgtd import Tgtd
 
 HOST = "iqn.2003-02.org.Example:MACHINE"
 EXACT = "iqn.2003-02.org.example:exact"
@@ -24,15 +25,16 @@ CHAP = (
 
 
 def test_the_initiator_name_is_sent_as_it_is_written(
-    target: Target, daemon: Daemon, tmp_path: Path
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
-    """Both targets compare octets: one has the name as it is, the other in small letters."""
+    """It compares octets; LIO folds the name that it gets. One target knows it as it is, the other
+    in small letters."""
     for name, initiator in ((EXACT, HOST), (FOLDED, HOST.lower())):
         files = {1: disks.make_file(tmp_path / name[-5:], 8)}
-        target.add_target(name, files, open_to_all=False, initiator=initiator)
+        tgtd.add_target(name, files, open_to_all=False, initiator=initiator)
     daemon.initiatorname.write_text(f"InitiatorName={HOST}\n")
     daemon.configure(
-        *(f"TargetName={name}\n    Address={target.address}" for name in (EXACT, FOLDED))
+        *(f"TargetName={name}\n    Address={tgtd.address}" for name in (EXACT, FOLDED))
     )
     daemon.start()
     daemon.wait_for_links(daemon.link(0, 0, 1))
@@ -52,7 +54,8 @@ def test_sessions_prove_themselves_where_discovery_is_open(
         target.add_target(name, files, account=ACCOUNT)
     lines = (*CHAP, "DiscoveryCHAP=no")
     address = f"DiscoveryAddress={target.address}"
-    daemon.configure(*((*lines, address) if is_global else (address, *lines)))
+    below = (address, *(f"    {line}" for line in lines))
+    daemon.configure(*((*lines, address) if is_global else below))
     daemon.start()
     daemon.wait_for_links(daemon.link(0, 0, 1), daemon.link(0, 1, 1))
     assert sessions.target_names() == sorted((EXACT, FOLDED))
