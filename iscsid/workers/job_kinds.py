@@ -160,6 +160,7 @@ KINDS: dict[type[Any], JobKind] = {
             "identities": LUN_IDENTITIES,
             "accepted": several(REPLACED_LUN, 65536),
             "only_try": flag(),
+            "connect_timeout": seconds(),
         },
         run=run_login,
         reports={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -32,7 +33,16 @@ from iscsid.protocol.vpd import ReplacedLun
 from iscsid.secret import Secret
 from iscsid.workers.channel import LONGEST
 from iscsid.workers.codec import Malformed
-from iscsid.workers.job_kinds import NOTES, REPLACED, FromWorker, decode, encode, is_final, kind_of
+from iscsid.workers.job_kinds import (
+    KINDS,
+    NOTES,
+    REPLACED,
+    FromWorker,
+    decode,
+    encode,
+    is_final,
+    kind_of,
+)
 from iscsid.workers.messages import ADDRESSES, LogLine, Progress
 from tests.support.jobs import ISID, TARGET, discovery_job, login_job, scan_job
 
@@ -210,3 +220,13 @@ def test_a_name_arrives_normalised() -> None:
     message = decode(DISCOVERY, octets)
     assert isinstance(message, TargetDiscovered)
     assert message.record.target_name == TARGET
+
+
+NOT_SENT = {"id", "socket_options"}
+"""The number is the message's own; the daemon itself makes the connections."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_field_of_a_job_reaches_the_worker(kind: type) -> None:
+    """A limit that was added to the job alone had no effect, and nothing showed it."""
+    assert {each.name for each in fields(kind)} - NOT_SENT == KINDS[kind].fields.keys()

@@ -96,7 +96,17 @@ def test_a_closed_port_is_refused_in_words(reporter: RecordingReporter) -> None:
     assert caught.value.retry is Retry.SOON
 
 
-def test_a_portal_that_does_not_answer_is_given_up_in_time(reporter: RecordingReporter) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(HURRIED, Deadline.after(0)),
+        Limits(PATIENCE, Deadline.after(0), connect_timeout=HURRIED),
+    ],
+    ids=["of everything", "for connecting alone"],
+)
+def test_a_portal_that_does_not_answer_is_given_up_in_time(
+    reporter: RecordingReporter, limits: Limits
+) -> None:
     """A listener whose queue is full lets connection attempts hang, as a dead host does."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -104,7 +114,7 @@ def test_a_portal_that_does_not_answer_is_given_up_in_time(reporter: RecordingRe
         portal = Portal(*listener.getsockname())
         with socket.create_connection(listener.getsockname()):
             with pytest.raises(ConnectionFailed) as caught:
-                connect(portal, Limits(HURRIED, Deadline.after(PATIENCE)), reporter)
+                connect(portal, limits, reporter)
     assert caught.value.what == f"connecting to {portal}: no answer within 0.2 s"
 
 
