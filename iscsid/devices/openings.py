@@ -13,7 +13,7 @@ with kcmp(2).
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -124,7 +124,7 @@ def _count_different(
 
 def is_same_opening(one: Descriptor, other: Descriptor) -> bool:
     """Whether two descriptors come of one opening; so they do as long as nothing is known."""
-    number = _KCMP.get(platform.machine())
+    number = _KCMP.get(os.uname().machine)
     if number is None:
         return True
     libc = ctypes.CDLL(None, use_errno=True)
