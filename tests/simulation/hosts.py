@@ -21,7 +21,7 @@ from iscsid.initiator.initiator import Initiator
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.parameters import AgreedParameters, LoginResult
+from tests.support.jobs import login_result
 
 NO_ANSWER = Failure(Retry.SOON, "no answer in time")
 
@@ -164,13 +164,5 @@ class Host:
                 self.handle(*(facts.TargetDiscovered(job.id, record) for record in records))
                 self.handle(facts.DiscoveryCompleted(job.id))
             case LoginJob():
-                result = LoginResult(
-                    isid=job.login.isid,
-                    tsih=1,
-                    cmd_sn=job.login.cmd_sn,
-                    exp_stat_sn=1,
-                    target_portal_group_tag=1,
-                    parameters=AgreedParameters(default_time2wait=0),
-                )
-                self.handle(facts.LoginSucceeded(job.id, result, job.portal))
+                self.handle(facts.LoginSucceeded(job.id, login_result(job), job.portal))
         self.handle(facts.WorkerEnded(job.id))

@@ -23,8 +23,8 @@ from iscsid.initiator.offers import login_settings
 from iscsid.jobs import DiscoveryJob, Job, JobId, LoginJob, ScanJob
 from iscsid.orders import Order
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.parameters import AgreedParameters, LoginResult
 from tests.simulation.simulated_kernel import Kernel
+from tests.support.jobs import login_result
 
 HOST = IscsiName("iqn.2024-01.org.example:host")
 PLACES = 4
@@ -368,15 +368,7 @@ class World:
             failure = Failure(self.random.choice(self.refusals), "no such target")
             return [facts.LoginFailed(job.id, failure)]
         self.sockets.add(job.id)
-        result = LoginResult(
-            isid=job.login.isid,
-            tsih=1,
-            cmd_sn=job.login.cmd_sn,
-            exp_stat_sn=1,
-            target_portal_group_tag=1,
-            parameters=AgreedParameters(default_time2wait=0),
-        )
-        return [facts.LoginSucceeded(job.id, result, job.portal)]
+        return [facts.LoginSucceeded(job.id, login_result(job), job.portal)]
 
     def _missing(self, job: ScanJob) -> tuple[int, ...]:
         """Return the LUNs that the target has no more; a clumsy one forgets some now and then."""

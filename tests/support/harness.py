@@ -13,7 +13,7 @@ from iscsid.initiator.initiator import Initiator
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ScanJob
 from iscsid.orders import Log, Order, StartWorker
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.parameters import AgreedParameters, LoginResult
+from tests.support.jobs import login_result
 
 HOST = IscsiName("iqn.2024-01.org.example:host")
 DISK = IscsiName("iqn.2024-01.org.example:disk")
@@ -138,14 +138,7 @@ class Harness:
     def logged_in(self, portal: Portal = PORTAL) -> list[Order]:
         """The worker ordered last has logged in."""
         login = next(job for job in reversed(self.jobs) if isinstance(job, LoginJob))
-        result = LoginResult(
-            isid=login.login.isid,
-            tsih=7,
-            cmd_sn=login.login.cmd_sn,
-            exp_stat_sn=5,
-            target_portal_group_tag=1,
-            parameters=AgreedParameters(default_time2wait=0),
-        )
+        result = login_result(login, tsih=7, exp_stat_sn=5)
         return self.handle(
             facts.LoginSucceeded(login.id, result, portal), facts.WorkerEnded(login.id)
         )

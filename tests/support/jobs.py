@@ -1,11 +1,18 @@
-"""Jobs, plans and portals for the tests of the workers."""
+"""Jobs, plans, results and portals for the tests of the workers and of the initiator."""
 
 from __future__ import annotations
 
 from iscsid.config.settings import Timeouts
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob, ResolveJob, ScanJob
 from iscsid.protocol.names import IscsiName, Portal
-from iscsid.protocol.parameters import Authentication, Credentials, Isid, LoginPlan
+from iscsid.protocol.parameters import (
+    AgreedParameters,
+    Authentication,
+    Credentials,
+    Isid,
+    LoginPlan,
+    LoginResult,
+)
 from iscsid.secret import Secret
 
 INITIATOR = IscsiName("iqn.2024-01.org.example:initiator")
@@ -42,6 +49,18 @@ def login_job(
         timeouts=timeouts or Timeouts(),
         tcp_window_size=0,
         deadline=deadline,
+    )
+
+
+def login_result(job: LoginJob, *, tsih: int = 1, exp_stat_sn: int = 1) -> LoginResult:
+    """What a target answers that takes everything, and wants no pause after a loss."""
+    return LoginResult(
+        isid=job.login.isid,
+        tsih=tsih,
+        cmd_sn=job.login.cmd_sn,
+        exp_stat_sn=exp_stat_sn,
+        target_portal_group_tag=1,
+        parameters=AgreedParameters(default_time2wait=0),
     )
 
 
