@@ -228,16 +228,17 @@ class DiscoveryExchange:
 
     def _take_text(self, pdu: TextResponse) -> None:
         self._check_task_tag(pdu)
-        self._answer.receive_text(pdu.data)
-        if pdu.final and not pdu.continue_:
-            self._finish_answer()
-        elif pdu.target_transfer_tag != RESERVED_TAG:
-            self._continue_answer(pdu)
-        elif pdu.continue_:
+        is_last = pdu.final and not pdu.continue_
+        names_next = pdu.target_transfer_tag != RESERVED_TAG
+        if pdu.continue_ and not names_next:
             raise ProtocolError("the answer goes on without a Target Transfer Tag")
-        else:
+        self._answer.receive_text(pdu.data)
+        if not is_last and names_next:
+            self._continue_answer(pdu)
+            return
+        if not is_last:
             self._notes.add("the answer ended without the F bit")
-            self._finish_answer()
+        self._finish_answer()
 
     def _continue_answer(self, pdu: TextResponse) -> None:
         """Ask for the next piece: tgtd cuts without, LIO with the C bit; both want F=1 of us."""
