@@ -95,7 +95,8 @@ class LunScanner:
         self._again, self._failures = False, 0
         self.has_finished, self._absent = False, ""
         self.kept.clear()
-        self._give_up_job()
+        # No links come back: the worker that is stopped may be removing their disks at this moment.
+        self.job, self._dropping = None, frozenset()
 
     def ask(self, sid: int, host_no: int, settings: SessionSettings, drop: frozenset[int]) -> None:
         """Scan now, or once more after the scan under way; ``drop`` LUNs that are unused."""

@@ -28,6 +28,7 @@ from iscsid.initiator.outbox import Outbox
 from iscsid.initiator.planning import PlannedSession, PortalOption, plan_sessions, portals_of
 from iscsid.initiator.portal_backoff import PortalBackoff
 from iscsid.initiator.session import Session
+from iscsid.initiator.session_fsm import LEAVING
 from iscsid.initiator.session_tag import SessionTag, is_of_later_version, parse_session_tag
 from iscsid.initiator.sessions import Sessions
 from iscsid.initiator.targets import Targets
@@ -335,8 +336,8 @@ class Reconciler:
         self.reconcile(self.left_alone.remove_missing((*seen, *found.unread)))
 
     def _link(self, session: Session) -> None:
-        """Let the links follow a session that the kernel has."""
-        if session.sid is not None:
+        """Let the links follow a session that the kernel has, unless it gives up its disks."""
+        if session.sid is not None and session.state not in LEAVING:
             orders = self.device_links.session_started(
                 session.sid, session.plan.binding, session.settings.luns, session.log_prefix
             )

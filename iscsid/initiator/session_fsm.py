@@ -175,8 +175,9 @@ _NOT_STARTING = {s for s in State if s not in (State.STARTING, State.RESUMING)}
 _NOT_IN_KERNEL = {State.WAITING, State.LOGGING_IN, State.STARTING, State.GONE}
 _IN_TRANSIT = {State.STARTING, State.RESUMING, State.READING_CMD_SN, State.LOGOUT_FOR_RELOGIN}
 _NO_CONNECTION = {State.DOWN, State.READING_CMD_SN, State.RELOGIN, State.RESUMING, State.DESTROYING}
-_LEAVING = {State.UNBINDING, State.LOGGING_OUT, State.DESTROYING, State.GONE}
 
+LEAVING = frozenset({State.UNBINDING, State.LOGGING_OUT, State.DESTROYING, State.GONE})
+"""The session gives up its disks: their device names may be those of other disks at any moment."""
 OUTAGE = frozenset({State.DOWN, State.READING_CMD_SN, State.RELOGIN, State.RESUMING})
 """The kernel keeps the session without a connection: I/O waits."""
 
@@ -213,7 +214,7 @@ MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
         "the next login takes the new settings",
     ),
     Event.UNWANTED: (
-        _IN_TRANSIT | _LEAVING,
+        _IN_TRANSIT | LEAVING,
         "it waits until the step under way is over, or is on the way out already",
     ),
     Event.DISKS_UNUSED: (
@@ -233,7 +234,7 @@ MEANINGLESS: dict[Event, tuple[Collection[State], str]] = {
         "no Logout Request is out",
     ),
     Event.TIMED_OUT: (
-        {s for s in State if s not in _LEAVING} - {State.LOGOUT_FOR_RELOGIN} | {State.GONE},
+        {s for s in State if s not in LEAVING} - {State.LOGOUT_FOR_RELOGIN} | {State.GONE},
         "no step of a logout is under way",
     ),
     Event.DESTROYED: (_NOT_IN_KERNEL, "the kernel has nothing of it that could be destroyed"),

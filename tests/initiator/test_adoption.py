@@ -153,3 +153,12 @@ def test_an_adopted_session_is_revived_under_the_name_it_has_in_the_kernel() -> 
 def logins(given: list[Order]) -> list[LoginJob]:
     jobs = [order.job for order in given if isinstance(order, StartWorker)]
     return [job for job in jobs if isinstance(job, LoginJob)]
+
+
+@pytest.mark.parametrize("target_state", ["UNBINDING", "UNBOUND"])
+def test_disks_that_an_earlier_daemon_was_removing_get_no_links(target_state: str) -> None:
+    """The kernel goes on with that, and their names may be other disks' at any moment."""
+    harness = Harness()
+    harness.begin(configuration(PORTAL), kernel_session(target_state=target_state))
+    disk = facts.Device(path="/sys/a/sda", sid=1, lun=0, link="disk", node="/dev/sda")
+    assert harness.handle(facts.DeviceAppeared(disk)) == []

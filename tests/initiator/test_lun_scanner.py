@@ -82,6 +82,16 @@ def test_link_comes_back_when_the_child_that_removes_its_disk_dies() -> None:
     assert harness.has_logged("scanning for LUNs failed", "SIGKILL")
 
 
+def test_no_link_comes_back_while_the_scan_that_removes_its_disk_is_being_stopped() -> None:
+    """A worker that is stopped may be removing the disk in the kernel, and goes on with that."""
+    for ended in (facts.InterruptReceived(), facts.SessionUnrecoverable(1, "stopped for good")):
+        harness = rescanning(DISK)
+        scanned(harness, 3)
+        harness.handle(facts.LunUsersChecked(1, ((3, ()),)))
+        given = kinds(harness.handle(ended))
+        assert "StopWorker" in given and "MakeLink" not in given
+
+
 def test_scan_that_fails_because_its_session_has_gone_is_no_trouble() -> None:
     harness = rescanning(DISK)
     job = last_scan(harness).id

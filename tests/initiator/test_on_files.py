@@ -57,6 +57,20 @@ def test_links_go_before_the_kernel_frees_the_device_names() -> None:
     assert given.index("RemoveLink") < given.index("UnbindSession")
 
 
+def test_a_session_that_is_wanted_again_gets_no_link_while_its_disks_are_removed() -> None:
+    """Twice SIGHUP: the name of a disk that the kernel removes may be another disk's at once."""
+    harness = Harness()
+    harness.up()
+    disk = facts.Device(path="/sys/a/sda", sid=1, lun=0, link="disk", node="/dev/sda")
+    harness.handle(facts.DeviceAppeared(disk))
+    harness.reload(configuration())
+    harness.handle(facts.DiskUsersChecked(1, ()))
+    harness.reload(configuration(PORTAL))
+    assert "MakeLink" not in kinds(harness.discovered(record()))
+    assert "MakeLink" not in kinds(harness.handle(facts.SessionUnbound(1)))
+    assert "MakeLink" not in kinds(harness.reload(configuration(PORTAL)))
+
+
 def test_a_configuration_with_errors_leaves_everything_as_it_was() -> None:
     harness = Harness()
     harness.up()
