@@ -55,6 +55,7 @@ from iscsid.process.protection import protect
 from iscsid.process.route_monitor import RouteMonitor
 from iscsid.process.signals import Signals
 from iscsid.process.status_files import SLICE, StatusFiles, directory_for
+from iscsid.process.wall_clock import WallClock
 from iscsid.workers.fork_server import ForkServer
 from iscsid.workers.supervisor import NoForkServer, Supervisor
 
@@ -155,6 +156,7 @@ class Daemon:
         self._loop.add(routes.fileno(), routes.read, "the network")
         self._loop.add_deadline(self._supervisor.next_deadline, self._supervisor.enforce_deadlines)
         self._loop.add_deadline(self._log.deadline, self._log.flush)
+        self._wall_clock = WallClock()
         self._status_files = StatusFiles(directory_for(options.pidfile))
         # Those of a daemon that was killed, whose pid may be ours by now.
         self._status_files.remove()
@@ -338,12 +340,11 @@ class Daemon:
     def _write_status(self, now: float, slice_seconds: float = SLICE) -> None:
         """Write what people and programs can see of the daemon, or go on with that."""
         self._notifier.status(self._initiator.status)
-        clock = time.time() - time.monotonic()
         failure = self._status_files.write(
             lambda: take_snapshot(
                 self._initiator.reconciler,
                 now=now,
-                clock=clock,
+                clock=self._wall_clock.origin(),
                 version=__version__,
                 pid=os.getpid(),
                 basedir=self._basedir,

@@ -1,13 +1,15 @@
 """The status that a running daemon has written, for ``--wait`` and iscsi-ls.
 
-Reads the pid file, its lock, and the status file; needs no privilege.
+Reads the pid file, its lock, the status file and the clocks; needs no privilege.
 """
 
 from __future__ import annotations
 
+import time
+
 from iscsid.process.pidfile import PidFile
 from iscsid.process.status_files import STATUS, directory_for
-from iscsid.status.model import Status, from_json
+from iscsid.status.model import Status, from_json, with_clock
 
 
 def read_status(pidfile: str) -> Status | None:
@@ -20,5 +22,6 @@ def read_status(pidfile: str) -> Status | None:
             status = from_json(file.read())
     except FileNotFoundError:
         return None
-    # A daemon that was killed has left its status behind.
-    return status if status.pid == PidFile(pidfile).read_pid() else None
+    if status.pid != PidFile(pidfile).read_pid():
+        return None  # a daemon that was killed has left its status behind
+    return with_clock(status, time.time() - time.monotonic())

@@ -29,6 +29,7 @@ def take_snapshot(
         version=version,
         pid=pid,
         written=clock + now,
+        monotonic=round(now, 3),
         initiator_name=reconciler.identity.initiator_name,
         basedir=basedir,
         bindings=len(reconciler.bindings),

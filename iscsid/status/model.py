@@ -22,6 +22,7 @@ UP = "up"
 _TIMES = frozenset({"since", "next_attempt", "written"})
 _LINKS = ("disk", "cd", "mt", "generic")
 _Kind = TypeVar("_Kind", "DiscoveryStatus", "LunStatus")
+_Timed = TypeVar("_Timed", "DiscoveryStatus", "SessionStatus")
 
 KEYS = {
     "header_digest": "HeaderDigest",
@@ -155,12 +156,37 @@ class Status:
     pid: int | None
     """``None``: no daemon runs, this is what the kernel shows."""
     written: float
+    monotonic: float | None = None
+    """The same moment on the monotonic clock; what ``with_clock`` needs."""
     initiator_name: str = ""
     basedir: str = ""
     bindings: int | None = None
     """The number of bindings."""
     discoveries: list[DiscoveryStatus] = field(default_factory=list)
     sessions: list[SessionStatus] = field(default_factory=list)
+
+
+CLOCK_TOLERANCE = 2.0
+"""Seconds: times are written to the second, and a clock that is slewed moves a little."""
+
+
+def with_clock(status: Status, clock: float) -> Status:
+    """Return the status with its times on the wall clock as it is set now.
+
+    ``clock`` is the time of day, in seconds since 1970, when the monotonic clock was at 0. If the
+    wall clock has been set since the status was written, the ages would be off by as much.
+    """
+    if status.monotonic is None:
+        return status
+    moved = clock - (status.written - status.monotonic)
+    if abs(moved) < CLOCK_TOLERANCE:
+        return status
+    return replace(
+        status,
+        written=status.written + moved,
+        discoveries=[_moved(each, moved) for each in status.discoveries],
+        sessions=[_moved(each, moved) for each in status.sessions],
+    )
 
 
 def negotiated(parameters: AgreedParameters) -> dict[str, str | int]:
@@ -207,6 +233,15 @@ def from_json(text: str) -> Status:
         return Status(**_known(Status, data) | lists)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no status of iscsid: {error}") from None
+
+
+def _moved(status: _Timed, moved: float) -> _Timed:
+    times = {
+        name: getattr(status, name) + moved
+        for name in ("since", "next_attempt")
+        if getattr(status, name) is not None
+    }
+    return replace(status, **times)
 
 
 def _each(kind: type[_Kind], data: list[dict[str, Any]]) -> list[_Kind]:

@@ -1,13 +1,15 @@
 """The daemon program as it is, but for the kernel's iSCSI interface, which is the fake one.
 
 Usage: ``python -m tests.hostile.program TREE REPORT OPTION...``. TREE is where a tree that looks
-like /sys is made; each request that the fake kernel gets is a line of REPORT.
+like /sys is made; each request that the fake kernel gets is a line of REPORT. The wall clock of the
+process is ahead by the seconds in the file ``clock`` beside it, as if it had been set.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 
@@ -62,6 +64,14 @@ def _run() -> int:
             return Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
 
         Kernel.open = staticmethod(open_fake)  # type: ignore[method-assign]
+        real, clock = time.time, report.with_name("clock")
+
+        def shown() -> float:
+            with suppress(FileNotFoundError):
+                return real() + float(clock.read_text())
+            return real()
+
+        time.time = shown
         return run(parse(sys.argv[3:], "/"), fork_server)
 
 

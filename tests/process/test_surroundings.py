@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.support.patience import PATIENCE, wait_until
-from tests.support.programs import environment, started
-from tests.target.portal import Portals, listen
-from tests.target.scripted import ScriptedTarget
+from tests.support.surroundings import (
+    Place,
+    check_log,
+    end,
+    full,
+    read_only,
+    running,
+    until_up,
+)
+from tests.target.portal import Portals
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-
-NAME = "iqn.2024-01.org.example:honest"
-SMALL = "mount -t tmpfs -o size=4k,mode=755 tmpfs"
-FILL = "dd if=/dev/zero of={0}/filler bs=4096 count=4 2>/dev/null"
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,6 @@ class Fault:
 
 def refuses(before: str, words: str, **more: object) -> Fault:
     return Fault(before, words, refuses=True, **more)  # type: ignore[arg-type]
-
-
-def full(directory: str) -> str:
-    return f"{SMALL} {directory}; {FILL.format(directory)}"
-
-
-def read_only(directory: str) -> str:
-    return f"mount -t tmpfs -o ro,mode=755 tmpfs {directory}"
 
 
 HANGUP = (signal.SIGHUP,)
@@ -131,101 +121,25 @@ RUNNING: dict[str, Fault] = {
 }  # fmt: skip
 
 
-@dataclass
-class Place:
-    """The daemon's files, each in a directory of its own."""
-
-    directory: Path
-    address: str
-
-    def __post_init__(self) -> None:
-        for name in ("conf", "name", "bindings", "run"):
-            (self.directory / name).mkdir()
-        (self.directory / "name/file").write_text("InitiatorName=iqn.2024-01.org.example:me\n")
-        configuration = self.directory / "conf/file"
-        configuration.write_text(f"TargetName={NAME}\n Address={self.address}\n")
-        configuration.chmod(0o600)
-
-    def command(self, fault: Fault) -> list[str]:
-        files = {
-            "-f": "conf/file",
-            "-b": "bindings/file",
-            "-l": "links",
-            "-P": "run/iscsid.pid",
-            "--initiatorname": "name/file",
-        }
-        paths = ((option, str(self.directory / name)) for option, name in files.items())
-        options = [word for pair in paths for word in pair]
-        program = [sys.executable, "-m", "tests.hostile.program"]
-        program += [str(self.directory / "sys"), str(self.directory / "asked"), "-n", *options]
-        prepare = f"{fault.before}; ulimit {fault.limit or '-S -c 0'}"
-        run = f'{prepare}; exec env {" ".join(fault.variables)} "$@"'
-        return ["unshare", "--mount", "--propagation=private", "sh", "-c", run, "sh", *program]
-
-    def do(self, pid: int, commands: str) -> None:
-        """Run commands in the daemon's mount namespace."""
-        top = Path(__file__).parents[2]
-        command = ["nsenter", "-t", str(pid), "-m", f"--wd={self.directory}", "sh", "-ec"]
-        subprocess.run([*command, commands.format(top=top)], check=True, timeout=PATIENCE)
-
-    @property
-    def log(self) -> list[str]:
-        lines = (self.directory / "log").read_text(errors="replace").splitlines()
-        return [line for line in lines if "no udevd runs" not in line]
-
-    def about(self, words: str) -> list[str]:
-        return [line for line in self.log if words in line]
-
-
-@pytest.fixture
-def portals() -> Iterator[Portals]:
-    with closing(Portals()) as portals:
-        yield portals
-
-
-@pytest.fixture
-def place(tmp_path: Path, portals: Portals) -> Place:
-    portal = portals.add(listen(), ScriptedTarget)
-    return Place(tmp_path, f"127.0.0.1:{portal.number}")
-
-
-@contextmanager
-def running(place: Place, fault: Fault) -> Iterator[subprocess.Popen[str]]:
-    with (place.directory / "log").open("wb") as log:
-        command = place.command(fault)
-        with started(command, env=environment(), cwd=place.directory, stderr=log) as process:
-            yield process
-
-
-def until_up(place: Place, portals: Portals, process: subprocess.Popen[str]) -> None:
-    def is_up() -> bool:
-        portals.turn()
-        assert process.poll() is None, place.log
-        return bool(place.about("session is up"))
-
-    wait_until(is_up, lambda: f"no session: {place.log}")
+def prepared(fault: Fault) -> str:
+    """Return what a shell does before the daemon's start."""
+    exports = "".join(f"export {each}; " for each in fault.variables)
+    return f"{fault.before}; {exports}ulimit {fault.limit or '-S -c 0'}"
 
 
 def check_lines(place: Place, fault: Fault) -> None:
-    log = place.log
-    assert not [line for line in log if "Traceback" in line or "internal error" in line], log
-    assert all(line.startswith("iscsid: ") and line.isprintable() for line in log), log
+    check_log(place)
     found = place.about(fault.words) if fault.words else []
     assert len(set(found)) <= fault.lines, found
     if fault.words:
-        assert found, log
-
-
-def end(process: subprocess.Popen[str], place: Place) -> None:
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) == 0, place.log
+        assert found, place.log
 
 
 @pytest.mark.parametrize("fault", STARTS.values(), ids=STARTS)
 def test_it_refuses_to_start_in_one_line_or_goes_on(
     fault: Fault, place: Place, portals: Portals
 ) -> None:
-    with running(place, fault) as process:
+    with running(place, prepared(fault)) as process:
         if fault.refuses:
             assert process.wait(PATIENCE) == 1, place.log
             assert len(place.log) == 1, place.log
@@ -240,7 +154,7 @@ def test_it_refuses_to_start_in_one_line_or_goes_on(
 def test_it_goes_on_when_its_surroundings_fail(
     fault: Fault, place: Place, portals: Portals
 ) -> None:
-    with running(place, fault) as process:
+    with running(place, prepared(fault)) as process:
         until_up(place, portals, process)
         place.do(process.pid, fault.after)
         for number in fault.signals:

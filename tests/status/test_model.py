@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iscsid.protocol.parameters import AgreedParameters, Digest
-from iscsid.status.model import KEYS, LunStatus, Status, from_json, negotiated, to_json
+from iscsid.status.model import (
+    KEYS,
+    DiscoveryStatus,
+    LunStatus,
+    SessionStatus,
+    Status,
+    from_json,
+    negotiated,
+    to_json,
+    with_clock,
+)
 from tests.support.statuses import NOW, STATUS
 
 
@@ -41,6 +51,23 @@ def test_status_of_another_version_is_read_as_far_as_it_is_known() -> None:
     data["colour"] = "green"
     del data["bindings"]
     assert from_json(json.dumps(data)) == replace(STATUS, bindings=None)
+
+
+def times_of(status: Status) -> list[float | None]:
+    timed: list[DiscoveryStatus | SessionStatus] = [*status.discoveries, *status.sessions]
+    return [time for each in timed for time in (each.since, each.next_attempt)]
+
+
+@pytest.mark.parametrize("moved", [-18000.0, 18000.0])
+def test_ages_are_true_after_the_wall_clock_was_set(moved: float) -> None:
+    written = replace(STATUS, monotonic=1000.0)
+    origin = NOW - 1000
+    assert with_clock(written, origin + 0.7) == written, "it is read to the second"
+    seen = with_clock(written, origin + moved)
+    assert (seen.written, seen.monotonic) == (NOW + moved, 1000.0)
+    old, new = times_of(written), times_of(seen)
+    assert new == [None if each is None else each + moved for each in old]
+    assert with_clock(STATUS, origin + moved) == STATUS, "of another version"
 
 
 @pytest.mark.parametrize(
