@@ -11,7 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from iscsid.bindings import file_format
-from iscsid.bindings.binding import BUSES, ENTITY_MARK, TARGETS_PER_BUS, Binding
+from iscsid.bindings.binding import (
+    BUSES,
+    ENTITY_MARK,
+    TARGETS_PER_BUS,
+    Binding,
+    session_of_path,
+)
 from iscsid.bindings.file_format import END, HEADER, SPELLINGS, Entry
 from iscsid.errors import BindingsFull
 from iscsid.protocol.names import IscsiName
@@ -90,17 +96,20 @@ class Bindings:
         """Iterate over all bindings in the order of the file."""
         return (line for line in self._lines if isinstance(line, Entry))
 
-    def lookup(self, name: IscsiName, *, has_namesakes: bool = False) -> Binding | None:
-        """Return the number of a target that has a single session.
+    def lookup(
+        self, name: IscsiName, session: str = "", *, has_namesakes: bool = False
+    ) -> Binding | None:
+        """Return the number of a target that has a single path.
 
-        A target that had one session for each path keeps the smallest of its numbers. If its name
-        is also that of targets of other network entities, their numbers do not count.
+        A target that had several keeps the smallest of their numbers. If its name is also that of
+        targets of other network entities, their numbers do not count. ``session`` is which of the
+        path's sessions is meant: see ``session_of_path``.
         """
-        numbers = self._numbers.get(name, {})
-        if "" in numbers:
-            return numbers[""]
-        own = [n for path, n in numbers.items() if not path.startswith(ENTITY_MARK)]
-        return min(own or (() if has_namesakes else numbers.values()), default=None)
+        numbers = self._numbers_of_target(name, has_namesakes)
+        if session in numbers:
+            return numbers[session]
+        alike = (n for path, n in numbers.items() if session_of_path(path) == session)
+        return min(alike, default=None)
 
     def lookup_path(self, name: IscsiName, path: str) -> Binding | None:
         """Return the number of one path of a target with several sessions."""
@@ -111,32 +120,36 @@ class Bindings:
         entry = self._entry_at(binding)
         return entry.name if entry else None
 
-    def assign(self, name: IscsiName, *, has_namesakes: bool = False) -> Binding:
-        """Return the number of a target; a new target gets the smallest free one.
+    def assign(self, name: IscsiName, session: str = "", *, has_namesakes: bool = False) -> Binding:
+        """Return the number of a target with a single path.
 
-        Raises ``BindingsFull`` if none is left.
+        A new target gets the smallest free one, and each further session of it the target's id on
+        another bus. Raises ``BindingsFull`` if none is left.
         """
-        number = self.lookup(name, has_namesakes=has_namesakes)
-        return number or self._give(name, "", self._first_free())
+        number = self.lookup(name, session, has_namesakes=has_namesakes)
+        if number is not None:
+            return number
+        others = self._numbers_of_target(name, has_namesakes).values()
+        free = self._free_on_a_bus(min(others).target) if others else self._first_free()
+        return self._give(name, session, free)
 
     def assign_path(self, name: IscsiName, path: str, inherits: str | None = "") -> Binding:
         """Return the number of one path of a target: the target's id on a bus of its own.
 
         It takes over the number of the path ``inherits``, or if there is no such path that which
-        the target had while it had one session. So the first path asked for gets that one, and
+        the target had while it had one path. So the first path asked for gets that one, and
         switching Multipath on and off leaves the names alone. Raises ``BindingsFull``.
         """
         numbers = self._numbers.get(name, {})
         if path in numbers:
             return numbers[path]
-        for old in dict.fromkeys((inherits, "")) if inherits is not None else ():
+        single = session_of_path(path)
+        for old in dict.fromkeys((inherits, single)) if inherits is not None else ():
             if old in numbers:
                 return self._name_path(name, old, path)
         if not numbers:
             return self._give(name, path, self._first_free())
-        target = min(numbers.values()).target
-        free = (number for bus in self._buses if (number := Binding(bus, target)) not in self)
-        return self._give(name, path, next(free, None))
+        return self._give(name, path, self._free_on_a_bus(min(numbers.values()).target))
 
     def spelling(self, name: IscsiName) -> str:
         """Return how a target spells its name; empty if that is not known."""
@@ -164,8 +177,8 @@ class Bindings:
         entry = self._entry_at(binding)
         if entry is None:
             self._give(name, path, binding)
-        elif path and not entry.path:
-            self._name_path(name, "", path)
+        elif not _is_single(path) and _is_single(entry.path):
+            self._name_path(name, entry.path, path)
         return True
 
     def disagrees(self, name: IscsiName, binding: Binding, path: str = "") -> bool:
@@ -174,7 +187,11 @@ class Bindings:
         if path in numbers:
             return numbers[path] != binding
         entry = self._entry_at(binding)
-        return entry is not None and (entry.name != name or bool(path and entry.path))
+        if entry is None:
+            return False
+        is_same_session = session_of_path(path) == session_of_path(entry.path)
+        may_be_renamed = _is_single(path) or _is_single(entry.path)
+        return entry.name != name or not (is_same_session and may_be_renamed)
 
     def hold(self, name: IscsiName, binding: Binding, path: str = "") -> list[Entry]:
         """Enter the number of a session that runs, even if the file has something else.
@@ -211,6 +228,12 @@ class Bindings:
         """Whether a number is taken."""
         return binding in self._taken
 
+    def _numbers_of_target(self, name: IscsiName, has_namesakes: bool) -> dict[str, Binding]:
+        """Return the numbers by path, without those of targets of other network entities."""
+        numbers = self._numbers.get(name, {})
+        own = {path: n for path, n in numbers.items() if not path.startswith(ENTITY_MARK)}
+        return own or ({} if has_namesakes else numbers)
+
     def _all_numbers(self) -> Iterator[Binding]:
         return (Binding(bus, target) for bus in self._buses for target in range(TARGETS_PER_BUS))
 
@@ -218,6 +241,11 @@ class Bindings:
         """Return the first number that is not taken. No number is ever given back, so that the
         search goes on from where the last one ended."""
         return next((number for number in self._untried if number not in self._taken), None)
+
+    def _free_on_a_bus(self, target: int) -> Binding | None:
+        """Return the first number with this target id that is not taken."""
+        free = (number for bus in self._buses if (number := Binding(bus, target)) not in self)
+        return next(free, None)
 
     def _entry_at(self, binding: Binding) -> Entry | None:
         place = self._place.get(binding)
@@ -251,3 +279,8 @@ class Bindings:
         self._lines[self._place[number]] = Entry(number, name, path, self._spellings.get(name, ""))
         self._revision += 1
         return number
+
+
+def _is_single(path: str) -> bool:
+    """Whether a path names no portal and no portal group: the target has only this one."""
+    return path == session_of_path(path)

@@ -1,8 +1,9 @@
 """The text of the bindings file: how a line is written, and how a whole file is read.
 
 A binding is ``bus target TargetName [path]``: numbers from 0 to 255 in plain decimal, separated by
-blanks or tabs. ``path`` is present for a target with several sessions (Multipath): it names the
-portal, or the portal group, that has this number. ``#`` begins a comment. A line that cannot be
+blanks or tabs. ``path`` is present for a target with several sessions (Multipath, Sessions): it
+names the portal, or the portal group, that has this number, and which session there. ``#`` begins a
+comment. A line that cannot be
 understood is *quarantined* when the file is rewritten: it becomes a comment that begins with
 ``#?``. Its number is not assigned to another target until a person corrects or removes the line.
 
@@ -30,7 +31,7 @@ HEADER = (
     "# A target has its numbers for ever. Lines of targets that are gone for good may be removed;",
     "# their numbers are free again after SIGHUP or a restart. Comments are kept.",
     "#",
-    "# bus\ttarget\tTargetName\tpath (only with Multipath)",
+    "# bus\ttarget\tTargetName\tpath (only with Multipath, Sessions)",
     SPELLINGS,
 )
 """The first lines of a new file. The first of them marks a file that iscsid has written."""
@@ -46,7 +47,7 @@ LINES_LOST = (
 )
 
 LONGEST_LINE = 1024
-"""Characters; a TargetName has at most 223 octets, and a path fewer than 300."""
+"""Characters; a TargetName has at most 223 octets, and a path ``LONGEST_PATH``."""
 MOST_LINES = 4 * BUSES * TARGETS_PER_BUS
 MOST_REMARKS = 20
 """Remarks about single lines; all further ones are counted."""
@@ -57,7 +58,9 @@ _LONGEST_QUOTE = 300
 _NUMBER = r"(0|[1-9][0-9]{0,2})"
 _LINE = re.compile(rf"[ \t]*{_NUMBER}[ \t]+{_NUMBER}[ \t]+([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
 _RESERVING = re.compile(rf"(?:#\?)?[ \t]*{_NUMBER}[ \t]+{_NUMBER}(?=[ \t])")
-_PATH = re.compile(r"[!\"$-~][!-~]{0,299}")
+LONGEST_PATH = 400
+"""Characters: a NetworkEntity of 64 and a host name of 253 fit."""
+_PATH = re.compile(rf"[!\"$-~][!-~]{{0,{LONGEST_PATH - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ _SAME = {
     "node.conn[0].tcp.window_size": "TCPWindowSize",
     "node.session.auth.chap_algs": "CHAPAlgorithms",
     "node.session.queue_depth": "QueueDepth",
+    "node.session.nr_sessions": "Sessions",
     "iface.net_ifacename": "Interface",
 }
 _DIGESTS = {
@@ -62,7 +63,6 @@ _DIGESTS = {
     "None,CRC32C": "prefer-off",
 }
 _UNCONVERTED = {
-    "node.session.nr_sessions": "1",
     "node.session.scan": "auto",
     "iface.transport_name": "tcp",
     "iface.hwaddress": "default",
@@ -291,6 +291,8 @@ def _names(configuration: Configuration) -> Iterator[str]:
         plans, _ = plan_sessions(static.target_name, source, configuration, bindings)
         bindings.spell(static.target_name, static.name_to_send)
         for plan in plans:
+            if plan.session_number > 1:
+                continue  # All sessions with one portal had one name.
             name = f"/dev/iscsi/bus{plan.binding.bus}/target{plan.binding.target}/lunN/disk"
             portal = plan.options[0].portal
             old = f"ip-{portal.host}:{portal.port}-iscsi-{plan.target_name}-lun-N"

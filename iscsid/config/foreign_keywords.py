@@ -55,6 +55,7 @@ _OPEN_ISCSI_KEYS = {
     "node.session.iscsi.immediatedata": "ImmediateData",
     "node.session.iscsi.firstburstlength": "FirstBurstLength",
     "node.session.iscsi.maxburstlength": "MaxBurstLength",
+    "node.session.nr_sessions": "Sessions",
     "node.session.cmds_max": "CommandsMax",
     "node.session.queue_depth": "QueueDepth",
     "iface.net_ifacename": "Interface",

@@ -396,6 +396,15 @@ _TARGETS = (
         summary="One session per target, per portal, or per portal group.",
     ),
     Keyword(
+        name="Sessions",
+        syntax=values.number(1, 32, "a number of sessions"),
+        field="sessions",
+        default="1",
+        scope=_G | _T | _S,
+        extension=_G | _T | _S,
+        summary="So many sessions in place of each one of Multipath.",
+    ),
+    Keyword(
         name="PortalFailover",
         syntax=values.BOOLEAN,
         field="portal_failover",

@@ -115,6 +115,8 @@ class SessionSettings:
     preferred_subnet: IPv4Network | IPv6Network | None = None
     """Portals within it are tried next."""
     multipath: MultipathPolicy = MultipathPolicy.NO
+    sessions: int = 1
+    """How many sessions there are in place of each one of ``multipath``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which sessions a target gets: its addresses in, plans of sessions out.
 
-A *path* is what gets a session of its own: a whole target with all its portals, or with Multipath
-one portal or one portal group of it. Pure.
+A *path* is what gets a session of its own, or several: a whole target with all its portals, or with
+Multipath one portal or one portal group of it. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from iscsid.bindings.allocation import Bindings
-from iscsid.bindings.binding import ENTITY_MARK, Binding
+from iscsid.bindings.binding import ENTITY_MARK, Binding, path_of_session, session_of_path
 from iscsid.config.configuration import Configuration
 from iscsid.config.settings import MultipathPolicy, SessionSettings
 from iscsid.errors import BindingsFull
@@ -42,7 +42,7 @@ class PlannedSession:
     """Which of several sessions with targets of this name this is; empty for the only one.
 
     With Multipath a portal, or the tag of a portal group; with several network entities that of
-    the target, and a mark, before it."""
+    the target, and a mark, before it; of several sessions of a path its number, after a mark."""
     spelling: str = ""
     """The name as the target itself writes it, if that is not the normalised one."""
 
@@ -50,6 +50,16 @@ class PlannedSession:
     def name_to_send(self) -> IscsiName:
         """The TargetName of a Login Request: some targets know only their own spelling."""
         return IscsiName(self.spelling) if self.spelling else self.target_name
+
+    def log_prefix(self, portal: Portal) -> str:
+        """The prefix of every log line about the session while it uses ``portal``."""
+        number = self.session_number
+        return f"{self.target_name} via {portal}{f', session {number}' if number > 1 else ''}"
+
+    @property
+    def session_number(self) -> int:
+        """Which session of its path this is: from 1."""
+        return int(session_of_path(self.path_name)[1:] or "1")
 
 
 def portals_of(plan: PlannedSession) -> str:
@@ -83,16 +93,16 @@ def plan_sessions(
     options = [option for option in options if option.settings.enabled]
     plans: list[PlannedSession] = []
     errors: list[BindingsFull] = []
-    for path, group in _groups(options).items():
-        name = _with_entity(source.entity, path)
+    for (path, number), group in _groups(options).items():
+        name = path_of_session(_with_entity(source.entity, path), number)
         try:
             if source.entity:
-                inherited = path if inherits else None
+                inherited = path_of_session(path, number) if inherits else None
                 binding = bindings.assign_path(target_name, name, inherited)
-            elif name:
+            elif path:
                 binding = bindings.assign_path(target_name, name)
             else:
-                binding = bindings.assign(target_name, has_namesakes=source.has_namesakes)
+                binding = bindings.assign(target_name, name, has_namesakes=source.has_namesakes)
         except BindingsFull as error:
             errors.append(error)
             continue
@@ -107,11 +117,16 @@ def _with_entity(entity: str, path: str) -> str:
     return "/".join(filter(None, (f"{ENTITY_MARK}{entity}" if entity else "", path)))
 
 
-def _groups(options: list[PortalOption]) -> dict[str, list[PortalOption]]:
-    """Return the portals of each path by the path's name, in the order of the report."""
-    groups: dict[str, list[PortalOption]] = {}
+def _groups(options: list[PortalOption]) -> dict[tuple[str, int], list[PortalOption]]:
+    """Return the portals of each session, by the name of its path and its number there.
+
+    In the order of the report. A session beyond the first uses those portals of its path alone
+    that shall have so many.
+    """
+    groups: dict[tuple[str, int], list[PortalOption]] = {}
     for option in options:
-        groups.setdefault(_path_name(option), []).append(option)
+        for number in range(1, option.settings.sessions + 1):
+            groups.setdefault((_path_name(option), number), []).append(option)
     return groups
 
 

@@ -95,7 +95,7 @@ class Session:
     @property
     def log_prefix(self) -> str:
         """The prefix of every log line about this session."""
-        return f"{self.plan.target_name} via {self._retry.option.portal}"
+        return self.plan.log_prefix(self._retry.option.portal)
 
     @property
     def isid(self) -> Isid:

@@ -21,7 +21,7 @@ from iscsid.protocol.names import Portal, parse_portal
 from iscsid.protocol.parameters import Isid
 
 _FORM = re.compile(
-    r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,299}))?(?:@(\S+))?",
+    r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,399}))?(?:@(\S+))?",
     re.ASCII,
 )
 _ANY_VERSION = re.compile(r"iscsid(?![A-Za-z0-9_])")

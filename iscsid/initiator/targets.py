@@ -156,7 +156,7 @@ class Targets:
         return (
             bool(plan.path_name)
             and settings.enabled
-            and settings.multipath is not MultipathPolicy.NO
+            and (settings.multipath is not MultipathPolicy.NO or settings.sessions > 1)
         )
 
     def _is_target_undecided(self, found_at: Portal | None) -> bool:

@@ -152,6 +152,8 @@ class Planner:
         # Numbers are never used up here: there are more than a check can have targets.
         plans, _ = plan_sessions(target_name, source, self._configuration, self._bindings)
         for path in plans:
+            if path.session_number > 1:
+                continue  # The first has shown what a login of these portals comes to.
             # Without failover a session stays with its first portal.
             used = path.options if path.options[0].settings.portal_failover else path.options[:1]
             for option in used:

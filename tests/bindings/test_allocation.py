@@ -91,7 +91,19 @@ def test_path_without_a_free_bus_is_refused() -> None:
         bindings.assign_path(A, "2")
 
 
-@pytest.mark.parametrize("path", ["", "192.0.2.1:3260", "[2001:db8::1]:3260", "1", "?"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "192.0.2.1:3260",
+        "[2001:db8::1]:3260",
+        "1",
+        "?",
+        ";2",
+        "1;32",
+        f"={'e' * 64}/{'h' * 253}:65535;32",
+    ],
+)
 def test_every_kind_of_path_survives_the_file(path: str) -> None:
     bindings = Bindings()
     number = bindings.assign_path(A, path) if path else bindings.assign(A)
@@ -99,7 +111,30 @@ def test_every_kind_of_path_survives_the_file(path: str) -> None:
     assert again.lookup_path(A, path) == number and not again.diagnostics
 
 
-@pytest.mark.parametrize("path", ["a b", "#1", "a\n0 3 iqn.x", "x" * 301, "\u00e9"])
+def test_further_sessions_have_the_target_s_id_on_other_buses_and_keep_them() -> None:
+    bindings = parse(f"0 5 {A}\n")
+    assert [bindings.assign(A, each) for each in ("", ";2", ";3")] == [
+        Binding(bus, 5) for bus in range(3)
+    ]
+    # One session for each portal now, and two of each: what was there keeps its number.
+    paths = ("192.0.2.1:3260", "192.0.2.1:3260;2", "192.0.2.2:3260", "192.0.2.2:3260;2")
+    assert [bindings.assign_path(A, path) for path in paths] == [
+        Binding(bus, 5) for bus in (0, 1, 3, 4)
+    ]
+    again = parse(bindings.format())
+    assert [again.assign(A, each) for each in ("", ";2", ";3")] == [
+        Binding(bus, 5) for bus in range(3)
+    ], "and back"
+    assert not again.changed
+
+
+def test_a_lost_line_of_the_first_session_does_not_give_it_the_number_of_the_second() -> None:
+    bindings = parse(f"1 7 {A} ;2\n")
+    first, second = bindings.assign(A), bindings.assign(A, ";2")
+    assert (first, second) == (Binding(0, 7), Binding(1, 7))
+
+
+@pytest.mark.parametrize("path", ["a b", "#1", "a\n0 3 iqn.x", "x" * 401, "\u00e9"])
 def test_path_that_would_break_the_file_is_a_wrong_call(path: str) -> None:
     with pytest.raises(ValueError, match="no such path"):
         Bindings().assign_path(A, path)
@@ -126,6 +161,12 @@ def test_number_of_a_running_session_is_entered_where_the_file_lacks_it() -> Non
         (f"0 1 {A} 1\n", A, Binding(0, 1), "", True),
         (f"0 1 {A} 1\n", A, Binding(0, 1), "2", False),
         (f"0 1 {A} 1\n", A, Binding(1, 1), "2", True),
+        (f"0 1 {A}\n", A, Binding(0, 1), ";2", False),
+        (f"0 1 {A} ;2\n", A, Binding(0, 1), "", False),
+        (f"0 1 {A} ;2\n", A, Binding(0, 1), "1;2", True),
+        (f"0 1 {A} 1;2\n", A, Binding(0, 1), ";2", True),
+        (f"0 1 {A} 1;2\n", A, Binding(0, 1), "1;3", False),
+        (f"0 1 {A} 1;2\n", A, Binding(0, 1), "1", False),
         (f"#? 0 1 {A[:-3]}\n", A, Binding(0, 1), "", True),
     ],
 )
@@ -194,7 +235,7 @@ def test_number_given_while_the_file_is_written_is_still_unsaved() -> None:
 names = st.from_regex(r"iqn\.20[0-9]{2}-0[1-9]\.com\.example:[a-c]{1,3}", fullmatch=True).map(
     IscsiName
 )
-paths = st.sampled_from(["", "192.0.2.1:3260", "[2001:db8::1]:3260", "1"])
+paths = st.sampled_from(["", "192.0.2.1:3260", "[2001:db8::1]:3260", "1", ";2", "1;2", "1;3"])
 wishes = st.lists(st.tuples(names, paths), max_size=12)
 
 

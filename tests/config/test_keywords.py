@@ -70,6 +70,7 @@ EXTENSIONS = {
     "DSCP": ("", "0", _G | _D | _T | _S),
     "CommandsMax": ("", "128", _G | _T),
     "QueueDepth": ("", "32", _G | _T),
+    "Sessions": ("", "1", _G | _T | _S),
     "LoginRetries": ("", "0", _G | _T),
     "LoginRetryInterval": ("", "0", _G | _T),
 }
@@ -99,6 +100,7 @@ SAMPLES = {
     "enabled": ("no", "maybe"),
     "luns": ("0,3,5-7", "x"),
     "multipath": ("portal", "maybe"),
+    "sessions": ("2", "33"),
     "portal_failover": ("no", "maybe"),
     "preferred_portal": ("10.0.0.9", "10.0.0.9:1"),
     "preferred_subnet": ("10.0.0.0/8", "10.0.0.0/33"),

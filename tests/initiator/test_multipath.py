@@ -24,6 +24,7 @@ from tests.support.harness import (
     configuration,
     kernel_session,
     kinds,
+    record,
     settings,
 )
 
@@ -159,3 +160,52 @@ def test_a_path_without_a_number_ends_no_other_and_is_named(policy: MultipathPol
     (session,) = harness.initiator.reconciler.sessions
     assert session.is_up and session.is_wanted and session.plan.binding == ZERO
     assert harness.has_logged("warning", DISK, "no persistent number is left")
+
+
+# --- several sessions with one portal -----------------------------------------------------------
+
+
+def with_sessions(number: int) -> Configuration:
+    return configuration(PORTAL, settings=settings(sessions=number))
+
+
+def further(number: int) -> KernelSession:
+    """One of the sessions with the one portal as the kernel runs it."""
+    name = f"/;{number}" if number > 1 else ""
+    session_tag = f"iscsid:{number - 1}:0:80aabbcc0{number}00{name}@{PORTAL}"
+    return kernel_session(number, session_tag=session_tag)
+
+
+def test_several_sessions_with_a_portal_differ_in_isid_number_and_log() -> None:
+    harness = Harness()
+    harness.begin(with_sessions(3))
+    harness.discovered(record())
+    logins = [job for job in harness.jobs if isinstance(job, LoginJob)]
+    assert [job.portal for job in logins] == [PORTAL] * 3
+    assert len({job.login.isid for job in logins}) == 3
+    assert lines(harness) == [["0", "0", DISK], ["1", "0", DISK, ";2"], ["2", "0", DISK, ";3"]]
+    harness.handle(facts.LoginFailed(logins[1].id, Failure(Retry.LATER, "no more sessions")))
+    assert harness.has_logged(f"{DISK} via {PORTAL}, session 2: no more sessions")
+    (start,) = harness.logged_in()
+    assert isinstance(start, orders.StartSession) and start.binding == Binding(2, 0)
+    session_tag = parse_session_tag(start.description.session_tag)
+    assert session_tag is not None and session_tag.path == ";3"
+
+
+def test_several_sessions_are_adopted_although_their_lines_were_removed() -> None:
+    harness = Harness()
+    given = harness.begin(with_sessions(2), further(2), further(1))
+    assert kinds(given).count("AdoptSession") == 2
+    assert harness.discovered(record()) == [], "they are what is wanted"
+    assert lines(harness) == [["1", "0", DISK, ";2"], ["0", "0", DISK]]
+
+
+def test_fewer_sessions_end_those_beyond_and_no_other() -> None:
+    harness = Harness()
+    harness.begin(with_sessions(3), further(1), further(2), further(3))
+    harness.discovered(record())
+    assert harness.reload(with_sessions(1))[:2] == [
+        orders.CheckDiskUsers(2),
+        orders.CheckDiskUsers(3),
+    ]
+    assert not harness.has_logged("logging in again")

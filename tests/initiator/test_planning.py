@@ -76,6 +76,42 @@ def test_multipath_portalgroup_shares_a_session_within_a_group() -> None:
     assert [path.path_name for path in paths] == ["1", "2", "?"]
 
 
+def test_several_sessions_with_one_portal_each_have_a_bus_and_a_name_of_their_own() -> None:
+    settings = SessionSettings(sessions=2, multipath=MultipathPolicy.PORTAL)
+    bindings = Bindings()
+    paths = plan(settings, bindings)
+    assert [portals(path) for path in paths] == [[A], [A], [B], [B], [C], [C], [NAMED], [NAMED]]
+    assert [path.binding for path in paths] == [Binding(bus, 0) for bus in range(8)]
+    assert [path.path_name for path in paths[:3]] == [str(A), f"{A};2", str(B)]
+    assert [path.session_number for path in paths[:3]] == [1, 2, 1]
+    (single, further) = plan(SessionSettings(sessions=2), bindings)
+    assert portals(single) == portals(further) == [B, A, C, NAMED]
+    assert (single.binding, further.binding) == (Binding(0, 0), Binding(1, 0))
+    assert (single.path_name, further.path_name) == ("", ";2")
+
+
+def test_a_further_session_uses_the_portals_alone_that_shall_have_it() -> None:
+    """As of a Subnet with Sessions below it."""
+
+    def resolve(_name: IscsiName, portal: Portal, _at: Portal | None) -> SessionSettings:
+        return SessionSettings(sessions=2 if portal == C else 1)
+
+    source, configuration = KnownTarget(B, ADDRESSES), Configuration(resolver=resolve)
+    (first, second), _ = plan_sessions(DISK, source, configuration, Bindings())
+    assert portals(first) == [B, A, C, NAMED] and portals(second) == [C]
+
+
+def test_further_sessions_of_targets_of_one_name_are_kept_apart() -> None:
+    configuration = Configuration(resolver=lambda *_: SessionSettings(sessions=2))
+    bindings = Bindings()
+    found = []
+    for entity in ("", "a", "b"):
+        source = KnownTarget(B, ADDRESSES[:1], entity=entity, has_namesakes=True)
+        plans, _ = plan_sessions(DISK, source, configuration, bindings, inherits=entity == "a")
+        found += [(path.path_name, path.binding.bus) for path in plans]
+    assert found == [("", 0), (";2", 1), ("=a", 0), ("=a;2", 1), ("=b", 2), ("=b;2", 3)]
+
+
 def test_a_target_that_is_not_enabled_gets_no_session_and_no_number() -> None:
     bindings = Bindings()
     assert plan(replace(SessionSettings(), enabled=False), bindings) == []

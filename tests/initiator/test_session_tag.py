@@ -31,6 +31,8 @@ BOTH_WAYS = [
         "iscsid:1:3:80aabbcc0003/[2001:db8::1]:3261@192.0.2.1:3260",
     ),
     (SessionTag(Binding(1, 3), ISID, None, "2"), "iscsid:1:3:80aabbcc0003/2"),
+    (SessionTag(Binding(1, 3), ISID, None, "2;3"), "iscsid:1:3:80aabbcc0003/2;3"),
+    (SessionTag(Binding(1, 3), ISID, None, ";2"), "iscsid:1:3:80aabbcc0003/;2"),
     (SessionTag(Binding(0, 3), ISID, None, is_logging_out=True), "iscsid-leaving:0:3:80aabbcc0003"),
     (SessionTag(Binding(1, 3), ISID, None, "?"), "iscsid:1:3:80aabbcc0003/?"),
 ]
@@ -67,6 +69,7 @@ def test_any_other_text_is_no_session_tag(text: str) -> None:
 
 def test_the_longest_session_tag_is_not_too_long_for_the_kernel() -> None:
     name = Portal(".".join(["x" * 62] * 4), 65535)
-    session_tag = SessionTag(Binding(255, 255), ISID, name, str(name))
+    path = f"={'e' * 64}/{name};32"
+    session_tag = SessionTag(Binding(255, 255), ISID, name, path)
     assert len(str(session_tag)) <= MAX_SESSION_TAG
     assert parse_session_tag(str(session_tag)) == session_tag

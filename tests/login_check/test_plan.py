@@ -62,7 +62,7 @@ def test_the_portals_of_a_target_are_tried_in_the_order_of_a_session() -> None:
 
 def test_without_failover_only_the_portals_that_sessions_stay_with_are_tried() -> None:
     assert [portals(each) for each in targets("PortalFailover=no")] == [[A]]
-    (red,) = targets("PortalFailover=no", "Multipath=portal")
+    (red,) = targets("PortalFailover=no", "Multipath=portal", "Sessions=3")
     assert portals(red) == [A, B, C]
 
 

@@ -1,4 +1,4 @@
-"""Two paths to every target, and bindings that get lost: each path keeps one session of its own."""
+"""Two paths to every target, or two sessions, and bindings that get lost: each keeps its number."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from tests.simulation.test_killed import repair, run_and_kill
 from tests.simulation.world import HOST, World, target
 
 TARGETS = {target(number) for number in range(3)}
-SETTINGS = SessionSettings(multipath=MultipathPolicy.PORTAL)
 
 
 class TwoPaths(World):
     """A world in which every target can be reached through every portal."""
+
+    wanted_of_each = SessionSettings(multipath=MultipathPolicy.PORTAL)
 
     def begin(self) -> None:
         for array in self.all:
@@ -26,7 +27,7 @@ class TwoPaths(World):
 
     def configuration(self) -> facts.ConfigurationRead:
         def resolve(_name: IscsiName, _portal: Portal, _at: Portal | None) -> SessionSettings:
-            return SETTINGS
+            return self.wanted_of_each
 
         # Each portal reports itself alone: the file has them belong together.
         discoveries = tuple(
@@ -85,3 +86,25 @@ def test_adopted_paths_are_not_logged_in_to_again() -> None:
     world.run(600)
     assert {name: world.markers(name) for name in TARGETS} == before
     assert len(world.attempts) == attempts
+
+
+class TwoSessions(TwoPaths):
+    """A world in which every target has two sessions that use its portals in turn."""
+
+    wanted_of_each = SessionSettings(sessions=2)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_two_sessions_have_two_numbers_whatever_becomes_of_the_file(seed: int) -> None:
+    world = TwoSessions(seed, failure_rate=0.05)
+    for _ in range(6):
+        run_and_kill(world)
+        if world.random.random() < 0.5:
+            world.lose_lines()
+    repair(world)
+    assert world.up() == dict.fromkeys(TARGETS, 2), "\n".join(world.log[-60:])
+    for name in TARGETS:
+        markers = world.markers(name)
+        assert {session_tag.path for session_tag in markers} == {"", ";2"}
+        assert len({session_tag.isid for session_tag in markers}) == 2
+        assert len({session_tag.binding.target for session_tag in markers}) == 1, markers

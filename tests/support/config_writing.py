@@ -100,6 +100,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     "network_entity": st.sampled_from(["none", "array-1", "Array_2.x"]),
     "luns": st.one_of(st.just("all"), _LUN_LISTS),
     "multipath": st.sampled_from(["no", "yes", "portal", "portalgroup"]),
+    "sessions": st.integers(1, 32).map(str),
     "preferred_portal": st.one_of(st.just("none"), _IPV4, st.builds("[{}]".format, _IPV6)),
     "preferred_subnet": st.one_of(st.just("none"), _NETWORKS),
     "login_retries": st.integers(0, 1000).map(str),

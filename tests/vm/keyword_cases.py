@@ -226,6 +226,8 @@ EFFECTS = (
     _row("Enabled", state, "LOGGED_IN", "no", "no session"),
     _row("LUNs", luns, "0 1 3 5 6 7 9", "0,3,5-7", "0 3 5 6 7", has_disks=True, is_live=False),
     _row("Multipath", _PORTAL, "127.0.0.1", "portal", "127.0.0.1 127.0.0.2", portals=LIO[:2]),
+    # LIO would end the first of two sessions with the same ISID.
+    _row("Sessions", _PORTAL, "127.0.0.1", "2", "127.0.0.1 127.0.0.1"),
     Effect(
         "PortalFailover",
         state_or_refusal,
