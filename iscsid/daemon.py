@@ -23,7 +23,7 @@ from iscsid import __version__, orders
 from iscsid.cli.options import Options
 from iscsid.devices.links import LinkTree
 from iscsid.devices.udev import Removals, Udev, announce
-from iscsid.errors import IscsidError, Retry
+from iscsid.errors import AlreadyRunning, IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import (
     BindingsNotRead,
@@ -91,7 +91,7 @@ def run(options: Options, fork_server: ForkServer) -> int:
         notifier = Notifier.open(os.environ)
         with ExitStack() as stack:
             stack.callback(notifier.close)
-            daemon = Daemon(options, files, fork_server, notifier, stack)
+            daemon = Daemon(options, files, fork_server, pidfile, notifier, stack)
             daemon.load_initial_state(configuration)
             background.ready()
             notifier.ready()
@@ -121,12 +121,14 @@ class Daemon:
         options: Options,
         files: ConfigurationFiles,
         fork_server: ForkServer,
+        pidfile: PidFile,
         notifier: Notifier,
         stack: ExitStack,
     ) -> None:
         self._once, self._basedir = options.once, options.basedir
         # One connection is handled, so one job runs at a time.
         max_processes = 1 if options.once else options.max_processes
+        self._pidfile, self._pidfile_trouble = pidfile, ""
         self._notifier = notifier
         self._log = DaemonLog.open(options.foreground, options.debug)
         stack.callback(self._log.close)
@@ -161,6 +163,7 @@ class Daemon:
         # Those of a daemon that was killed, whose pid may be ours by now.
         self._status_files.remove()
         self._loop.add_deadline(self._status_files.deadline, self._write_status)
+        self._loop.add_deadline(self._status_files.look_deadline, self._look_after_files)
         self._links = LinkTree(options.basedir, options.mode)
         self._bindings_file = options.bindings
         self._disk_work = DiskWork(
@@ -340,7 +343,7 @@ class Daemon:
     def _write_status(self, now: float, slice_seconds: float = SLICE) -> None:
         """Write what people and programs can see of the daemon, or go on with that."""
         self._notifier.status(self._initiator.status)
-        failure = self._status_files.write(
+        news = self._status_files.write(
             lambda: take_snapshot(
                 self._initiator.reconciler,
                 now=now,
@@ -351,8 +354,24 @@ class Daemon:
             ),
             slice_seconds,
         )
-        if failure:
-            self._log.write(Level.WARNING, "", f"the status is not written: {failure}")
+        if news:
+            self._log.write(Level.WARNING, "", news)
+
+    def _look_after_files(self, _now: float) -> None:
+        """Make the files in /run again that are gone: without its lock a second daemon starts."""
+        self._status_files.look()
+        trouble = ""
+        try:
+            if self._pidfile.restore():
+                self._log.write(Level.WARNING, "", "the pid file was gone, and is made again")
+        except AlreadyRunning as error:
+            self._log.write(Level.ERROR, "", f"leaving; the sessions stay in the kernel: {error}")
+            self._exit_status = ExitStatus.FAILURE
+        except IscsidError as error:
+            trouble = str(error)
+            if trouble != self._pidfile_trouble:
+                self._log.write(Level.WARNING, "", f"the pid file is gone: {trouble}")
+        self._pidfile_trouble = trouble
 
 
 def _once(job: Job) -> Job:

@@ -26,6 +26,8 @@ class OnFiles:
         self._outbox = reconciler.outbox
         self._login_timeout = login_timeout
         self._bindings_file = bindings_file
+        self._not_saved = ""
+        """Why the bindings could not be saved the last time; each reason is logged once."""
 
     def handle(self, fact: FileFact) -> None:
         match fact:
@@ -40,11 +42,9 @@ class OnFiles:
                 if self._reconciler.bindings.changed:
                     self._outbox.set_timer(SAVE, SAVE_AGAIN)
             case facts.BindingsSaved():
-                self._reconciler.bindings.saved()
-                self._outbox.cancel_timer(SAVE)
+                self._bindings_saved()
             case facts.BindingsNotSaved(reason):
-                self._outbox.error("", f"the bindings are not saved, going on without: {reason}")
-                self._outbox.set_timer(SAVE, SAVE_AGAIN)
+                self._bindings_not_saved(reason)
             case facts.LinksFound():
                 for remark in fact.remarks:
                     self._outbox.warn("", remark)
@@ -95,6 +95,19 @@ class OnFiles:
         for diagnostic in reconciler.bindings.diagnostics:
             self._outbox.warn("", str(diagnostic))
         reconciler.reconcile(settle_numbers(reconciler.bindings, reconciler.sessions, self._outbox))
+
+    def _bindings_saved(self) -> None:
+        self._reconciler.bindings.saved()
+        self._outbox.cancel_timer(SAVE)
+        if self._not_saved:
+            self._outbox.info("", f"the bindings are saved again: {self._bindings_file}")
+        self._not_saved = ""
+
+    def _bindings_not_saved(self, reason: str) -> None:
+        if reason != self._not_saved:
+            self._outbox.error("", f"the bindings are not saved, going on without: {reason}")
+        self._not_saved = reason
+        self._outbox.set_timer(SAVE, SAVE_AGAIN)
 
     def _devices_changed(self, fact: DeviceFact) -> None:
         self._outbox.order(*self._reconciler.device_links.handle(fact))

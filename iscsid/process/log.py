@@ -13,6 +13,7 @@ milliseconds.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -166,6 +167,10 @@ class Syslog:
         self._socket.close()
 
 
+_MAY_PASS = (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENOMEM)
+"""Errors of a descriptor, after which it may take lines again: its file system was full."""
+
+
 class StandardError:
     """Standard error, wherever it leads; if it is closed, lines are dropped."""
 
@@ -176,6 +181,8 @@ class StandardError:
         self._stamped = stamped
         self._fd = fd
         self._to_journald = _leads_to_journald(fd, environment)
+        self._rest = b""
+        """Of a line for which a full file system had no more room."""
 
     def head(self, level: Level) -> str:
         if self._to_journald:
@@ -196,11 +203,15 @@ class StandardError:
             # room for PIPE_BUF bytes, more than a line has.
             return "its reader does not read"
         try:
-            os.write(self._fd, line + b"\n")
-        except BlockingIOError as error:
-            return _describe(error)
-        except OSError:
-            pass  # closed, or its reader has gone: the lines are not wanted
+            if self._rest:
+                self._rest = self._rest[os.write(self._fd, self._rest) :]
+            if self._rest:
+                return os.strerror(errno.ENOSPC)
+            octets = line + b"\n"
+            self._rest = octets[os.write(self._fd, octets) :]
+        except OSError as error:
+            # Otherwise closed, or its reader has gone: the lines are not wanted.
+            return _describe(error) if error.errno in _MAY_PASS else None
         return None
 
     def close(self) -> None:

@@ -88,22 +88,54 @@ class PidFile(LockBase):
         It is locked and complete when others can see it.
         """
         self.lock()
+        try:
+            self._make()
+        except PidFileUnusable:
+            self._remove()
+            raise
+        self._owner = os.getpid()
+
+    def restore(self) -> bool:
+        """Make what is gone of the two files anew; return whether anything was.
+
+        Raises ``AlreadyRunning`` if a second daemon has taken the place, ``PidFileUnusable`` if
+        nothing can be made there now.
+        """
+        if not self.i_am_locking():
+            return False
+        try:
+            has_lock = _is_at(self._lock_path, self._lock)
+            if has_lock and _is_at(self.path, self._file):
+                return False
+            if not has_lock:
+                lock, self._lock = self._lock, self._open_locked(0)
+                os.close(lock)
+        except OSError as error:
+            raise self._unusable(error) from error
+        old = self._file
+        self._make()
+        os.close(old)
+        return True
+
+    def _make(self) -> None:
+        """Make the file, locked, in the place of what an earlier daemon has left."""
         self._check_place(0)  # an older daemon may have begun since the lock was taken
-        new = f"{self.path}.new"
+        new, made = f"{self.path}.new", -1
         try:
             with suppress(FileNotFoundError):
                 os.unlink(new)
-            self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CAREFULLY, LOCK_MODE)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
-            os.fchmod(self._file, MODE)  # whatever the umask left of it
+            made = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CAREFULLY, LOCK_MODE)
+            fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.pwrite(made, f"{os.getpid()}\n".encode(), 0)
+            os.fchmod(made, MODE)  # whatever the umask left of it
             os.rename(new, self.path)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(new)
-            self._remove()
+            if made >= 0:
+                os.close(made)
             raise self._unusable(error) from error
-        self._owner = os.getpid()
+        self._file = made
 
     def release(self) -> None:
         """Remove the file and let go of the lock, if this process is the one named in it."""

@@ -34,6 +34,10 @@ REST = 1.0
 """Seconds at least between two writes."""
 SLICE = 0.01
 """Seconds of one turn of the loop that are spent on the files."""
+RETRY = 10.0
+"""Seconds after a failure until the next attempt."""
+LOOK = 30.0
+"""Seconds between two looks whether the files are still there: /run may be emptied or mounted."""
 SHARE = 20
 """After a write as many times its duration passes before the next."""
 
@@ -64,6 +68,8 @@ class StatusFiles:
         self._sysfs = sysfs or Sysfs()
         self._is_due = False
         self._not_before = 0.0
+        self._look_at = math.inf
+        """When to look whether they are there; not before they were written first."""
         self._has_failed = False
         self._shown: dict[str, _Shown] = {}
         self._changed: set[int] = set()
@@ -98,11 +104,21 @@ class StatusFiles:
             return 0.0
         return self._not_before if self._is_due else None
 
+    def look_deadline(self) -> float | None:
+        """Return when ``look`` must be called (monotonic)."""
+        return None if self._look_at == math.inf else self._look_at
+
+    def look(self) -> None:
+        """Let files that are gone be written again."""
+        self._look_at = time.monotonic() + LOOK
+        names = (STATUS, DEVICES)
+        self._is_due |= not all(os.path.lexists(f"{self._directory}/{name}") for name in names)
+
     def write(self, make_status: Callable[[], Status], slice_seconds: float = math.inf) -> str:
         """Write both files, or go on with that for ``slice_seconds``.
 
-        Return why it failed, once until it has worked again. While ``deadline`` is in the past,
-        there is more to do.
+        Return a line for the log: that it failed, once, and that it has worked again after that.
+        While ``deadline`` is in the past, there is more to do.
         """
         start = time.monotonic()
         reason = ""
@@ -115,15 +131,18 @@ class StatusFiles:
                 self._shown = {each.described.label: each for each in self._done}
                 self._put_files(status, self._done)
         except OSError as error:
-            self._status = None
+            self._status, self._is_due = None, True
             reason = f"{self._directory}: {error.strerror or error}"
         end = time.monotonic()
         self._spent += end - start
         if self._status is not None:
             return ""
-        self._not_before = end + max(REST, SHARE * self._spent)
-        is_news, self._has_failed = not self._has_failed, bool(reason)
-        return reason if is_news else ""
+        self._look_at = end + LOOK
+        self._not_before = end + max(RETRY if reason else REST, SHARE * self._spent)
+        had_failed, self._has_failed = self._has_failed, bool(reason)
+        if had_failed == self._has_failed:
+            return ""
+        return f"the status is not written: {reason}" if reason else "the status is written again"
 
     def _prepare_sessions(self, status: Status, until: float) -> bool:
         """Go on with the sessions until a time; return whether all are done."""

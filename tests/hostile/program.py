@@ -2,7 +2,8 @@
 
 Usage: ``python -m tests.hostile.program TREE REPORT OPTION...``. TREE is where a tree that looks
 like /sys is made; each request that the fake kernel gets is a line of REPORT. The wall clock of the
-process is ahead by the seconds in the file ``clock`` beside it, as if it had been set.
+process is ahead by the seconds in the file ``clock`` beside it, as if it had been set. Files that
+cannot be written, or are gone, are tried again after ``SOON`` instead of half a minute.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+
+SOON = 0.5
+"""Seconds."""
 
 
 def main() -> int:
@@ -26,9 +30,11 @@ def _run() -> int:
     with closing(ForkServer()) as fork_server:
         from iscsid.cli.options import parse
         from iscsid.daemon import run
+        from iscsid.initiator import on_files
         from iscsid.kernel.interface import Kernel
         from iscsid.kernel.iscsi_if import Command
         from iscsid.kernel.kernel_parameters import Parameter
+        from iscsid.process import status_files
         from tests.support.fake_kernel import StandIn
         from tests.support.sysfs_tree import SESSION, SysfsTree
 
@@ -64,6 +70,7 @@ def _run() -> int:
             return Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
 
         Kernel.open = staticmethod(open_fake)  # type: ignore[method-assign]
+        on_files.SAVE_AGAIN = status_files.LOOK = status_files.RETRY = SOON
         real, clock = time.time, report.with_name("clock")
 
         def shown() -> float:

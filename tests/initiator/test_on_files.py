@@ -110,12 +110,28 @@ def test_bindings_that_cannot_be_saved_do_not_stop_anything_and_are_saved_later(
     harness.discovered(record())
     harness.handle(facts.BindingsNotSaved("no space left on device"))
     assert harness.has_logged("no space left on device")
+    assert not harness.has_logged("saved again")
     assert kinds(harness.logged_in()) == ["StartSession"]
     harness.bindings = ""
     harness.wait(TimerPurpose.SAVE_BINDINGS)
     assert DISK in harness.bindings
     harness.handle(facts.BindingsSaved())
     assert not [t for t in harness.timers if t.purpose is TimerPurpose.SAVE_BINDINGS]
+    assert harness.has_logged("the bindings are saved again")
+
+
+def test_a_reason_why_the_bindings_are_not_saved_is_logged_once() -> None:
+    """A full file system was a line a minute."""
+    harness = Harness()
+    harness.begin(configuration(PORTAL))
+    for reason in ("no space left", "no space left", "read-only", "read-only", "no space left"):
+        harness.handle(facts.BindingsNotSaved(reason))
+    lines = [line for line in harness.log if "going on without" in line]
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "no space left",
+        "read-only",
+        "no space left",
+    ]
 
 
 def test_lines_removed_from_the_bindings_free_their_numbers_but_not_those_in_use() -> None:

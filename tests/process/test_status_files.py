@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from dataclasses import replace
@@ -21,7 +22,7 @@ from iscsid.facts import (
     WorkerEnded,
 )
 from iscsid.jobs import JobId, ScanJob
-from iscsid.process.status_files import REST, StatusFiles, directory_for
+from iscsid.process.status_files import LOOK, REST, RETRY, StatusFiles, directory_for
 from iscsid.status.model import LunStatus, Status, from_json
 from tests.support.kill_at_step import killed_at_step
 from tests.support.statuses import DISK, STATUS
@@ -115,17 +116,45 @@ def test_files_are_due_after_a_change_and_not_before_the_rest_is_over(files: Sta
     assert due is not None and due >= before + REST
 
 
-def test_failure_is_told_once_and_again_after_a_success(
-    files: StatusFiles, directory: Path
+def test_failure_is_logged_once_and_so_is_its_end(files: StatusFiles, directory: Path) -> None:
+    again = "the status is written again"
+    for _ in range(2):
+        directory.write_text("in the way")
+        assert (
+            files.write(lambda: STATUS)
+            == f"the status is not written: {directory}: Not a directory"
+        )
+        assert files.write(lambda: STATUS) == ""
+        directory.unlink()
+        assert files.write(lambda: STATUS) == again
+        assert files.write(lambda: STATUS) == ""
+        files.remove()
+
+
+def test_what_could_not_be_written_is_due_again(files: StatusFiles, directory: Path) -> None:
+    """A full /run kept an old status, or none, until something changed in a session."""
+    directory.write_text("in the way")
+    before = time.monotonic()
+    files.write(lambda: STATUS)
+    due = files.deadline()
+    assert due is not None and due >= before + RETRY
+
+
+@pytest.mark.parametrize("name", ["status.json", "devices", ""])
+def test_files_that_are_gone_are_written_again(
+    files: StatusFiles, directory: Path, name: str
 ) -> None:
-    directory.write_text("in the way")
-    assert files.write(lambda: STATUS) == f"{directory}: Not a directory"
-    assert files.write(lambda: STATUS) == ""
-    directory.unlink()
-    assert files.write(lambda: STATUS) == ""
-    files.remove()
-    directory.write_text("in the way")
-    assert files.write(lambda: STATUS) != ""
+    assert files.look_deadline() is None
+    files.write(lambda: STATUS)
+    due = files.look_deadline()
+    assert due is not None and due >= time.monotonic() + LOOK - 5
+    files.look()
+    assert files.deadline() is None
+    shutil.rmtree(directory) if not name else (directory / name).unlink()
+    files.look()
+    assert files.deadline() is not None
+    files.write(lambda: STATUS)
+    assert written(directory) == STATUS
 
 
 def test_a_link_in_the_place_of_the_directory_is_not_followed(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.patience import PATIENCE, wait_until
@@ -46,7 +46,8 @@ class Place:
 
     directory: Path
     address: str
-    options: Sequence[str] = field(default=("-n",))
+    options: Sequence[str] = ("-n",)
+    log_name: str = "log"
 
     def __post_init__(self) -> None:
         for name in ("conf", "name", "bindings", "run"):
@@ -74,12 +75,16 @@ class Place:
 
     def do(self, pid: int, commands: str) -> None:
         """Run commands in the daemon's mount namespace."""
-        command = ["nsenter", "-t", str(pid), "-m", f"--wd={self.directory}", "sh", "-ec"]
-        subprocess.run([*command, commands.format(top=TOP)], check=True, timeout=PATIENCE)
+        command = self.in_namespace(pid, "sh", "-ec", commands.format(top=TOP))
+        subprocess.run(command, check=True, timeout=PATIENCE)
+
+    def in_namespace(self, pid: int, *command: str) -> list[str]:
+        """Return the command as it runs in the daemon's mount namespace, in this directory."""
+        return ["nsenter", "-t", str(pid), "-m", f"--wdns={self.directory}", *command]
 
     @property
     def log(self) -> list[str]:
-        lines = (self.directory / "log").read_text(errors="replace").splitlines()
+        lines = (self.directory / self.log_name).read_text(errors="replace").splitlines()
         return [line for line in lines if "no udevd runs" not in line]
 
     def about(self, words: str) -> list[str]:
@@ -95,7 +100,7 @@ def running(
     place: Place, before: str = "true", wrapper: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
     """Run the daemon beside the block."""
-    with (place.directory / "log").open("wb") as log:
+    with (place.directory / place.log_name).open("wb") as log:
         command = place.command(before, wrapper)
         with started(command, env=environment(), cwd=place.directory, stderr=log) as process:
             yield process
