@@ -173,6 +173,7 @@ class Daemon:
             options.bindings,
         )
         self._loop.add_deadline(self._disk_work.deadline, self._abandon_disk_work)
+        self._loop.add_deadline(notifier.deadline, notifier.show_life)
         self._loop.add_deadline(self._kernel.look_deadline, self._go_on_looking)
         self._initiator = Initiator(
             login_timeout=options.login_timeout,

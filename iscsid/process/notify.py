@@ -6,6 +6,7 @@ message that cannot be delivered is dropped: the daemon never waits for its serv
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import MutableMapping
@@ -13,12 +14,17 @@ from collections.abc import MutableMapping
 from iscsid.protocol.printable import printable
 
 VARIABLE = "NOTIFY_SOCKET"
+WATCHDOG = ("WATCHDOG_USEC", "WATCHDOG_PID")
+"""How long the service manager waits for a sign of life, and from which process."""
 
 
 class Notifier:
-    """Sends the daemon's state to the service manager at ``address``; empty: there is none."""
+    """Sends the daemon's state to the service manager at ``address``; empty: there is none.
 
-    def __init__(self, address: str = "") -> None:
+    ``interval`` is the time in seconds between two signs of life; 0: none are awaited.
+    """
+
+    def __init__(self, address: str = "", interval: float = 0.0) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket: socket.socket | None = None
         if address:
@@ -27,11 +33,17 @@ class Notifier:
             )
         self._is_reloading = False
         self._status = ""
+        self._interval = interval
+        self._next_sign = time.monotonic()
 
     @classmethod
     def open(cls, environment: MutableMapping[str, str]) -> Notifier:
         """Take the address out of ``environment``: workers must not notify it."""
-        return cls(environment.pop(VARIABLE, ""))
+        limit, pid = (environment.pop(name, "") for name in WATCHDOG)
+        is_awaited = limit.isdecimal() and pid in ("", str(os.getpid()))
+        # Half of the limit, as sd_watchdog_enabled(3) recommends.
+        interval = int(limit) / 2_000_000 if is_awaited else 0.0
+        return cls(environment.pop(VARIABLE, ""), interval)
 
     def ready(self) -> None:
         """The start is complete."""
@@ -57,6 +69,15 @@ class Notifier:
     def stopping(self) -> None:
         """The daemon is on its way out."""
         self._send("STOPPING=1")
+
+    def deadline(self) -> float | None:
+        """Return when the next sign of life is due."""
+        return self._next_sign if self._interval else None
+
+    def show_life(self, now: float) -> None:
+        """The loop has completed another turn."""
+        self._next_sign = now + self._interval
+        self._send("WATCHDOG=1")
 
     def close(self) -> None:
         if self._socket is not None:

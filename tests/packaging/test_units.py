@@ -35,6 +35,10 @@ def test_a_daemon_that_fails_time_and_again_is_not_started_for_ever() -> None:
     assert values(DAEMON, "StartLimitBurst") and values(DAEMON, "StartLimitIntervalSec")
 
 
+def test_a_daemon_whose_loop_hangs_is_started_again() -> None:
+    assert values(DAEMON, "WatchdogSec") == ["3min"]
+
+
 def test_worker_that_the_kernel_kills_for_want_of_memory_does_not_end_the_daemon() -> None:
     """By default systemd stops a unit of which the out-of-memory killer has ended one process."""
     assert values(DAEMON, "OOMPolicy") == ["continue"]

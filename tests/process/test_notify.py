@@ -106,3 +106,27 @@ def test_without_a_supervisor_nothing_happens(value: str, opened: Opened) -> Non
     notifier.reloading()
     notifier.stopping()
     opened({}).ready()
+
+
+def test_signs_of_life_are_due_twice_in_the_time_that_systemd_waits(
+    supervisor: socket.socket, opened: Opened
+) -> None:
+    environment = {
+        "NOTIFY_SOCKET": address(supervisor),
+        "WATCHDOG_USEC": "60000000",
+        "WATCHDOG_PID": str(os.getpid()),
+    }
+    notifier = opened(environment)
+    due = notifier.deadline()
+    assert due is not None and due <= time.monotonic(), "the first one does not wait"
+    notifier.show_life(1000.0)
+    assert supervisor.recv(4096) == b"WATCHDOG=1"
+    assert notifier.deadline() == 1030.0
+    assert environment == {}
+
+
+@pytest.mark.parametrize("variables", [{}, {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}])
+def test_signs_of_life_that_are_not_awaited_are_not_sent(
+    variables: dict[str, str], supervisor: socket.socket, opened: Opened
+) -> None:
+    assert opened({"NOTIFY_SOCKET": address(supervisor), **variables}).deadline() is None

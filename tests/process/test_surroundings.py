@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -163,3 +165,18 @@ def test_it_goes_on_when_its_surroundings_fail(
         assert process.poll() is None, place.log
         end(process, place)
     check_lines(place, fault)
+
+
+def test_systemd_gets_signs_of_life_while_the_loop_turns(place: Place, portals: Portals) -> None:
+    """A daemon with nothing to do turns, too."""
+    path = str(place.directory / "notify")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.bind(path)
+        manager.settimeout(PATIENCE)
+        fault = Fault(variables=(f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=200000"))
+        with running(place, prepared(fault)) as process:
+            until_up(place, portals, process)
+            for _ in range(3):
+                while manager.recv(4096) != b"WATCHDOG=1":
+                    pass
+            end(process, place)
