@@ -67,7 +67,6 @@ _UNCONVERTED = {
     "iface.transport_name": "tcp",
     "iface.hwaddress": "default",
     "iface.ipaddress": "",
-    "iface.initiatorname": "",
 }
 """What has no keyword here, and the value that needs none."""
 
@@ -85,6 +84,7 @@ class _OldTarget:
     is_started: bool = False
     settings: dict[str, str] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
+    """What stays below the target, whatever others have: the InitiatorName, too."""
     remarks: list[str] = field(default_factory=list)
 
 
@@ -176,6 +176,8 @@ def _read_settings(record: Record, target: _OldTarget, address: str) -> None:
     """Take over the settings of one portal; the first one decides if they differ."""
     settings, remarks = _settings(record)
     credentials = _credentials(record, "node.session.auth.")
+    if name := record.get("iface.initiatorname", ""):
+        credentials["InitiatorName"] = name
     if not target.settings:
         target.settings, target.credentials = settings, credentials
         target.remarks += remarks

@@ -168,6 +168,7 @@ def kernel_status(sysfs: Sysfs, now: float) -> Status:
                 portal=printable(str(seen.persistent_portal or "")),
                 portal_group_tag=seen.portal_group_tag,
                 found_at=str((session_tag and session_tag.found_at) or ""),
+                initiator_name=printable(seen.initiator_name),
                 isid=session_tag.isid.hex() if session_tag else "",
                 sid=seen.sid,
                 host_no=seen.host_no,

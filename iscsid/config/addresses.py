@@ -42,6 +42,14 @@ def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 TARGET_NAME: Syntax[IscsiName] = Syntax("an iSCSI name", _checked(parse_iscsi_name), str)
 
 
+def _parse_initiator_name(text: str) -> IscsiName:
+    _checked(parse_iscsi_name)(text)
+    return IscsiName(text)  # as it is written: some targets compare octets
+
+
+INITIATOR_NAME: Syntax[IscsiName] = Syntax("an iSCSI name", _parse_initiator_name, str)
+
+
 def _parse_portal(text: str) -> Portal:
     return _usable(text, _checked(parse_portal)(text))
 

@@ -1,5 +1,5 @@
-"""Checks of the whole file: duplicate entries, burst lengths that contradict each other, and
-credentials that are incomplete or unsafe. Pure; linear in the number of entries.
+"""Checks of the whole file: duplicate entries, burst lengths and initiator names that contradict
+each other, and credentials that are incomplete or unsafe. Pure; linear in the number of entries.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from iscsid.config.grammar import (
     Setting,
     Settings,
 )
+from iscsid.config.initiatorname import remarks_on
 from iscsid.config.keywords import BY_FIELD
 from iscsid.protocol.names import IscsiName, why_irregular
 from iscsid.secret import Secret
@@ -32,7 +33,7 @@ _CREDENTIALS = frozenset({*OUTGOING, *INCOMING, *DISCOVERY_OUTGOING, *DISCOVERY_
 
 def check(contents: ParsedFile) -> list[Diagnostic]:
     """Return what is wrong with a file whose every line is right by itself."""
-    checks = (_doubled_entries, _burst_lengths, _credentials, _shared_secrets)
+    checks = (_doubled_entries, _burst_lengths, _initiator_names, _credentials, _shared_secrets)
     # Many entries may inherit one mistake: it is reported once, for the first of them.
     found: dict[tuple[int, int, str], Diagnostic] = {}
     for each in checks:
@@ -48,7 +49,11 @@ def check_effects(contents: ParsedFile) -> tuple[list[Diagnostic], list[Diagnost
     belong to an entry above and are not indented.
     """
     errors: list[Diagnostic] = []
-    remarks = [*_irregular_names(contents), *_targets_not_found(contents)]
+    remarks = [
+        *_irregular_names(contents),
+        *_unusual_initiator_names(contents),
+        *_targets_not_found(contents),
+    ]
     for field, setting in _unused_globals(contents):
         above = [entry for entry in contents.entries if entry.line < setting.line]
         what = f"{BY_FIELD[field].name} has no effect: it is a global, and no entry below uses it"
@@ -110,6 +115,13 @@ def _irregular_names(contents: ParsedFile) -> Iterator[Diagnostic]:
             yield Diagnostic(contents.filename, entry.line, entry.column, what)
 
 
+def _unusual_initiator_names(contents: ParsedFile) -> Iterator[Diagnostic]:
+    for entry in contents.entries:
+        if setting := entry.own.get("initiator_name"):
+            for what in remarks_on(setting.value):
+                yield _diagnostic_at(contents, setting, what, "")
+
+
 def _targets_not_found(contents: ParsedFile) -> Iterator[Diagnostic]:
     if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
         return
@@ -147,6 +159,21 @@ def _burst_lengths(contents: ParsedFile) -> Iterator[Diagnostic]:
             where = f"of line {most.line}" if most.line else "(the default)"
             what = f"FirstBurstLength {first.value} exceeds MaxBurstLength {most.value} {where}"
             yield _diagnostic_at(contents, first, what, f"at most {most.value}")
+
+
+def _initiator_names(contents: ParsedFile) -> Iterator[Diagnostic]:
+    """Report different names for addresses of one array: a session may use the portals of all."""
+    first: dict[str, ConfigEntry] = {}
+    for entry in contents.entries:
+        if not (entity := entry.own.get("network_entity")) or entity.value in ("", INVALID):
+            continue
+        other = first.setdefault(entity.value, entry)
+        names = [each.own.get("initiator_name", Setting(None)) for each in (other, entry)]
+        if names[0] != names[1]:
+            at = entry.own.get("initiator_name", entity)
+            what = f"DiscoveryAddress {other.subject} (line {other.line}) has the same "
+            what += "NetworkEntity and another InitiatorName"
+            yield _diagnostic_at(contents, at, what, "the same InitiatorName below both, or none")
 
 
 def _credentials(contents: ParsedFile) -> Iterator[Diagnostic]:

@@ -24,7 +24,7 @@ from iscsid.config.grammar import (
     Settings,
 )
 from iscsid.config.keywords import BY_FIELD
-from iscsid.config.resolve import AUTHENTICATION_FIELDS, Resolver
+from iscsid.config.resolve import FROM_DISCOVERY_FIELDS, Resolver
 from iscsid.config.values import ALGORITHM_NAMES, MASK
 from iscsid.protocol.names import IscsiName, TargetAddress
 from iscsid.protocol.printable import printable
@@ -110,7 +110,7 @@ class _Report:
             **self._resolver.settings(name, None, self._only_discovery)
         }
         if not self._only_discovery:
-            settings.update({field: own.get(field) for field in AUTHENTICATION_FIELDS})
+            settings.update({field: own.get(field) for field in FROM_DISCOVERY_FIELDS})
         return settings
 
     def _section(
@@ -134,7 +134,7 @@ class _Report:
         if setting is None:
             return Effective(row.name, None, "-", FROM_DISCOVERY)
         is_absent = setting.value is None and not row.default
-        text = "none" if is_absent else row.syntax.format(setting.value)
+        text = row.unset if is_absent else row.syntax.format(setting.value)
         return Effective(row.name, _plain(setting.value), text, self._origin(setting.line))
 
     def _origin(self, line: int) -> str:

@@ -59,6 +59,7 @@ _OPEN_ISCSI_KEYS = {
     "node.session.cmds_max": "CommandsMax",
     "node.session.queue_depth": "QueueDepth",
     "iface.net_ifacename": "Interface",
+    "iface.initiatorname": "InitiatorName, indented below DiscoveryAddress or TargetName",
     "node.conn[0].iscsi.headerdigest": "HeaderDigest",
     "node.conn[0].iscsi.datadigest": "DataDigest",
     "node.conn[0].iscsi.maxrecvdatasegmentlength": "MaxRecvDataSegmentLength",
@@ -87,7 +88,7 @@ def whose(keyword: str) -> tuple[str, str] | None:
     Neither repeats the keyword, which may be anything.
     """
     name = keyword.lower()
-    if name == "initiatorname" or name == "initiatoralias":
+    if name == "initiatoralias":
         return "the file of the initiator's name", "it there: /etc/initiatorname.iscsi"
     if name in _FREEBSD_KEYS:
         return _FREEBSD, _FREEBSD_KEYS[name]

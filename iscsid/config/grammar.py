@@ -120,6 +120,10 @@ class Keyword:
     """Entries that do not take this setting over from the globals."""
     extension: Scope = Scope(0)
     """Where it may stand although Linux-iSCSI did not know it there."""
+    unset: str = "none"
+    """What ``--show-config`` prints if it has no value and no default."""
+    for_all: str = ""
+    """What to do, for a keyword that is no global, if it shall hold for everything."""
     summary: str
 
     @property

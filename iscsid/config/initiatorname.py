@@ -66,7 +66,9 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
                 case _ if line.flaw:
                     diagnostics.append(line.flaw)
                 case "initiatorname":
-                    notes = tuple(_notes(line, parse_iscsi_name(line.value), filename))
+                    parse_iscsi_name(line.value)
+                    place = (filename, line.number, line.value_column)
+                    notes = tuple(Diagnostic(*place, each) for each in remarks_on(line.value))
                     name = IscsiName(line.value)
                 case "initiatoralias":
                     alias = _parse_alias(line.value)
@@ -85,15 +87,14 @@ def parse_initiator_name(text: str | bytes, filename: str) -> InitiatorIdentity:
     return InitiatorIdentity(name, alias, tuple(replace(each, is_note=True) for each in notes))
 
 
-def _notes(line: Line, folded: IscsiName, filename: str) -> Iterator[Diagnostic]:
-    place = (filename, line.number, line.value_column)
+def remarks_on(name: str) -> Iterator[str]:
+    """Yield what is unusual about the name of an initiator, which is used as it is written."""
+    folded = parse_iscsi_name(name)
     if why := why_irregular(folded):
-        what = f"the name is against the rules for iSCSI names ({why}); it is used as it is"
-        yield Diagnostic(*place, what)
-    if line.value != folded:
+        yield f"the name is against the rules for iSCSI names ({why}); it is used as it is"
+    if name != folded:
         # tgtd and LIO compare octets, although RFC 3722 folds names to lower case.
-        what = f"the name is sent as it is written here, not as {folded}: some targets distinguish"
-        yield Diagnostic(*place, what)
+        yield f"the name is sent as it is written here, not as {folded}: some targets distinguish"
 
 
 def _parse_alias(text: str) -> str:

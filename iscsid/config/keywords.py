@@ -242,6 +242,16 @@ _OPENERS = (
 
 _AUTHENTICATION = (
     Keyword(
+        name="InitiatorName",
+        syntax=addresses.INITIATOR_NAME,
+        field="initiator_name",
+        scope=_D | _T,
+        extension=_D | _T,
+        unset="this machine's",
+        for_all="the name of this machine is in /etc/initiatorname.iscsi",
+        summary="The name of this machine for one array or target, if it is another one.",
+    ),
+    Keyword(
         name="OutgoingUsername",
         aliases=("Username", "UsernameOut"),
         syntax=values.USER_NAME,
@@ -362,6 +372,7 @@ _DISCOVERY = (
         default="none",
         scope=_D,
         extension=_D,
+        for_all="without it, all addresses may be of one array",
         summary="Addresses with the same word belong together, with others they do not.",
     ),
 )

@@ -203,6 +203,9 @@ class Parser:
     # --- globals, and what is no setting --------------------------------------------------------
 
     def _read_global(self, line: Line, row: Keyword) -> None:
+        if Scope.GLOBAL not in row.scope:
+            self._report_no_global(line, row)
+            return
         above = self._entries[-1] if self._entries else None
         if line.indentation:
             self._note(line, f"{row.name} is indented but belongs to no entry: it is a global")
@@ -215,6 +218,11 @@ class Parser:
         self._globals[row.field] = self._setting(line, row)
         self._inherited.clear()
         self._unused.add(row.field)
+
+    def _report_no_global(self, line: Line, row: Keyword) -> None:
+        allowed = [place for scope, place in PLACES.items() if scope in row.scope]
+        what = f"{row.name} cannot stand {PLACES[Scope.GLOBAL]}"
+        self._report(line, what, "; ".join(filter(None, (" or ".join(allowed), row.for_all))))
 
     def _read_unknown(self, line: Line) -> None:
         # It may be meant to open an entry; lines indented below it are no globals then.

@@ -3,8 +3,8 @@
 Settings of a matching Subnet take precedence over those of the TargetName, as in Linux-iSCSI's
 manual; its program let the last entry of the file win. What neither sets comes from the globals in
 force at the last matching entry; without a matching entry, from those at the end of the file.
-Credentials are chosen separately: those of the target, else those of the DiscoveryAddress that
-reported it. The result are the typed values of ``settings``. Pure.
+Credentials and the InitiatorName are chosen separately: those of the target, else those of the
+DiscoveryAddress that reported it. The result are the typed values of ``settings``. Pure.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ AUTHENTICATION_FIELDS = (
     "incoming_password",
     "chap_algorithms",
 )
+FROM_DISCOVERY_FIELDS = ("initiator_name", *AUTHENTICATION_FIELDS)
+"""What the targets of a DiscoveryAddress have from there."""
 DISCOVERY_FIELDS = (
     "discovery_username",
     "discovery_password",
@@ -153,7 +155,7 @@ class Resolver:
         discovery = self._discoveries.get(discovered_at) if discovered_at else None
         if discovery:
             found = {**discovery.inherited, **discovery.own}
-            settings.update({field: found[field] for field in AUTHENTICATION_FIELDS})
+            settings.update({field: found[field] for field in FROM_DISCOVERY_FIELDS})
         for _, entry in [target, *subnets] if target else subnets:
             settings.update(entry.own)
         settings["first_burst_length"] = _first_burst_length(settings)

@@ -65,6 +65,8 @@ class DiscoverySettings:
     """One DiscoveryAddress and what holds for its discovery session."""
 
     portal: Portal
+    initiator_name: IscsiName | None = None
+    """The name of this machine there, as it is written; ``None``: that of the machine's file."""
     authentication: Authentication = field(default_factory=Authentication)
     timeouts: Timeouts = field(default_factory=Timeouts)
     socket_options: SocketOptions = field(default_factory=SocketOptions)
@@ -82,6 +84,8 @@ class SessionSettings:
     """What holds for a session with one target through one portal."""
 
     enabled: bool = True
+    initiator_name: IscsiName | None = None
+    """The name of this machine for the target; ``None``: that of the machine's file."""
     authentication: Authentication = field(default_factory=Authentication)
     timeouts: Timeouts = field(default_factory=Timeouts)
     socket_options: SocketOptions = field(default_factory=SocketOptions)

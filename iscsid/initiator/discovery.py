@@ -204,8 +204,12 @@ class Discovery:
         return Timer(TimerPurpose.RETRY_DISCOVERY, self.settings.portal)
 
     @property
+    def _name(self) -> IscsiName:
+        return self.settings.initiator_name or self.identity.initiator_name
+
+    @property
     def _isid(self) -> Isid:
-        return discovery_isid(self.identity.initiator_name, self.settings.portal)
+        return discovery_isid(self._name, self.settings.portal)
 
     def _start(self) -> None:
         self.job = self._outbox.new_job()
@@ -216,7 +220,7 @@ class Discovery:
             id=self.job,
             portal=portal,
             login=LoginPlan(
-                initiator_name=identity.initiator_name,
+                initiator_name=self._name,
                 initiator_alias=identity.initiator_alias,
                 target_name=None,
                 isid=self._isid,

@@ -5,7 +5,7 @@ Pure. The one place in which the administrator's keywords turn into iSCSI's and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from iscsid.config.settings import DigestPolicy, DiscoverySettings, SessionSettings
 from iscsid.jobs import JobId, LoginJob
@@ -33,6 +33,10 @@ class LoginIdentity:
     initiator_name: IscsiName
     initiator_alias: str = ""
     login_timeout: float = 60.0
+
+    def named(self, initiator_name: IscsiName | None) -> LoginIdentity:
+        """Return the identity under another name, if there is one."""
+        return replace(self, initiator_name=initiator_name) if initiator_name else self
 
 
 def session_offer(settings: SessionSettings) -> Offer:

@@ -51,6 +51,11 @@ class PlannedSession:
         """The TargetName of a Login Request: some targets know only their own spelling."""
         return IscsiName(self.spelling) if self.spelling else self.target_name
 
+    @property
+    def initiator_name(self) -> IscsiName | None:
+        """The name of this machine for the target, if it is not the usual one: of all portals."""
+        return self.options[0].settings.initiator_name
+
     def log_prefix(self, portal: Portal) -> str:
         """The prefix of every log line about the session while it uses ``portal``."""
         number = self.session_number

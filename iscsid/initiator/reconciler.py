@@ -88,10 +88,14 @@ class Reconciler:
         """Change or end the sessions with one target; return those that are still to begin."""
         plans = self._plans(name)
         for session in self.sessions.of(name):
-            session.identify_as(self.identity)
             plan = plans.pop(session.plan.binding, None)
             if plan is not None and session.sid is not None:
                 plan = self._unless_elsewhere(session, plan)
+            wanted = plan or session.plan
+            if session.sid is not None and wanted.initiator_name != session.plan.initiator_name:
+                what = "the InitiatorName changed: the running session keeps the old one"
+                self.outbox.warn(session.log_prefix, what)
+            session.identify_as(self.identity.named(wanted.initiator_name))
             if plan is not None:
                 session.wanted(plan)
                 self._link(session)
@@ -137,7 +141,7 @@ class Reconciler:
     def _new_session(self, plan: PlannedSession) -> Session:
         session = Session(
             plan,
-            self.identity,
+            self.identity.named(plan.initiator_name),
             self.outbox,
             self.device_links,
             self.portal_backoff,

@@ -36,7 +36,7 @@ from iscsid.initiator.retry import STABLE_AFTER, RetryState, delay_before_retry
 from iscsid.initiator.session_fsm import MEANINGLESS, OUTAGE, TRANSITIONS, Action, Event, State
 from iscsid.initiator.session_tag import SessionTag
 from iscsid.jobs import JobId, LoginJob
-from iscsid.protocol.names import Portal
+from iscsid.protocol.names import IscsiName, Portal
 from iscsid.protocol.parameters import Isid
 from iscsid.protocol.vpd import ReplacedLun
 
@@ -58,8 +58,7 @@ class Session:
     ) -> None:
         self.plan = plan
         self.state = State.WAITING
-        self.since = outbox.now
-        self.changed_at_turn = outbox.turn
+        self.since, self.changed_at_turn = outbox.now, outbox.turn
         self.sid: int | None = None
         self.host_no: int | None = None
         self.login: LoginSucceeded | None = None
@@ -96,6 +95,10 @@ class Session:
     def log_prefix(self) -> str:
         """The prefix of every log line about this session."""
         return self.plan.log_prefix(self._retry.option.portal)
+
+    @property
+    def initiator_name(self) -> IscsiName:
+        return self._terms.identity.initiator_name
 
     @property
     def isid(self) -> Isid:
@@ -356,11 +359,7 @@ class Session:
         self._terms.identify_as(identity, keeps_name=keeps_name)
 
     def wanted(self, plan: PlannedSession) -> None:
-        """Keep the session, with these portals and settings.
-
-        A live session takes over at once what it can; the rest, and another identity, need a new
-        login, and get it.
-        """
+        """Keep the session, with these portals and settings, if need be by a new login."""
         self.is_wanted, self.kept_because = True, ()
         self.plan = plan
         self._retry.change_plan(plan)
@@ -466,7 +465,7 @@ class Session:
             self._outbox.warn(
                 self.log_prefix,
                 "each login succeeds and the connection drops again; does another host use the "
-                f"InitiatorName {self._terms.identity.initiator_name}?",
+                f"InitiatorName {self.initiator_name}?",
             )
 
     def _keep_in_use(self) -> None:
@@ -494,9 +493,8 @@ class Session:
         self._arm_timeout()
 
     def _destroy_later(self) -> None:
-        self._outbox.failed(
-            self.log_prefix, f"the kernel does not destroy the session: {self.last_failure}"
-        )
+        what = f"the kernel does not destroy the session: {self.last_failure}"
+        self._outbox.failed(self.log_prefix, what)
         self._arm_timeout()
 
     def _arm_timeout(self) -> None:
@@ -577,7 +575,7 @@ class Session:
         self._timeouts_in_kernel = kernel_timeouts(self.settings, self._longest_outage)
         return orders.SessionDescription(
             target_name=self.plan.name_to_send,
-            initiator_name=self._terms.identity.initiator_name,
+            initiator_name=self.initiator_name,
             portal=self.portal,
             portal_group_tag=login.result.target_portal_group_tag,
             session_tag=str(self._session_tag),

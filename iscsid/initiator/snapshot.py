@@ -69,6 +69,7 @@ class _Snapshot:
             portals=[str(option.portal) for option in plan.options],
             connected_to="" if login is None else str(login.portal),
             found_at=str(plan.found_at or ""),
+            initiator_name=session.initiator_name,
             isid=session.isid.hex(),
             tsih=None if result is None else result.tsih,
             sid=session.sid,

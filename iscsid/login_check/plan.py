@@ -19,7 +19,7 @@ from iscsid.initiator.planning import PlannedSession, PortalOption, plan_session
 from iscsid.initiator.sources import KnownTarget, SourceReport, from_file, from_reports
 from iscsid.jobs import DiscoveryJob, JobId, LoginJob
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal, TargetAddress
-from iscsid.protocol.parameters import Isid, LoginPlan
+from iscsid.protocol.parameters import LoginPlan
 
 Found = Mapping[Portal, tuple[DiscoveryRecord, ...]]
 """What each DiscoveryAddress has reported."""
@@ -132,14 +132,15 @@ class Planner:
 
     def _discovery(self, settings: DiscoverySettings) -> DiscoveryJob:
         number = next(self._numbers)
+        identity = self._identity.named(settings.initiator_name)
         return DiscoveryJob(
             id=JobId(number),
             portal=settings.portal,
             login=LoginPlan(
-                initiator_name=self._identity.initiator_name,
-                initiator_alias=self._identity.initiator_alias,
+                initiator_name=identity.initiator_name,
+                initiator_alias=identity.initiator_alias,
                 target_name=None,
-                isid=self._isid(number),
+                isid=check_isid(identity.initiator_name, number),
                 authentication=settings.authentication,
                 offer=discovery_offer(settings),
             ),
@@ -162,14 +163,15 @@ class Planner:
 
     def _login(self, path: PlannedSession, option: PortalOption) -> LoginJob:
         number = next(self._numbers)
+        identity = self._identity.named(path.initiator_name)
         return LoginJob(
             id=JobId(number),
             portal=option.portal,
             login=LoginPlan(
-                initiator_name=self._identity.initiator_name,
-                initiator_alias=self._identity.initiator_alias,
+                initiator_name=identity.initiator_name,
+                initiator_alias=identity.initiator_alias,
                 target_name=path.name_to_send,
-                isid=self._isid(number),
+                isid=check_isid(identity.initiator_name, number),
                 authentication=option.settings.authentication,
                 offer=session_offer(option.settings),
             ),
@@ -179,6 +181,3 @@ class Planner:
             deadline=self._identity.login_timeout,
             only_try=True,
         )
-
-    def _isid(self, number: int) -> Isid:
-        return check_isid(self._identity.initiator_name, number)

@@ -47,6 +47,8 @@ def _session_block(session: SessionStatus) -> Iterator[str]:
     tag = "" if session.portal_group_tag is None else f",{session.portal_group_tag}"
     yield _pair("TARGET NAME", session.target_name)
     yield _pair("TARGET ALIAS", session.target_alias)
+    if session.initiator_name:
+        yield _pair("INITIATOR NAME", session.initiator_name)
     yield _pair("HOST NO", "" if session.host_no is None else str(session.host_no))
     yield _pair("BUS ID", "" if session.bus is None else str(session.bus))
     yield _pair("TARGET ID", "" if session.target is None else str(session.target))

@@ -128,6 +128,8 @@ class SessionStatus:
     """Where the last login succeeded, redirections followed."""
     found_at: str = ""
     """The DiscoveryAddress; empty: the configuration names the target."""
+    initiator_name: str = ""
+    """The name of this machine for the target."""
     isid: str = ""
     tsih: int | None = None
     sid: int | None = None

@@ -118,8 +118,10 @@ def test_network_and_queue_settings_are_taken_over(database: Path) -> None:
     change(database / RECORD2, "node.conn[0].tcp.type_of_service", "104")
     with (database / RECORD2).open("a") as file:
         file.write("iface.net_ifacename = eth1\n")
+        file.write("iface.initiatorname = iqn.2001-04.com.example:Host\n")
     _, configuration = convert(database)
     found = settings(configuration, DISK2)
+    assert found.initiator_name == "iqn.2001-04.com.example:Host"
     assert (found.sessions, settings(configuration).sessions) == (2, 1)
     assert (found.queue_depth, found.commands_max) == (64, 16)
     text, _ = convert(database)

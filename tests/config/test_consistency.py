@@ -244,3 +244,28 @@ def test_a_target_that_nothing_finds_is_noted() -> None:
     ]
     for line in (" Address=10.0.0.1", "DiscoveryAddress=10.0.0.1"):
         assert parse_configuration(f"TargetName={NAME}\n{line}", "f").notes == ()
+
+
+@pytest.mark.parametrize("second", ["", " InitiatorName=iqn.2001-04.com.example:b"])
+def test_addresses_of_one_array_have_one_initiator_name(second: str) -> None:
+    """A session fails over from the portals of one to those of the other: it has one name."""
+    first = ["DiscoveryAddress=10.0.0.1", " InitiatorName=iqn.2001-04.com.example:a"]
+    entity = [" NetworkEntity=array"]
+    lines = [*first, *entity, "DiscoveryAddress=10.0.0.2", *entity, *([second] if second else [])]
+    place = "f:6:16" if second else "f:5:16"
+    assert diagnostics(*lines) == [
+        f"{place}: DiscoveryAddress 10.0.0.1:3260 (line 1) has the same NetworkEntity and another "
+        "InitiatorName; expected the same InitiatorName below both, or none"
+    ]
+    assert diagnostics(*first, *lines[3:4], *([second] if second else [])) == []
+
+
+def test_an_initiator_name_with_capitals_or_without_a_date_is_noted() -> None:
+    text = "DiscoveryAddress=10.0.0.1\n InitiatorName=Host"
+    notes = [str(note) for note in parse_configuration(text, "f").notes]
+    assert notes == [
+        "f:2:16: note: the name is against the rules for iSCSI names (it begins with none of iqn., "
+        "eui. and naa.); it is used as it is",
+        "f:2:16: note: the name is sent as it is written here, not as host: some targets "
+        "distinguish",
+    ]

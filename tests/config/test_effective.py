@@ -127,3 +127,13 @@ def test_the_json_holds_the_same() -> None:
         each for each in read["sections"][0]["settings"] if each["keyword"] == "LoginTimeout"
     )
     assert login == {"keyword": "LoginTimeout", "value": 20, "text": "20s", "origin": "f:3"}
+
+
+def test_an_initiator_name_that_is_not_set_is_that_of_the_machine() -> None:
+    (discovery, others) = sections("DiscoveryAddress=10.0.0.1")
+    shown = (None, "this machine's", "default")
+    assert settings_of(discovery)["InitiatorName"] == shown
+    assert settings_of(others)["InitiatorName"] == shown
+    name = "iqn.2001-04.com.example:Me"
+    (discovery, others) = sections(f"DiscoveryAddress=10.0.0.1\n InitiatorName={name}")
+    assert settings_of(others)["InitiatorName"] == (name, name, "f:2")

@@ -65,9 +65,13 @@ def test_a_file_of_freebsd_gets_the_keywords_to_use_instead() -> None:
 
 
 def test_the_name_of_this_machine_is_sent_to_its_file() -> None:
-    (line,) = errors("InitiatorName=iqn.2001-04.com.example:host")
-    assert line == (
-        "f:1:1: a setting of the file of the initiator's name; "
+    name, alias = errors("InitiatorName=iqn.2001-04.com.example:host\nInitiatorAlias=me")
+    assert name == (
+        "f:1:1: InitiatorName cannot stand outside of entries; expected below DiscoveryAddress or "
+        "below TargetName; the name of this machine is in /etc/initiatorname.iscsi"
+    )
+    assert alias == (
+        "f:2:1: a setting of the file of the initiator's name; "
         "expected it there: /etc/initiatorname.iscsi"
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -58,6 +58,7 @@ CLASSIC = {
     "PollInterval": ("", "0", _G | _D),
 }
 EXTENSIONS = {
+    "InitiatorName": ("", "", _D | _T),
     "DiscoveryCHAP": ("", "yes", _G | _D),
     "DiscoveryUsername": ("", "", _G | _D),
     "DiscoveryPassword": ("", "", _G | _D),
@@ -92,6 +93,7 @@ OPENERS = {
 
 SAMPLES = {
     # field: a text that is not the default; a text that is wrong and the complaint about it
+    "initiator_name": ("iqn.2001-04.com.example:Host", "iqn.2001-04.com.example:ho/st"),
     "chap_algorithms": ("SHA256", "MD4"),
     "continuous": ("no", "maybe"),
     "send_async_text": ("no", "maybe"),
@@ -189,8 +191,8 @@ def promised_types(field: str) -> set[object]:
     for group, kind in groups.items():
         hints |= {f"{group}.{name}": hint for name, hint in get_type_hints(kind).items()}
     hint = hints[field]
-    union = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    return {get_origin(each) or each for each in union}
+    union = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return {get_origin(each) or getattr(each, "__supertype__", each) for each in union}
 
 
 @each_setting
@@ -223,6 +225,12 @@ def test_a_global_setting_reaches_what_it_is_for(field: str) -> None:
     row, (sample, _) = BY_FIELD[field], SAMPLES[field]
     wanted = row.syntax.parse(sample)
     assert wanted != DEFAULTS[field].value
+    if Scope.GLOBAL not in row.scope:
+        with pytest.raises(ConfigurationErrors) as caught:
+            parse_configuration(f"{row.name}={sample}\n{OPENERS[EntryKind.DISCOVERY]}", "f")
+        (line,) = caught.value.lines
+        assert line.startswith(f"f:1:1: {row.name} cannot stand outside of entries; expected below")
+        return
     for name in row.names:
         for keyword in (name, name.lower(), name.upper()):
             text = f"{keyword}={sample}\n{OPENERS[EntryKind.DISCOVERY]}"
@@ -250,8 +258,9 @@ def test_a_setting_stands_below_the_entries_it_may_and_no_others(
 @each_setting
 def test_an_invalid_value_is_reported_with_position_and_expectation(field: str) -> None:
     row, (_, wrong) = BY_FIELD[field], SAMPLES[field]
+    above = "# first" if Scope.GLOBAL in row.scope else OPENERS[EntryKind.DISCOVERY]
     with pytest.raises(ConfigurationErrors) as caught:
-        parse_configuration(f"# first\n  {row.name} = {wrong}", "f")
+        parse_configuration(f"{above}\n  {row.name} = {wrong}", "f")
     (diagnostic,) = caught.value.diagnostics
     assert (diagnostic.line, diagnostic.column) == (2, len(row.name) + 6)
     assert diagnostic.what.startswith(f"{row.name}: ")

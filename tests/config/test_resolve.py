@@ -180,3 +180,15 @@ def test_algorithms_alone_below_a_target_leave_its_credentials_as_they_were() ->
     assert user(text, "10.0.0.1") == ("globe", "target")
     found = resolve(text, found_at="10.0.0.1").authentication
     assert found.algorithms == (ChapAlgorithm.SHA256,)
+
+
+def test_the_initiator_name_is_that_of_the_target_or_of_where_it_was_found() -> None:
+    there, own = "iqn.2001-04.com.example:There", "iqn.2001-04.com.example:own"
+    text = (
+        f"DiscoveryAddress=10.0.0.1\n InitiatorName={there}\nDiscoveryAddress=10.0.0.2\n"
+        f"TargetName={NAME}\n InitiatorName={own}\n"
+    )
+    names = [resolve(text, OTHER, found_at=at).initiator_name for at in ("10.0.0.1", "10.0.0.2")]
+    assert names == [there, None], "as it is written"
+    assert resolve(text, NAME, found_at="10.0.0.1").initiator_name == own
+    assert resolve(text, OTHER).initiator_name is None

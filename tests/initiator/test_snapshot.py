@@ -75,6 +75,7 @@ def test_session_that_is_up_shows_all_that_was_agreed() -> None:
     assert (session.state, session.since) == ("up", CLOCK + harness.now)
     assert session.portal == session.connected_to == str(PORTAL)
     assert session.portals == [str(PORTAL), str(SECOND)] and session.found_at == str(PORTAL)
+    assert session.initiator_name == HOST
     assert session.negotiated["MaxBurstLength"] == 262144
     assert [(lun.lun, lun.links) for lun in session.luns] == [(1, {"disk": "/dev/sda"})]
 

@@ -134,6 +134,17 @@ def test_no_login_bears_the_isid_of_another_or_of_the_daemon() -> None:
     assert not theirs & set(isids)
 
 
+def test_each_login_has_the_name_of_this_machine_that_is_for_it() -> None:
+    there, own = "iqn.2003-02.org.example:There", "iqn.2003-02.org.example:own"
+    lines = ("DiscoveryAddress=192.0.2.1", f" InitiatorName={there}")
+    made, _ = planner(*lines, f"TargetName={GREEN}", f" InitiatorName={own}")
+    (discovery,) = made.discoveries()
+    assert discovery.job and discovery.job.login.initiator_name == there
+    red, green = made.targets({A: (record(RED, A), record(GREEN, A))})
+    names = [each.logins[0].job.login.initiator_name for each in (red, green)]
+    assert names == [there, own]
+
+
 def test_only_one_target_or_one_address_is_tried_if_it_is_named() -> None:
     configuration = parse_configuration(
         f"DiscoveryAddress=192.0.2.1\nDiscoveryAddress=192.0.2.2\nTargetName={GREEN}\n"

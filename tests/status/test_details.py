@@ -32,6 +32,7 @@ def test_blocks_have_the_drivers_keys() -> None:
     block = text[text.index("TARGET NAME") : text.index("green")]
     assert "TARGET NAME      : iqn.2003-02.org.example:red\n" in block
     assert "TARGET ALIAS     : the red one\n" in block
+    assert "INITIATOR NAME   : iqn.2003-02.org.example:me\n" in block
     assert "TARGET ADDRESS   : 192.0.2.1:3260,1\n" in block
     assert "SESSION STATUS   : ESTABLISHED AT 2023-11-14T22:13:20Z\n" in block
     assert "SESSION ID       : ISID 800000000000 TSIH 7\n" in block

@@ -91,6 +91,7 @@ _LUN_LISTS = st.sampled_from(["0", "0, 3, 5-7", "65535,1-300"])
 _LENGTHS = st.sampled_from(["65536", "256K", "1M", "16777215"])
 
 VALUES: dict[str, st.SearchStrategy[str]] = {
+    "initiator_name": _NAMES,
     "outgoing_username": _TEXTS.map("u{}".format),
     "outgoing_password": _TEXTS.map("outgoing-secret{}".format),
     "incoming_username": _TEXTS.map("#{}".format),
@@ -119,7 +120,7 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
 """Texts for each field that is neither a boolean nor a time."""
 
 VALUES |= {
-    f"discovery_{field.removeprefix('outgoing_')}": VALUES[field] for field in list(VALUES)[:4]
+    f"discovery_{field.removeprefix('outgoing_')}": VALUES[field] for field in list(VALUES)[1:5]
 }
 
 CREDENTIALS = tuple(

@@ -29,6 +29,7 @@ UP = SessionStatus(
     portals=["192.0.2.1:3260", "[2001:db8::1]:3260"],
     connected_to="192.0.2.1:3260",
     found_at="192.0.2.1:3260",
+    initiator_name="iqn.2003-02.org.example:me",
     isid="800000000000",
     tsih=7,
     sid=1,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.vm import disks, sessions
-from tests.vm.daemon import Daemon
+from tests.vm.daemon import INITIATOR_NAME, Daemon
 from tests.vm.lio import Account
 
 NAME = "iqn.2003-02.org.example"
@@ -221,6 +221,15 @@ EFFECTS = (
         around=OURS,
         portals=(TGTD,),
         account=Account("alice", "secret-of-alice"),
+    ),
+    # LIO lets every initiator in, under whatever name.
+    _row(
+        "InitiatorName",
+        session("initiatorname"),
+        INITIATOR_NAME,
+        f"{NAME}:Other-Machine",
+        f"{NAME}:Other-Machine",
+        is_live=False,
     ),
     # Targets and their sessions.
     _row("Enabled", state, "LOGGED_IN", "no", "no session"),
