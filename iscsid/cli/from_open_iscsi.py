@@ -208,7 +208,8 @@ def _settings(record: Record) -> tuple[dict[str, str], list[str]]:
             settings[keyword] = value
     commands = _number(record, "node.session.cmds_max")
     if commands is not None:
-        settings["CommandsMax"] = str(max(commands, 16))
+        # Rounded down to a power of two, as by the kernel.
+        settings["CommandsMax"] = str(1 << (min(max(commands, 16), 4096).bit_length() - 1))
     service = _number(record, "node.conn[0].tcp.type_of_service")
     if service is not None and service > 0:
         settings["DSCP"] = str(service >> 2)  # without the two bits of ECN
@@ -266,6 +267,9 @@ def _discovery(record: Record) -> Iterator[str]:
     yield f"#DiscoveryAddress={printable(str(Portal(host, int(port))))}"
     credentials = _credentials(record, "discovery.sendtargets.auth.")
     yield from (f"#    {keyword}={value}" for keyword, value in credentials.items())
+    interval = _number(record, "discovery.sendtargets.discoveryd_poll_inval")
+    if record.get("discovery.sendtargets.use_discoveryd") == "Yes" and interval:
+        yield f"#    PollInterval={interval}s"
 
 
 def _entry(target: _OldTarget, common: dict[str, str]) -> Iterator[str]:

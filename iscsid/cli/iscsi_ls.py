@@ -17,7 +17,7 @@ from functools import partial
 from shutil import get_terminal_size
 
 from iscsid import __version__
-from iscsid.cli.command import CommandParser, flush, run_command, write_lines
+from iscsid.cli.command import CommandParser, UsageError, flush, run_command, write_lines
 from iscsid.cli.daemon_status import read_status
 from iscsid.devices.block_tree import block_device
 from iscsid.devices.lun_details import luns, parameters
@@ -80,6 +80,9 @@ def make_parser() -> CommandParser:
 
 def _run(arguments: Sequence[str]) -> int:
     options = make_parser().parse(arguments)
+    if (options.luns or options.parameters) and (options.sessions or options.tree or options.json):
+        given = "--luns" if options.luns else "--parameters"
+        raise UsageError(f"{given} does not go with --sessions, --tree and --json", "iscsi-ls")
     try:
         status = _print(options)
         while options.watch:
@@ -95,10 +98,11 @@ def _print(options: Namespace) -> LsStatus:
     status, diagnostic = look(options.pidfile, sysfs, now)
     display = _display(status, sysfs)
     wrong = list(troubles(status, display, now))
-    if diagnostic:
-        write_lines(sys.stderr, [diagnostic])
     if options.watch and sys.stdout.isatty() and not options.json and _is_capable():
         sys.stdout.write(CLEAR)
+        flush(sys.stdout)
+    if diagnostic:
+        write_lines(sys.stderr, [diagnostic])
     if options.json:
         write_lines(sys.stdout, to_json(status).splitlines())
     elif options.luns or options.parameters:

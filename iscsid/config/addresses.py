@@ -50,7 +50,15 @@ def _parse_initiator_name(text: str) -> IscsiName:
 INITIATOR_NAME: Syntax[IscsiName] = Syntax("an iSCSI name", _parse_initiator_name, str)
 
 
+_TAG = re.compile(r",[0-9]{1,5}$")
+"""What iscsiadm prints behind a portal."""
+
+
 def _parse_portal(text: str) -> Portal:
+    if _TAG.search(text):
+        portal = str(_checked(parse_portal)(_TAG.sub("", text)))
+        why = f"{quoted(text)} has a portal group tag, which only a target has"
+        raise InvalidValue(why, suggestion=portal)
     return _usable(text, _checked(parse_portal)(text))
 
 

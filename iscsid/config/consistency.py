@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import pairwise
 
 from iscsid.config.diagnostics import Diagnostic
@@ -52,6 +53,8 @@ def check_effects(contents: ParsedFile) -> tuple[list[Diagnostic], list[Diagnost
     remarks = [
         *_irregular_names(contents),
         *_unusual_initiator_names(contents),
+        *_unused_subnets(contents),
+        *_unused_discovery_credentials(contents),
         *_targets_not_found(contents),
     ]
     for field, setting in _unused_globals(contents):
@@ -119,6 +122,44 @@ def _unusual_initiator_names(contents: ParsedFile) -> Iterator[Diagnostic]:
     for entry in contents.entries:
         if setting := entry.own.get("initiator_name"):
             for what in remarks_on(setting.value):
+                yield _diagnostic_at(contents, setting, what, "")
+
+
+def _unused_subnets(contents: ParsedFile) -> Iterator[Diagnostic]:
+    """Note networks that no portal can be in, if the file alone says which portals there are."""
+    if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
+        return
+    subnets = [
+        (entry, entry.subject)
+        for entry in contents.entries
+        if isinstance(entry.subject, IPv4Network | IPv6Network) and entry.own
+    ]
+    used: set[tuple[int, int, int]] = set()
+    lengths = {(network.version, network.prefixlen) for _, network in subnets}
+    for target in contents.entries:
+        for address in target.addresses:
+            with suppress(ValueError):  # A portal known by name only is in no subnet.
+                host = ip_address(address.portal.host)
+                used |= {
+                    (version, length, int(host) >> (host.max_prefixlen - length))
+                    for version, length in lengths
+                    if version == host.version
+                }
+    for entry, network in subnets:
+        bits = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+        if (network.version, network.prefixlen, bits) not in used:
+            what = f"no Address of this file is in {network}: the settings have no effect"
+            yield _diagnostic_at(contents, entry, what, "")
+
+
+def _unused_discovery_credentials(contents: ParsedFile) -> Iterator[Diagnostic]:
+    for entry in contents.entries:
+        chap = {**entry.inherited, **entry.own}.get("discovery_chap")
+        if chap is None or chap.value:
+            continue
+        for field in (*DISCOVERY_OUTGOING, *DISCOVERY_INCOMING):
+            if setting := entry.own.get(field):
+                what = f"{BY_FIELD[field].name} has no effect: DiscoveryCHAP is no"
                 yield _diagnostic_at(contents, setting, what, "")
 
 

@@ -27,17 +27,19 @@ MASK = "********"
 
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,11}|0[xX][0-9a-fA-F]{1,9})")
 _AMOUNT = re.compile(r"([1-9][0-9]{0,8}) ?([A-Za-z]{1,8})")
+# What people write, with the unit here and how many of it are meant; 0: there is none.
 _OTHER_TIMES = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
-    **dict.fromkeys(("ms", "msec", "msecs", "us", "d", "day", "days"), ""),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), (1, "s")),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), (1, "m")),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), (1, "h")),
+    **dict.fromkeys(("d", "day", "days"), (24, "h")),
+    **dict.fromkeys(("ms", "msec", "msecs", "us"), (0, "")),
 }
 _OTHER_SIZES = {
-    **dict.fromkeys(("k", "kb", "kib"), "K"),
-    **dict.fromkeys(("m", "mb", "mib"), "M"),
-    **dict.fromkeys(("g", "gb", "gib"), ""),
-    **dict.fromkeys(("b", "byte", "bytes"), ""),
+    **dict.fromkeys(("k", "kb", "kib"), (1, "K")),
+    **dict.fromkeys(("m", "mb", "mib"), (1, "M")),
+    **dict.fromkeys(("g", "gb", "gib"), (1024, "M")),
+    **dict.fromkeys(("b", "byte", "bytes"), (1, "")),
 }
 _UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600}
 _UNITS_OF_SIZE = {"K": 1024, "M": 1024 * 1024}
@@ -91,7 +93,20 @@ def _one_of(words: tuple[str, ...]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-BOOLEAN = choice({"yes": True, "no": False, "1": True, "0": False}, canonical=("yes", "no"))
+_BOOLEAN = choice({"yes": True, "no": False, "1": True, "0": False}, canonical=("yes", "no"))
+_OTHER_BOOLEANS = {
+    **dict.fromkeys(("true", "on", "y", "enable", "enabled"), "yes"),
+    **dict.fromkeys(("false", "off", "n", "disable", "disabled"), "no"),
+}
+
+
+def _parse_boolean(text: str) -> bool:
+    if meant := _OTHER_BOOLEANS.get(text.lower()):
+        raise InvalidValue(f"{quoted(text)} is none of its words", suggestion=meant)
+    return _BOOLEAN.parse(text)
+
+
+BOOLEAN = Syntax(_BOOLEAN.expected, _parse_boolean, _BOOLEAN.format)
 
 
 _DIGEST = choice(
@@ -130,16 +145,20 @@ MULTIPATH = choice(
 )
 
 
-def parse_number(text: str, least: int, most: int) -> int:
-    """Return a decimal or 0x-hexadecimal number from ``least`` to ``most``."""
+def parse_number(text: str, least: int, most: int, *, whole: str = "") -> int:
+    """Return a decimal or 0x-hexadecimal number from ``least`` to ``most``.
+
+    ``whole`` is the value that an error shows, if ``text`` is only a part of it.
+    """
+    shown = quoted(whole or text)
     if re.fullmatch("0[0-9]+", text):
-        raise InvalidValue(f"{quoted(text)} begins with 0, which some programs read as octal")
+        raise InvalidValue(f"{shown} begins with 0, which some programs read as octal")
     if not _NUMBER.fullmatch(text):
         if re.fullmatch("[0-9]{12,}", text):
-            raise InvalidValue(f"{quoted(text)} is too large")
-        raise InvalidValue(f"{quoted(text)} is no number")
+            raise InvalidValue(f"{shown} is too large")
+        raise InvalidValue(f"{shown} is no number")
     number = int(text, 16 if text[:2] in ("0x", "0X") else 10)
-    _check_range(text, number, least, most)
+    _check_range(whole or text, number, least, most)
     return number
 
 
@@ -157,25 +176,28 @@ def number(least: int, most: int, unit: str) -> Syntax[int]:
 
 
 def _with_unit(
-    text: str, units: Mapping[str, int], others: Mapping[str, str], least: int, most: int
+    text: str,
+    units: Mapping[str, int],
+    others: Mapping[str, tuple[int, str]],
+    least: int,
+    most: int,
 ) -> int:
-    """``others``: units that people write, and the unit here for each; empty for none."""
+    """``others``: units that people write, and so many of which unit here each is."""
+    parts = _AMOUNT.fullmatch(text)
+    if parts and parts[2] in units and " " in text:
+        raise InvalidValue(f"{quoted(text)} has a blank", suggestion=text.replace(" ", ""))
+    if parts and parts[2] not in units and parts[2].lower() in others:
+        many, unit = others[parts[2].lower()]
+        count = int(parts[1]) * many
+        is_right = many and least <= count * units.get(unit, 1) <= most
+        suggestion = f"{count}{unit}" if is_right else ""
+        raise InvalidValue(f"{quoted(text)} has an unknown unit", suggestion=suggestion)
     factor = units.get(text[-1:], 0)
     if not factor:
-        amount, unit = _split_unit(text)
-        if unit and unit.lower() in others:
-            known = others[unit.lower()]
-            suggestion = f"{amount}{known}" if known else ""
-            raise InvalidValue(f"{quoted(text)} has an unknown unit", suggestion=suggestion)
         return parse_number(text, least, most)
-    count = parse_number(text[:-1], 0, most) * factor
+    count = parse_number(text[:-1], 0, most, whole=text) * factor
     _check_range(text, count, least, most)
     return count
-
-
-def _split_unit(text: str) -> tuple[str, str]:
-    parts = _AMOUNT.fullmatch(text)
-    return (parts[1], parts[2]) if parts else ("", "")
 
 
 def time(least: int, most: int) -> Syntax[int]:

@@ -115,6 +115,7 @@ def test_what_is_the_same_everywhere_is_a_global(database: Path) -> None:
 def test_network_and_queue_settings_are_taken_over(database: Path) -> None:
     change(database / RECORD2, "node.session.queue_depth", "64")
     change(database / RECORD2, "node.session.cmds_max", "2")
+    change(database / RECORD1, "node.session.cmds_max", "1000")
     change(database / RECORD2, "node.conn[0].tcp.type_of_service", "104")
     with (database / RECORD2).open("a") as file:
         file.write("iface.net_ifacename = eth1\n")
@@ -126,7 +127,8 @@ def test_network_and_queue_settings_are_taken_over(database: Path) -> None:
     assert (found.queue_depth, found.commands_max) == (64, 16)
     text, _ = convert(database)
     assert "    DSCP=26\n" in text and "    Interface=eth1\n" in text
-    assert settings(configuration).queue_depth == 32
+    first = settings(configuration)
+    assert (first.queue_depth, first.commands_max) == (32, 512)
 
 
 def test_what_has_no_counterpart_is_a_comment(database: Path) -> None:
@@ -136,10 +138,13 @@ def test_what_has_no_counterpart_is_a_comment(database: Path) -> None:
 
 
 def test_discovery_addresses_are_comments_that_can_be_used(database: Path) -> None:
+    (file,) = (database / "send_targets" / "192.0.2.20,3261").iterdir()
+    change(file, "discovery.sendtargets.use_discoveryd", "Yes")
     text, _ = convert(database)
     used = re.sub(r"(?m)^#(DiscoveryAddress=|    \w+=)", r"\1", text)
     first, second = parse_configuration(used, "iscsi.conf").discoveries
     assert (str(first.portal), first.authentication.outgoing) == ("192.0.2.10:3260", None)
+    assert (first.poll_interval, second.poll_interval) == (0, 30)
     outgoing = second.authentication.outgoing
     assert outgoing is not None and outgoing.password.reveal() == b"discovery-secret"
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from iscsid.cli import iscsi_ls
-from iscsid.cli.iscsi_ls import LsStatus
+from iscsid.cli.iscsi_ls import CLEAR, NOT_RUNNING, LsStatus
 from iscsid.devices.sysfs import Sysfs
 from iscsid.process.pidfile import PidFile
 from iscsid.status.model import DiscoveryStatus, SessionStatus, to_json
 from tests.support.kill_at_step import run_in_child
-from tests.support.programs import on_a_terminal, started
+from tests.support.programs import on_a_terminal, started, watched_terminal
 from tests.support.statuses import NOW, STATUS, UP
 from tests.support.sysfs_tree import SysfsTree
 
@@ -209,6 +209,26 @@ def test_watching_ends_when_the_reader_has_gone(running: Path) -> None:
         assert watch.stderr.read() == ""
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["-v"], 0), (["--help"], 0), (["-x"], 2)])
+def test_watching_without_a_daemon_shows_why_there_is_nothing(pidfile: Path) -> None:
+    """The line is not wiped by the clearing of the screen."""
+    environment = {"TERM": "xterm"}
+    with watched_terminal([*COMMAND, "-P", str(pidfile), "--watch"], environment) as read:
+        shown = ""
+        while "no sessions" not in shown:
+            shown += read()
+    assert shown.startswith(f"{CLEAR}{NOT_RUNNING}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["-v"], 0),
+        (["--help"], 0),
+        (["-x"], 2),
+        (["-s", "-t"], 2),
+        (["-l", "-s"], 2),
+        (["-c", "--json"], 2),
+    ],
+)
 def test_a_wrong_command_line_has_status_2(arguments: list[str], status: int) -> None:
     assert iscsi_ls.main(arguments) == status

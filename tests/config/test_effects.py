@@ -91,3 +91,25 @@ def test_a_file_without_entries_is_noted() -> None:
         assert notes(text) == [
             "f: note: the file has no DiscoveryAddress and no TargetName: there is nothing to do"
         ]
+
+
+def test_a_subnet_that_holds_no_address_of_the_file_is_noted() -> None:
+    target = f"TargetName={NAME}\n Address=10.0.0.1\n Address=[2001:db8::1]\n Address=san\n"
+    subnets = "Subnet=10.0.0.0/8\n DSCP=1\nSubnet=2001:db8::/32\n DSCP=1\n"
+    assert notes(target + subnets) == []
+    unused = "Subnet=192.0.2.0/24\n DSCP=1\nSubnet=2001:db9::/32\n DSCP=1\n"
+    assert notes(target + unused) == [
+        f"f:{line}:8: note: no Address of this file is in {network}: the settings have no effect"
+        for line, network in ((5, "192.0.2.0/24"), (7, "2001:db9::/32"))
+    ]
+    assert notes(f"{target}{unused}DiscoveryAddress=10.0.0.1\n") == [], "it may find others"
+
+
+def test_credentials_for_a_discovery_that_uses_none_are_noted() -> None:
+    own = " DiscoveryUsername=bob\n DiscoveryPassword=open-tiger-gate\n"
+    assert notes(f"DiscoveryAddress=192.0.2.1\n{own}") == []
+    why = "has no effect: DiscoveryCHAP is no"
+    assert notes(f"DiscoveryCHAP=no\nDiscoveryAddress=192.0.2.1\n{own}") == [
+        f"f:3:20: note: DiscoveryUsername {why}",
+        f"f:4:20: note: DiscoveryPassword {why}",
+    ]

@@ -7,7 +7,7 @@ import pty
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,21 @@ def on_a_terminal(command: list[str]) -> tuple[int, str]:
             output += piece
     os.close(ours)
     return process.wait(), output.decode()
+
+
+@contextmanager
+def watched_terminal(
+    command: list[str], more: dict[str, str] | None = None
+) -> Iterator[Callable[[], str]]:
+    """Run a command on a terminal; what is yielded returns what it writes next."""
+    ours, theirs = pty.openpty()
+    options = {"stdout": theirs, "stderr": theirs, "env": environment() | (more or {})}
+    try:
+        with started(command, **options):
+            os.close(theirs)
+            yield lambda: os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
 
 
 @contextmanager
