@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from iscsid import __version__, orders
+from iscsid.cli.command import OUT_OF_MEMORY
 from iscsid.cli.options import Options
 from iscsid.devices.links import LinkTree
 from iscsid.devices.udev import Removals, Udev, announce
@@ -212,7 +213,7 @@ class Daemon:
     def run(self) -> int:
         """Run the loop until the initiator orders to leave; return the exit status.
 
-        Any exception but ``NoForkServer`` that gets here is a bug. The sessions live on in the
+        Any exception but these two that gets here is a bug. The sessions live on in the
         kernel, and the next start adopts them, so leaving is the safest thing to do.
         """
         try:
@@ -224,6 +225,12 @@ class Daemon:
             self._finish_saving()
         except NoForkServer as error:
             self._log.write(Level.ERROR, "", f"leaving; the sessions stay in the kernel: {error}")
+            return ExitStatus.BUG
+        except MemoryError:
+            # What was half done is not known any more; the next start reads it from the kernel.
+            self._log.write(
+                Level.ERROR, "", f"leaving; the sessions stay in the kernel: {OUT_OF_MEMORY}"
+            )
             return ExitStatus.BUG
         except Exception:
             for line in traceback.format_exc().splitlines():

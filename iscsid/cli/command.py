@@ -18,6 +18,8 @@ from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.protocol.printable import printable
 
+OUT_OF_MEMORY = "out of memory; raise the limit of this process, or free memory"
+
 
 class UsageError(IscsidError):
     """The command line makes no sense."""
@@ -83,6 +85,11 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     except OSError as error:
         subject = f"{error.filename}: " if error.filename else ""
         status = _complain(program, f"{subject}{error.strerror}", ExitStatus.FAILURE)
+    except MemoryError:
+        status = _complain(program, OUT_OF_MEMORY, ExitStatus.FAILURE)
+    except ImportError as error:
+        # Python's own libraries are mapped, too, when there is no memory left.
+        status = _complain(program, f"it cannot be loaded: {error}", ExitStatus.FAILURE)
     _drop_output()
     return status
 
@@ -138,7 +145,11 @@ def _open_closed_streams() -> None:
 
 def _drop_output() -> None:
     """Lead standard output to /dev/null: else Python writes its buffer at the end, and fails."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # no descriptor is left
+        os.close(sys.stdout.fileno())
+        return
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 

@@ -108,6 +108,8 @@ class Sysfs:
             raise IscsidError(
                 f"{path}: {error.strerror}", advice="run as root", retry=Retry.NEVER
             ) from error
+        except OSError as error:
+            raise IscsidError(f"{path}: {error.strerror}", retry=Retry.SOON) from error
 
     def sessions(self, open_ports: Collection[int] = ()) -> tuple[KernelSession, ...]:
         """Return every session of the tcp transport that can be read, in the order of sids."""

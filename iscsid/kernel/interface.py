@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 from iscsid.devices.sysfs import Sysfs
-from iscsid.errors import IscsidError, KernelError, Retry
+from iscsid.errors import Failure, IscsidError, KernelError, Retry
 from iscsid.facts import (
     CmdSnLearned,
     CmdSnNotLearned,
@@ -58,6 +58,9 @@ _NO_SESSION = 0xFFFFFFFF
 _LOGOUT = LogoutRequest(initiator_task_tag=0, cmd_sn=0, exp_stat_sn=0).encode()
 """The session is to be closed; the kernel fills in the numbers."""
 
+LOOK_AGAIN = 1.0
+"""Seconds until a look at the sessions that could not be made is begun again."""
+
 
 class Kernel:
     """The one user of the kernel's iSCSI interface in the daemon."""
@@ -71,6 +74,8 @@ class Kernel:
         """The sessions as they were listed last; a number is not given twice."""
         self._unseen: Iterator[tuple[int, KernelSession | None]] | None = None
         """The rest of a look that has been begun."""
+        self._look_at: float | None = None
+        """When to go on with it, on the monotonic clock; ``None`` if none is wanted."""
         self._turn = math.inf
         self._found: dict[int, KernelSession | None] = {}
         """What that look has shown so far."""
@@ -131,9 +136,9 @@ class Kernel:
         return not (has_no_socket and isinstance(event, ConnectionLost))
 
     def list_sessions(self) -> SessionsFound:
-        """Return every session of the tcp transport, ours or not."""
+        """Return every session of the tcp transport, ours or not. Raises ``OSError``."""
         self.begin_look()
-        (found,) = self.go_on_looking(math.inf)
+        (found,) = self._look(math.inf)
         return found
 
     def begin_look(self, turn: float = math.inf) -> None:
@@ -142,24 +147,35 @@ class Kernel:
         ``turn`` comes back with what it shows, which may have changed since.
         """
         self._turn = turn
-        self._unseen = self._sysfs.each_session(open_ports(), self._seen)
-        self._found = {}
+        self._unseen, self._found = None, {}
+        self._look_at = 0.0
 
     def look_deadline(self) -> float | None:
         """Return when ``go_on_looking`` must be called: at once, until the look has ended."""
-        return None if self._unseen is None else 0.0
+        return self._look_at
 
     def go_on_looking(self, seconds: float) -> list[SessionsFound]:
         """Go on for so long with the look that was begun; return what it has shown at its end."""
-        if self._unseen is None:
+        if self._look_at is None:
             return []
+        try:
+            return self._look(seconds)
+        except OSError:
+            # Descriptors have run out, which says nothing about any session.
+            self._unseen, self._found = None, {}
+            self._look_at = time.monotonic() + LOOK_AGAIN
+            return []
+
+    def _look(self, seconds: float) -> list[SessionsFound]:
+        if self._unseen is None:
+            self._unseen = self._sysfs.each_session(open_ports(), self._seen)
         until = time.monotonic() + seconds
         for sid, session in self._unseen:
             self._found[sid] = session
             if time.monotonic() >= until:
                 return []
         found = self._found
-        self._unseen, self._found = None, {}
+        self._unseen, self._found, self._look_at = None, {}, None
         self._seen = {sid: session for sid, session in found.items() if session}
         unread = tuple(sid for sid, session in found.items() if session is None)
         return [SessionsFound(tuple(self._seen.values()), unread, self._turn)]
@@ -213,11 +229,15 @@ class Kernel:
         """Stop the connection for recovery, and ask for what a new one must match."""
         try:
             learnt = cmd_sn.learn(self._connections, sid)
+            identities = self._sysfs.identities(sid)
         except cmd_sn.StoppedForGood:
             return SessionUnrecoverable(sid, "it was stopped for good")
         except IscsidError as error:
             return CmdSnNotLearned(sid, error.failure())
-        return CmdSnLearned(sid, learnt, self._sysfs.identities(sid))
+        except OSError as error:
+            why = f"reading the identities of the disks: {error.strerror or error}"
+            return CmdSnNotLearned(sid, Failure(Retry.SOON, why))
+        return CmdSnLearned(sid, learnt, identities)
 
     def apply_timeouts(self, sid: int, timeouts: KernelTimeouts) -> Fact | None:
         """Change a session's timeouts; one that is down gets them when it is resumed."""

@@ -183,6 +183,8 @@ def _in_one_line(error: BaseException) -> tuple[int, str]:
             return ExitStatus.FAILURE, str(text)
         case IscsidError() | OSError():
             return ExitStatus.FAILURE, str(error)
+        case MemoryError():
+            return ExitStatus.FAILURE, "out of memory"
     return ExitStatus.BUG, f"{type(error).__name__}: {error}"
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from iscsid.errors import Failure, IscsidError, Retry
-from iscsid.jobs import WorkerJob
+from iscsid.jobs import DiskJob, WorkerJob
 from iscsid.orders import Level
 from iscsid.workers import sandbox
 from iscsid.workers.channel import WorkerEnd
@@ -66,7 +66,7 @@ def attempt(run_job: RunJob, job: WorkerJob, reporter: Reporter) -> Failure | No
             Retry.LATER,
             f"the worker needs more than the {sandbox.MEMORY // sandbox.MIBIBYTE} MiB of memory "
             "it may have",
-            "look at what the target sends",
+            "" if isinstance(job, DiskJob) else "look at what the target sends",
         )
     return None
 

@@ -3,11 +3,14 @@
 Usage: ``python -m tests.hostile.program TREE REPORT OPTION...``. TREE is where a tree that looks
 like /sys is made; each request that the fake kernel gets is a line of REPORT. The wall clock of the
 process is ahead by the seconds in the file ``clock`` beside it, as if it had been set. Files that
-cannot be written, or are gone, are tried again after ``SOON`` instead of half a minute.
+cannot be written, or are gone, are tried again after ``SOON`` instead of half a minute. While there
+is a file ``no-forks``, no process of it can fork, as if there were too many (root has no limit).
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from contextlib import closing, suppress
@@ -25,6 +28,14 @@ def main() -> int:
 
 def _run() -> int:
     """Do what ``iscsid.__main__`` does: the workers inherit nothing of what is imported later."""
+    fork, no_forks = os.fork, Path(sys.argv[2]).with_name("no-forks")
+
+    def limited() -> int:
+        if no_forks.exists():
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    os.fork = limited
     from iscsid.workers.fork_server import ForkServer
 
     with closing(ForkServer()) as fork_server:

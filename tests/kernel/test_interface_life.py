@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from iscsid.facts import (
     SessionUnbound,
     TimeoutsRefused,
 )
+from iscsid.kernel import interface
 from iscsid.kernel.interface import Kernel, refuse_unsupported_kernel
 from iscsid.kernel.iscsi_if import Command
 from tests.support.kernel_fixture import Bench, bench_in
@@ -224,6 +226,25 @@ def test_look_at_many_sessions_is_taken_in_pieces(bench: Bench) -> None:
     (found,) = pieces[-1]
     assert [session.sid for session in found.sessions] == [1, 2, 3]
     assert bench.interface.go_on_looking(0) == []
+
+
+def test_look_without_descriptors_shows_nothing_and_is_made_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the daemon with a traceback."""
+
+    def none_left() -> frozenset[int]:
+        raise OSError(errno.EMFILE, "Too many open files", "/proc/net/netlink")
+
+    bench.tree.add_session(1, 101)
+    with monkeypatch.context() as patch:
+        patch.setattr(interface, "open_ports", none_left)
+        bench.interface.begin_look(7)
+        assert bench.interface.go_on_looking(60) == []
+    again = bench.interface.look_deadline()
+    assert again is not None and again > time.monotonic() + interface.LOOK_AGAIN - 0.5
+    (found,) = bench.interface.go_on_looking(60)
+    assert ([session.sid for session in found.sessions], found.turn) == ([1], 7)
 
 
 def test_session_that_goes_during_a_look_is_not_shown_by_it(bench: Bench) -> None:

@@ -97,6 +97,8 @@ STARTS: dict[str, Fault] = {
     "links-hold-junk": Fault("mkdir -p links/bus0/target0/lun0; touch links/bus0/target0/x"),
     # Limits and locales.
     "few-descriptors": refuses("true", "Too many open files", limit="-n 9"),
+    "memory-for-python-alone": refuses("true", "", limit="-v 30000"),
+    "memory-for-half-of-it": refuses("true", "", limit="-v 40000"),
     "some-descriptors": Fault(limit="-n 40"),
     "no-core": Fault(limit="-c 0"),
     "no-locked-memory": Fault(limit="-l 0"),

@@ -13,17 +13,19 @@ import time
 from ast import literal_eval
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from iscsid.errors import ConnectionFailed, Failure, Retry
 from iscsid.facts import LoginFailed, ScanFinished, WorkerEnded
-from iscsid.jobs import Job, JobId
+from iscsid.jobs import Job, JobId, ReadFilesJob, WorkerJob
 from iscsid.orders import Level
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication, Credentials
 from iscsid.secret import Secret
 from iscsid.workers.reporter import Reporter
+from iscsid.workers.worker_main import attempt
 from tests.support.jobs import login_job, scan_job
 from tests.support.supervisor_harness import (
     WorkersHarness,
@@ -262,6 +264,15 @@ def test_an_error_of_ours_is_a_failed_attempt() -> None:
         LoginFailed(JobId(1), Failure(Retry.SOON, "connecting: refused", "start it")),
         WorkerEnded(JobId(1)),
     ]
+
+
+def test_a_file_that_needs_too_much_memory_is_not_the_fault_of_a_target() -> None:
+    def read_files(_job: WorkerJob, _reporter: Reporter) -> None:
+        raise MemoryError
+
+    job = ReadFilesJob(id=JobId(1), config="/a", initiatorname="/b", bindings="/c")
+    failure = attempt(read_files, job, cast(Reporter, None))
+    assert failure is not None and failure.advice == ""
 
 
 @pytest.mark.parametrize(
