@@ -34,7 +34,7 @@ from iscsid.status.listing import (
     format_tree,
     troubles,
 )
-from iscsid.status.model import UP, SessionStatus, Status, to_json
+from iscsid.status.model import UP, SessionStatus, Status, for_terminals, to_json
 
 NOT_RUNNING = "iscsi-ls: iscsid is not running: this is what the kernel shows"
 NOT_READABLE = "iscsi-ls: iscsid runs, but its status is not there: this is what the kernel shows"
@@ -96,7 +96,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _print(options: Namespace) -> LsStatus:
     sysfs, now = Sysfs(), time.time()
     status, diagnostic = look(options.pidfile, sysfs, now)
-    display = _display(status, sysfs)
+    as_read, status = status, for_terminals(status)
+    display = _display(as_read, sysfs)
     wrong = list(troubles(status, display, now))
     if options.watch and sys.stdout.isatty() and not options.json and _is_capable():
         sys.stdout.write(CLEAR)
@@ -104,7 +105,7 @@ def _print(options: Namespace) -> LsStatus:
     if diagnostic:
         write_lines(sys.stderr, [diagnostic])
     if options.json:
-        write_lines(sys.stdout, to_json(status).splitlines())
+        write_lines(sys.stdout, to_json(as_read).splitlines())
     elif options.luns or options.parameters:
         details = format_details(status, luns=options.luns, parameters=options.parameters)
         write_lines(sys.stdout, details)
@@ -137,7 +138,7 @@ def _display(status: Status, sysfs: Sysfs) -> Display:
         # https://no-color.org: set and not empty.
         colour=is_terminal and _is_capable() and not os.environ.get("NO_COLOR"),
         unicode=(sys.stdout.encoding or "").lower() in ("utf-8", "utf8"),
-        disks={node: disk for node, disk in disks.items() if disk is not None},
+        disks={node: for_terminals(disk) for node, disk in disks.items() if disk is not None},
     )
 
 

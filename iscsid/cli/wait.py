@@ -14,7 +14,7 @@ from iscsid.cli.daemon_status import read_status
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.process.pidfile import PidFile
-from iscsid.status.model import Status
+from iscsid.status.model import Status, for_terminals
 from iscsid.status.readiness import missing, progress
 
 PAUSE = 0.2
@@ -55,7 +55,7 @@ def _read(pidfile: str) -> Status | None:
             retry=Retry.NEVER,
         )
     try:
-        return read_status(pidfile)
+        return for_terminals(read_status(pidfile))
     except (OSError, ValueError) as error:
         raise IscsidError(f"the daemon's status cannot be read: {error}") from None
 

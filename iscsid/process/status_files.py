@@ -195,7 +195,10 @@ class StatusFiles:
     def _put(self, name: str, text: str) -> None:
         """Replace a file. It need not survive a crash of the machine: /run does not, either."""
         path, new = f"{self._directory}/{name}", f"{self._directory}/.{name}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Whatever lies there is not opened: a pipe would make the daemon wait for its reader.
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o644)
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             os.fchmod(descriptor, 0o644)

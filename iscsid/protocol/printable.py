@@ -28,6 +28,11 @@ def _show(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def unprintable_escaped(text: str) -> str:
+    """Return all of ``text`` with everything unprintable escaped."""
+    return text if text.isprintable() else "".join(map(_show, text))
+
+
 MAX_NOTES = 50
 
 

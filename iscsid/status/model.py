@@ -9,19 +9,23 @@ Pure.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from iscsid.protocol.parameters import AgreedParameters
+from iscsid.protocol.printable import unprintable_escaped
 
 UP = "up"
 """The state of a session that works."""
 
 _TIMES = frozenset({"since", "next_attempt", "written"})
+_NOT_ASCII = re.compile(r"[^\n -~]")
 _LINKS = ("disk", "cd", "mt", "generic")
 _Kind = TypeVar("_Kind", "DiscoveryStatus", "LunStatus")
+_Any = TypeVar("_Any")
 _Timed = TypeVar("_Timed", "DiscoveryStatus", "SessionStatus")
 
 KEYS = {
@@ -168,6 +172,22 @@ class Status:
     sessions: list[SessionStatus] = field(default_factory=list)
 
 
+def for_terminals(value: _Any) -> _Any:
+    """Return a value with every text in it made printable: targets, workers and processes choose
+    some, and an escape sequence would go to the terminal of whoever lists sessions."""
+    result: Any = value
+    if isinstance(value, str):
+        result = unprintable_escaped(value)
+    elif isinstance(value, list | tuple):
+        result = type(value)(map(for_terminals, value))
+    elif isinstance(value, dict):
+        result = {for_terminals(key): for_terminals(each) for key, each in value.items()}
+    elif is_dataclass(value) and not isinstance(value, type):
+        changed = {each.name: for_terminals(getattr(value, each.name)) for each in fields(value)}
+        result = replace(value, **changed)
+    return cast(_Any, result)
+
+
 CLOCK_TOLERANCE = 2.0
 """Seconds: times are written to the second, and a clock that is slewed moves a little."""
 
@@ -204,7 +224,7 @@ def to_json(status: Status) -> str:
 
 def session_json(session: SessionStatus) -> str:
     """Return one session as it stands in the status."""
-    text = json.dumps(_with_times(asdict(session)), indent=1, ensure_ascii=False)
+    text = _json(_with_times(asdict(session)))
     # No line feed is within a string. (textwrap.indent knows other ends of lines, too.)
     return "  " + text.replace("\n", "\n  ")
 
@@ -212,11 +232,21 @@ def session_json(session: SessionStatus) -> str:
 def join_json(status: Status, sessions: Iterable[str]) -> str:
     """Return the status as a JSON text, with sessions that are text already."""
     plain = _with_times(asdict(replace(status, sessions=[])))
-    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    text = _json(plain)
     # They are the last field, and so stand at the end.
     start = text.removesuffix("[]\n}")
     joined = ",\n".join(sessions)
     return f"{start}[\n{joined}\n ]\n}}\n" if joined else f"{text}\n"
+
+
+def _json(value: Any) -> str:
+    """Return a JSON text of printable characters and line feeds."""
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return _NOT_ASCII.sub(lambda match: _escaped(match[0]), text)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def from_json(text: str) -> Status:

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from iscsid.cli import iscsi_ls
 from iscsid.cli.iscsi_ls import CLEAR, NOT_RUNNING, LsStatus
 from iscsid.devices.sysfs import Sysfs
 from iscsid.process.pidfile import PidFile
-from iscsid.status.model import DiscoveryStatus, SessionStatus, to_json
+from iscsid.status.model import DiscoveryStatus, SessionStatus, from_json, to_json
 from tests.support.kill_at_step import run_in_child
 from tests.support.programs import on_a_terminal, started, watched_terminal
 from tests.support.statuses import NOW, STATUS, UP
@@ -108,6 +109,37 @@ def test_the_table_is_as_wide_as_the_terminal(
 def test_json_is_what_the_daemon_wrote(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
     iscsi_ls.main(["-P", str(running), "--json"])
     assert json.loads(capsys.readouterr().out) == json.loads(to_json(RUNNING))
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\n\u202e\u2028\udcff"
+
+
+def made_hostile(value: Any) -> Any:
+    """Put it into every text of a status, as targets, workers and processes may choose some."""
+    if is_dataclass(value) and not isinstance(value, type):
+        names = {each.name for each in fields(value)} - {"state"}
+        return replace(value, **{name: made_hostile(getattr(value, name)) for name in names})
+    if isinstance(value, str):
+        return f"{value}{HOSTILE}"
+    if isinstance(value, list):
+        return list(map(made_hostile, value))
+    return {k: made_hostile(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("option", ["--sessions", "--tree", "--json", "-lc", "--pidfile"])
+def test_no_text_in_the_status_reaches_the_terminal_as_it_is(
+    running: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    """A worker that was taken over, or a process that uses a disk, sent sequences to root's
+    terminal."""
+    status = made_hostile(RUNNING)
+    text = to_json(status)
+    assert text.replace("\n", "").isprintable() and from_json(text) == status
+    (running.with_suffix("") / "status.json").write_text(text)
+    iscsi_ls.main(["-P", str(running), *([option] if option != "--pidfile" else [])])
+    output = capsys.readouterr()
+    assert "owned" in output.out and output.err == ""
+    assert all(line.isprintable() for line in output.out.split("\n"))
 
 
 def test_lists_are_as_long_as_asked_for(running: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,13 +170,21 @@ def test_a_link_in_the_place_of_the_directory_is_not_followed(
     assert [path.name for path in elsewhere.iterdir()] == ["devices"]
 
 
-def test_planted_link_is_not_followed(files: StatusFiles, directory: Path) -> None:
+def test_planted_link_is_replaced_and_not_followed(files: StatusFiles, directory: Path) -> None:
     directory.mkdir()
     victim = directory.parent / "victim"
     victim.write_text("precious")
     (directory / ".status.json.new").symlink_to(victim)
-    assert "symbolic link" in files.write(lambda: STATUS)
-    assert victim.read_text() == "precious"
+    assert files.write(lambda: STATUS) == ""
+    assert victim.read_text() == "precious" and written(directory) == STATUS
+
+
+def test_planted_pipe_does_not_hold_the_daemon_up(files: StatusFiles, directory: Path) -> None:
+    """Opened for writing it waited for a reader, for ever."""
+    directory.mkdir()
+    os.mkfifo(directory / ".devices.new")
+    assert files.write(lambda: STATUS) == ""
+    assert stat.S_ISREG((directory / "devices").stat().st_mode)
 
 
 def test_at_the_end_nothing_is_left(files: StatusFiles, directory: Path) -> None:

@@ -53,6 +53,7 @@ def refuses(before: str, words: str, **more: object) -> Fault:
     return Fault(before, words, refuses=True, **more)  # type: ignore[arg-type]
 
 
+IN_RUN = "mkdir run/iscsid"
 HANGUP = (signal.SIGHUP,)
 STARTS: dict[str, Fault] = {
     # The configuration and the name of the initiator.
@@ -67,7 +68,7 @@ STARTS: dict[str, Fault] = {
     "name-is-a-directory": refuses("rm name/file; mkdir name/file", "name/file"),
     "name-is-empty": refuses(": >name/file", "name/file"),
     "name-links-to-itself": refuses("ln -sf file name/file", "name/file"),
-    "name-is-binary": refuses("head -c 300 /dev/urandom >name/file", "name/file"),
+    "name-is-binary": refuses("printf '\\000\\033\\377\\200=' >name/file", "name/file"),
     # The bindings.
     "bindings-read-only": Fault(read_only("bindings"), "bindings/file", lines=2),
     "bindings-full": Fault(full("bindings"), "bindings/file", lines=2),
@@ -77,7 +78,18 @@ STARTS: dict[str, Fault] = {
     "bindings-link-to-themselves": refuses("ln -s file bindings/file", "bindings/file"),
     "bindings-are-zeros": Fault("head -c 4096 /dev/zero >bindings/file", "bindings/file", lines=4),
     "bindings-have-no-directory": Fault("rmdir bindings"),
+    "bindings-lock-is-a-link": Fault(
+        "ln -s ../victim bindings/.file.lock", "bindings/file", lines=2),
+    "bindings-lock-is-a-pipe": Fault("mkfifo bindings/.file.lock"),
+    "new-bindings-are-a-link": Fault("ln -s ../victim bindings/.file.new"),
+    "new-bindings-are-a-directory": Fault(
+        "mkdir bindings/.file.new", "bindings/file", lines=2),
     # The pid file and its lock.
+    "lock-is-a-link": refuses("ln -s ../victim run/iscsid.pid.lock", "symbolic link"),
+    "lock-of-another": refuses(
+        "touch run/iscsid.pid.lock; chown nobody run/iscsid.pid.lock", "another user's"),
+    "new-pid-file-is-a-link": Fault("ln -s ../victim run/iscsid.pid.new"),
+    "new-pid-file-is-a-directory": refuses("mkdir run/iscsid.pid.new", "Is a directory"),
     "pid-file-full": refuses(full("run"), "No space left"),
     "pid-file-read-only": refuses(read_only("run"), "Read-only file system"),
     "pid-file-has-no-directory": refuses("rmdir run", "No such file or directory"),
@@ -90,6 +102,15 @@ STARTS: dict[str, Fault] = {
     "status-read-only": Fault(f"mkdir run/iscsid; {read_only('run/iscsid')}", "status is not"),
     "status-full": Fault(f"mkdir run/iscsid; {full('run/iscsid')}", "the status is not written"),
     "status-of-another": Fault("mkdir -m 0777 run/iscsid; chown nobody run/iscsid"),
+    "status-file-is-a-link": Fault(f"{IN_RUN}; ln -s ../../victim run/iscsid/status.json"),
+    "status-file-is-a-directory": Fault(
+        f"{IN_RUN}; mkdir run/iscsid/status.json", "the status is not written"),
+    "new-status-is-a-link": Fault(f"{IN_RUN}; ln -s ../../victim run/iscsid/.status.json.new"),
+    "new-status-is-a-directory": Fault(
+        f"{IN_RUN}; mkdir run/iscsid/.status.json.new", "the status is not written"),
+    "new-status-is-a-pipe": Fault(f"{IN_RUN}; mkfifo run/iscsid/.status.json.new"),
+    "devices-are-a-link": Fault(f"{IN_RUN}; ln -s ../../victim run/iscsid/devices"),
+    "new-devices-are-a-link": Fault(f"{IN_RUN}; ln -s ../../victim run/iscsid/.devices.new"),
     # The tree of links.
     "links-are-a-file": Fault("touch links", "links"),
     "links-are-a-link": Fault("ln -s /etc links", "links"),
@@ -133,6 +154,7 @@ def prepared(fault: Fault) -> str:
 
 def check_lines(place: Place, fault: Fault) -> None:
     check_log(place)
+    assert (place.directory / "victim").read_text() == "precious\n"
     found = place.about(fault.words) if fault.words else []
     assert len(set(found)) <= fault.lines, found
     if fault.words:

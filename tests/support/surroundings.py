@@ -53,6 +53,7 @@ class Place:
         for name in ("conf", "name", "bindings", "run"):
             (self.directory / name).mkdir()
         (self.directory / "name/file").write_text("InitiatorName=iqn.2024-01.org.example:me\n")
+        (self.directory / "victim").write_text("precious\n")
         self.configure(f"TargetName={NAME}\n Address={self.address}\n")
 
     def configure(self, text: str) -> None:
