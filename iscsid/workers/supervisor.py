@@ -136,7 +136,13 @@ class Supervisor:
                 return []
         try:
             worker = self._new_worker(job)
+        except OSError as error:
+            return [WorkerEnded(job.id, not_started(error))]
+        try:
             worker.begin(job, self._level, now)
+        except (BrokenPipeError, ConnectionResetError):
+            # It could not be forked, or was killed: its end, which has the reason, will be read.
+            worker.expect(job, now)
         except OSError as error:
             return [WorkerEnded(job.id, not_started(error))]
         self._by_job[job.id] = worker

@@ -112,6 +112,10 @@ class Worker:
     def begin(self, job: WorkerJob, level: Level, now: float) -> None:
         """Send a job. Raises ``OSError``."""
         self.channel.send_job(job, level)
+        self.expect(job, now)
+
+    def expect(self, job: WorkerJob, now: float) -> None:
+        """Take what comes from now on as the answer to ``job``."""
         self.job = job
         self._reset(now)
         self._expect_answer(now)

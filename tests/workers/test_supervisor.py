@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import time
@@ -21,15 +22,17 @@ from iscsid.facts import (
     TargetDiscovered,
     WorkerEnded,
 )
-from iscsid.jobs import Job, JobId, ScanJob
+from iscsid.jobs import Job, JobId, ScanJob, WorkerJob
 from iscsid.orders import Level
 from iscsid.protocol.names import DiscoveryRecord, IscsiName, Portal
 from iscsid.workers import fork_server
+from iscsid.workers.channel import ParentEnd
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.supervisor import NoForkServer
 from iscsid.workers.worker import IDLE, SURPLUS
 from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
 from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
+from tests.support.patience import PATIENCE
 from tests.support.supervisor_harness import (
     WorkersHarness,
     not_confined,
@@ -371,9 +374,20 @@ def test_a_child_that_cannot_be_started_is_a_failed_attempt() -> None:
     assert len(harness.supervisor) == 0
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["", "the job is sent afterwards"])
 def test_a_failed_fork_is_a_failed_attempt_and_leaves_nothing_open(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
+    send_job = ParentEnd.send_job
+
+    def send_late(end: ParentEnd, job: WorkerJob, level: Level) -> None:
+        poll = select.poll()
+        poll.register(end.fileno(), select.POLLHUP)
+        assert poll.poll(PATIENCE * 1000)
+        send_job(end, job, level)
+
+    if is_late:
+        monkeypatch.setattr(ParentEnd, "send_job", send_late)
     fork, server = os.fork, os.getpid()
 
     def fail_in_the_server() -> int:
