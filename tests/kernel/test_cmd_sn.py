@@ -69,7 +69,7 @@ def test_refused_probe_leaves_the_connection_stopped(
     assert there is not None and there.bound is None
 
 
-def test_session_that_was_stopped_for_good_is_told_apart(
+def test_session_that_was_stopped_for_good_is_recognised(
     kernel: StandIn, connections: Connections
 ) -> None:
     """A daemon that stopped it was killed; for the next one it is a connection like any other."""
@@ -87,7 +87,7 @@ def test_lack_of_privilege_is_no_stop_for_good(kernel: StandIn, connections: Con
     assert not isinstance(raised.value, cmd_sn.StoppedForGood)
 
 
-def test_session_nobody_knows_cannot_be_probed(connections: Connections) -> None:
+def test_unknown_session_cannot_be_probed(connections: Connections) -> None:
     with pytest.raises(KernelError, match="EINVAL"):
         cmd_sn.learn(connections, 99)
 

@@ -64,7 +64,7 @@ def test_request_is_what_the_kernel_accepted(name: str, request_: Request, tag: 
 @pytest.mark.parametrize(
     ("name", "tag", "error", "numbers"), [(name, *rest) for name, _, *rest in EXCHANGES]
 )
-def test_reply_means_what_the_kernel_said(
+def test_reply_means_what_the_kernel_sent(
     name: str, tag: int, error: int, numbers: tuple[int, int] | None
 ) -> None:
     reply = iscsi_if.unpack_reply(RECORDED[name, "reply"])
@@ -133,7 +133,7 @@ def test_session_whose_host_is_being_removed_is_doomed_and_no_other() -> None:
     assert doomed == {1018: SessionUnrecoverable(2, "its SCSI host is being removed")}
 
 
-def test_connection_error_nobody_listed_still_has_words() -> None:
+def test_unlisted_connection_error_still_has_words() -> None:
     assert _connection_error(1077).reason == "the kernel's error 1077"
 
 
@@ -167,14 +167,14 @@ def test_message_that_lies_about_its_length_ends_the_datagram() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_junk_harms_nobody(junk: bytes) -> None:
+def test_junk_does_no_harm(junk: bytes) -> None:
     for message in [junk, *iscsi_if.split(junk)]:
         iscsi_if.unpack_reply(message)
         iscsi_if.unpack_event(message)
 
 
 @given(st.binary(min_size=64, max_size=64), st.sampled_from(sorted(RECORDED.values())))
-def test_header_with_junk_behind_it_harms_nobody(junk: bytes, genuine: bytes) -> None:
+def test_header_with_junk_behind_it_does_no_harm(junk: bytes, genuine: bytes) -> None:
     message = genuine[:20] + junk
     assert isinstance(iscsi_if.unpack_reply(message), Reply | None)
     assert isinstance(iscsi_if.unpack_event(message), iscsi_if.Event | None)

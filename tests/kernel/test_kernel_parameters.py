@@ -75,11 +75,11 @@ def as_numbers(description: SessionDescription) -> dict[int, str]:
     return {int(s.parameter): s.text for s in session_settings(description)}
 
 
-def test_session_is_told_everything_and_nothing_else() -> None:
+def test_session_gets_every_parameter_and_nothing_else() -> None:
     assert as_numbers(DESCRIPTION) == TABLE
 
 
-def test_no_parameter_is_told_twice() -> None:
+def test_no_parameter_is_sent_twice() -> None:
     assert len(session_settings(DESCRIPTION)) == len(TABLE)
 
 

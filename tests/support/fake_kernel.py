@@ -129,7 +129,7 @@ class StandIn:
             connection.bound = socket.socket(fileno=os.dup(unpack_from("=Q", message, 40)[0]))
         elif command is Command.START_CONN:
             if connection.bound is None:
-                self.disasters.append("START without a socket: the session lies")
+                self.disasters.append("START without a socket: the session is up for nothing")
             connection.is_up = True
         elif command is Command.STOP_CONN:
             connection.is_over |= unpack_from("=I", message, 48)[0] == StopFlag.TERM

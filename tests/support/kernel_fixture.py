@@ -23,7 +23,7 @@ STARTED = SessionStarted(BINDING, 1, 101)
 
 
 @dataclass
-class Bench:
+class KernelSetup:
     """The kernel interface, and what it acts on."""
 
     interface: Kernel
@@ -62,11 +62,11 @@ def a_socket() -> socket.socket:
 
 
 @contextmanager
-def bench_in(directory: Path) -> Iterator[Bench]:
-    """Set up a bench; at the end, no order may have been one that harms a real machine."""
+def kernel_setup(directory: Path) -> Iterator[KernelSetup]:
+    """Set up it; at the end, no order may have been one that harms a real machine."""
     kernel, tree = StandIn(), SysfsTree(directory)
     interface = Kernel(kernel.request_socket(), kernel.event_socket(), tree.sysfs)
-    yield Bench(interface, kernel, tree)
+    yield KernelSetup(interface, kernel, tree)
     interface.close()
     kernel.close()
     assert kernel.disasters == []
