@@ -1,4 +1,4 @@
-"""Fuzz target: what a worker says to the daemon.
+"""Fuzz target: what a worker sends to the daemon.
 
 ``python -m tests.fuzz.channel_messages -max_total_time=60``. The oracle: a message of the job's own
 kind, or ``Malformed``; what is written again is read as the same.

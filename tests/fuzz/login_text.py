@@ -2,7 +2,7 @@
 
 ``python -m tests.fuzz.login_text -max_total_time=60``. The oracle: pairs or ``ProtocolError``;
 pairs written again are the same text; text in pieces is the text in one; the three kinds of value
-are parsed as an independent reading of the grammar says.
+are parsed as an independent reading of the grammar does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.fuzz import engine
 
 
 def test_one_input(data: bytes) -> None:
-    """Parse the text, and each value as each kind; the first octet says how it is cut."""
+    """Parse the text, and each value as each kind; the first octet determines how it is cut."""
     step, text = data[:1].ljust(1, b"\0")[0] + 1, data[1:]
     pieces = split_text(text, step)
     assert b"".join(pieces) == text

@@ -18,7 +18,7 @@ LONGEST = 1024
 
 
 def test_one_input(data: bytes) -> None:
-    """Read all PDUs there are; the first octet says which digests there are and how it is cut."""
+    """Read all PDUs there are; the first octet determines the digests and how it is cut."""
     choice, stream = data[:1].ljust(1, b"\0")[0], data[1:]
     digests = (Digest.NONE, Digest.CRC32C)
     reader = PduReader(

@@ -30,7 +30,7 @@ def read(pieces: list[bytes]) -> Read:
 
 
 def test_one_input(data: bytes) -> None:
-    """Read the text whole and in pieces; the first octet says how long they are."""
+    """Read the text whole and in pieces; the first octet determines how long they are."""
     step, text = data[:1].ljust(1, b"\0")[0] + 1, data[1:]
     pieces = [text[at : at + step] for at in range(0, len(text), step)]
     try:

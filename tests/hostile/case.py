@@ -1,4 +1,4 @@
-"""A hostile case: what a target does, and what the daemon must say about it.
+"""A hostile case: what a target does, and what the daemon must log about it.
 
 The tables of cases are in ``*_cases``; what must hold of each is in ``oracle``.
 """

@@ -17,7 +17,7 @@ from tests.hostile.case import (
 from tests.hostile.targets import StopsReading
 from tests.target.login import split_text
 from tests.target.negotiator import Pairs
-from tests.target.script import Edit, add, change, hang_up, put, say
+from tests.target.script import Edit, add, change, hang_up, only, put
 from tests.target.scripted import ScriptedTarget
 
 METHOD, CHALLENGE, PROOF, LAST = 0, 1, 2, 3
@@ -44,15 +44,15 @@ PROOFS: dict[str, dict[str, str]] = {
         "please": "CHAP_R"},
 }  # fmt: skip
 DOWNGRADES: dict[str, tuple[Edit, str]] = {
-    "none": (say(METHOD, ("AuthMethod", "None")), "it chose None"),
-    "reject": (say(METHOD, ("AuthMethod", "Reject")), "does not take CHAP"),
-    "not-understood": (say(METHOD, ("AuthMethod", "NotUnderstood")), "does not take CHAP"),
-    "irrelevant": (say(METHOD, ("AuthMethod", "Irrelevant")), "does not take CHAP"),
-    "kerberos": (say(METHOD, ("AuthMethod", "KRB5")), "AuthMethod"),
-    "both": (say(METHOD, ("AuthMethod", "CHAP,None")), "AuthMethod"),
+    "none": (only(METHOD, ("AuthMethod", "None")), "it chose None"),
+    "reject": (only(METHOD, ("AuthMethod", "Reject")), "does not take CHAP"),
+    "not-understood": (only(METHOD, ("AuthMethod", "NotUnderstood")), "does not take CHAP"),
+    "irrelevant": (only(METHOD, ("AuthMethod", "Irrelevant")), "does not take CHAP"),
+    "kerberos": (only(METHOD, ("AuthMethod", "KRB5")), "AuthMethod"),
+    "both": (only(METHOD, ("AuthMethod", "CHAP,None")), "AuthMethod"),
     "twice": (add(METHOD, ("AuthMethod", "CHAP")), "came a second time"),
     "challenge-before-the-method": (
-        say(METHOD, ("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0x12")), "CHAP_A came"),
+        only(METHOD, ("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0x12")), "CHAP_A came"),
     "method-and-challenge-at-once": (add(METHOD, ("CHAP_A", "5")), "CHAP_A came"),
     "challenge-twice": (add(CHALLENGE, ("CHAP_C", "0x12")), "came a second time"),
     "challenge-with-a-name": (add(CHALLENGE, ("CHAP_N", BOB)), "CHAP_N came"),
@@ -60,8 +60,8 @@ DOWNGRADES: dict[str, tuple[Edit, str]] = {
     "no-identifier": (put(CHALLENGE, "CHAP_I", None), "CHAP_I"),
     "no-challenge": (put(CHALLENGE, "CHAP_C", None), "CHAP_C"),
     "a-challenge-again-after-the-proof": (
-        say(PROOF, ("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0x12")), "came a second time"),
-    "the-method-again-after-the-proof": (say(PROOF, ("AuthMethod", "None")), "second time"),
+        only(PROOF, ("CHAP_A", "5"), ("CHAP_I", "1"), ("CHAP_C", "0x12")), "came a second time"),
+    "the-method-again-after-the-proof": (only(PROOF, ("AuthMethod", "None")), "second time"),
 }  # fmt: skip
 
 
@@ -71,9 +71,9 @@ class Echoes(ScriptedTarget):
     def __init__(self) -> None:
         super().__init__(chap(mutual=True, edit=self._echo))
 
-    def _echo(self, number: int, said: Pairs) -> Pairs:
+    def _echo(self, number: int, sent: Pairs) -> Pairs:
         if number != PROOF:
-            return said
+            return sent
         request = dict(split_text(self.received[-1].pdu.data))
         return (("CHAP_N", BOB), ("CHAP_R", request["CHAP_R"]))
 
@@ -107,9 +107,9 @@ CHAP_CASES: tuple[Case, ...] = (
             "closes-instead-of-accepting": (plays_chap(amend=hang_up(PROOF)), "closed"),
             "closes-at-the-last-response": (plays_chap(amend=hang_up(LAST)), "closed"),
             "refuses-the-algorithms": (plays_chap(statuses={CHALLENGE: 0x0200}), "algorithms"),
-            "says-nothing-after-the-method": (
+            "sends-nothing-after-the-method": (
                 lambda _: StopsReading(chap(), after=1), "no answer within"),
-            "says-nothing-after-the-challenge": (
+            "sends-nothing-after-the-challenge": (
                 lambda _: StopsReading(chap(), after=2), "no answer within"),
         },
         settings=ONE_WAY,
@@ -124,7 +124,7 @@ CHAP_CASES: tuple[Case, ...] = (
             "mutual-no-name": (plays_chap(True, edit=put(PROOF, "CHAP_N", None)), "sent no CHAP_N"),
             "mutual-no-response": (
                 plays_chap(True, edit=put(PROOF, "CHAP_R", None)), "sent no CHAP_R"),
-            "mutual-no-proof": (plays_chap(True, edit=say(PROOF)), "left the security stage"),
+            "mutual-no-proof": (plays_chap(True, edit=only(PROOF)), "left the security stage"),
             "mutual-sends-our-response-back": (lambda _: Echoes(), "our own response back"),
             "mutual-refuses-our-challenge": (plays_chap(), "(status 0201)"),
         },

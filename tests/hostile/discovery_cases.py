@@ -155,7 +155,7 @@ FAILURES = cases(
             lambda _: _Floods(lambda: event(AsyncEvent.SCSI_EVENT)), SLOW),
         "login-refused": (plays(statuses={0: 0x0202}), "(status 0202)"),
         "login-wants-chap": (plays(accounts={"x": b"another-secret-1"}), "authentication"),
-        "login-says-nothing": (lambda _: Sends(), SILENT),
+        "login-sends-nothing": (lambda _: Sends(), SILENT),
         "login-closes": (lambda _: Sends(closes=True), "closed the connection"),
         "login-zeros-without-end": (lambda _: Repeats(bytes(65536)), "another kind"),
         "login-with-a-digest": (plays(values={"HeaderDigest": "CRC32C"}), "HeaderDigest"),

@@ -19,7 +19,7 @@ from tests.hostile.targets import (
     octet,
     raw_text,
 )
-from tests.target.script import Script, add, change, hang_up, put, say
+from tests.target.script import Script, add, change, hang_up, only, put
 from tests.target.scripted import ScriptedTarget
 
 FIRST, LAST = 0, 1
@@ -116,7 +116,7 @@ TEXTS = {
     "sendtargets": (b"SendTargets=All\0", "only the initiator sends"),
     "tag-of-a-group-too-large": (b"TargetPortalGroupTag=65536\0", "TargetPortalGroupTag"),
     "tag-of-a-group-below-0": (b"TargetPortalGroupTag=-1\0", "TargetPortalGroupTag"),
-    "an-answer-to-nothing": (b"X-never-said=NotUnderstood\0", "an answer to nothing"),
+    "an-answer-to-nothing": (b"X-never-sent=NotUnderstood\0", "an answer to nothing"),
     "a-rejected-name": (b"TargetName=Reject\0", "the target does not take it"),
     "a-key-of-chap": (b"CHAP_N=mallory\0", "CHAP_N came"),
     "a-challenge": (b"CHAP_A=5\0CHAP_I=1\0CHAP_C=0x12\0", "CHAP_A came"),
@@ -144,7 +144,7 @@ ENDLESS = {
 
 TEXT = cases(
     {
-        f"{where}-says-{name}": (amends(raw_text(at, text)), cause)
+        f"{where}-sends-{name}": (amends(raw_text(at, text)), cause)
         for (where, at), (name, (text, cause)) in product(BOTH.items(), TEXTS.items())
     }
     | ENDLESS
@@ -197,19 +197,19 @@ NEGOTIATION = cases(
     | {
         "AuthMethod-in-the-operational-stage": (
             edits(add(LAST, ("AuthMethod", "None"))), "AuthMethod came"),
-        "method-kerberos": (edits(say(FIRST, ("AuthMethod", "KRB5"))), "AuthMethod"),
-        "method-of-ours-twice": (edits(say(FIRST, ("AuthMethod", "None,None"))), "AuthMethod"),
-        "method-empty": (edits(say(FIRST, ("AuthMethod", ""))), "AuthMethod"),
+        "method-kerberos": (edits(only(FIRST, ("AuthMethod", "KRB5"))), "AuthMethod"),
+        "method-of-ours-twice": (edits(only(FIRST, ("AuthMethod", "None,None"))), "AuthMethod"),
+        "method-empty": (edits(only(FIRST, ("AuthMethod", ""))), "AuthMethod"),
         "method-chap-without-credentials": (
-            edits(say(FIRST, ("AuthMethod", "CHAP"))), "authentication"),
-        "method-reject": (edits(say(FIRST, ("AuthMethod", "Reject"))), "authentication"),
+            edits(only(FIRST, ("AuthMethod", "CHAP"))), "authentication"),
+        "method-reject": (edits(only(FIRST, ("AuthMethod", "Reject"))), "authentication"),
     }
 )  # fmt: skip
 
 # --- statuses and redirections ------------------------------------------------------------------
 
 WORDS = {0x0201: "authentication required"}
-"""What is said of a status instead of its number."""
+"""What is logged of a status instead of its number."""
 STATUSES = cases(
     {
         f"status-{status:04x}-in-the-{where}": (
@@ -295,7 +295,7 @@ STREAMS = cases(
     {f"speaks-{name}": (lambda _, octets=octets: Sends(octets), NO_ISCSI)
      for name, octets in FOREIGN.items()}
     | {
-        "says-nothing": (lambda _: Sends(), SILENT),
+        "sends-nothing": (lambda _: Sends(), SILENT),
         "closes-at-once": (lambda _: Sends(closes=True), "closed the connection"),
         "resets-at-once": (lambda _: Sends(resets=True), "closed the connection"),
         "closes-after-half-a-header": (lambda _: Sends(LOGIN_RESPONSE[:20], closes=True), "closed"),
@@ -313,7 +313,7 @@ STREAMS = cases(
             f"{NO_END}|{HALF}"),
         "zeros-without-end": (lambda _: Repeats(bytes(65536)), ANOTHER_KIND),
         "responses-without-end": (lambda _: Repeats(LOGIN_RESPONSE * 1000), NO_ISID),
-        "responses-nobody-asked-for": (lambda _: Sends(LOGIN_RESPONSE * 3), NO_ISID),
+        "responses-that-were-not-asked-for": (lambda _: Sends(LOGIN_RESPONSE * 3), NO_ISID),
         "text-of-8-kib-without-end": (
             lambda _: Repeats(b"X" * 65536, first=b"\x23\x40\0\0\0\0\x20\0" + bytes(40)), NO_ISID),
         "stops-after-the-first-response": (lambda _: StopsReading(Script(), after=1), SILENT),

@@ -23,7 +23,7 @@ WORKER_MEMORY, DAEMON_MEMORY = 64 << 20, 128 << 20
 STARTING, AN_OCTET = 0.2, 2e-7
 """Processor seconds of a worker: without any octet, and for each."""
 INFORMATION = 4
-"""Lines about a discovery session that say how it goes: how many targets, and that it ended."""
+"""Lines about a discovery session that report how it goes: how many targets, and that it ended."""
 
 
 def faults_of(outcome: Outcome) -> list[str]:

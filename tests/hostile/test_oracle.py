@@ -28,11 +28,11 @@ def outcome() -> Outcome:
         portal = portals.add(listen(), ScriptedTarget)
     outcome = Outcome(Case("refuses", plays(statuses={0: 0x0203}), "not found"), 1, portal)
     portal.connections, outcome.failed_after = 1, 0.1
-    say(outcome, "not found")
+    log_line(outcome, "not found")
     return outcome
 
 
-def say(outcome: Outcome, text: str, word: str = "warning: ") -> None:
+def log_line(outcome: Outcome, text: str, word: str = "warning: ") -> None:
     outcome.lines.append(f"iscsid: {word}{outcome.target} via {outcome.address}: {text}")
 
 
@@ -44,11 +44,11 @@ def put(**values: object) -> Spoil:
     return spoil
 
 
-def say_instead(*texts: str) -> Spoil:
+def logs_instead(*texts: str) -> Spoil:
     def spoil(outcome: Outcome) -> None:
         outcome.lines.clear()
         for text in texts:
-            say(outcome, text)
+            log_line(outcome, text)
 
     return spoil
 
@@ -57,11 +57,11 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "session": (put(session_after=0.1), "asked for a session"),
     "late": (put(failed_after=1000.0), "it took 1000.0 s"),
     "silent": (put(lines=[]), "nothing came of it"),
-    "another-cause": (say_instead("the cable"), "no line names the cause"),
-    "two-lines": (say_instead("not found", "not found, too"), "more than 1 lines"),
-    "repeats": (say_instead(*["not found"] * 10), "10 lines of 1 connections"),
-    "escape": (say_instead("not found \x1b[2J"), "not escaped"),
-    "long-line": (say_instead("not found " + "x" * 1024), "too long"),
+    "another-cause": (logs_instead("the cable"), "no line names the cause"),
+    "two-lines": (logs_instead("not found", "not found, too"), "more than 1 lines"),
+    "repeats": (logs_instead(*["not found"] * 10), "10 lines of 1 connections"),
+    "escape": (logs_instead("not found \x1b[2J"), "not escaped"),
+    "long-line": (logs_instead("not found " + "x" * 1024), "too long"),
     "no-name": (put(lines=["iscsid: warning: not found"]), "does not name the target"),
     "memory": (put(memory=1 << 30), "a worker had 1024 MiB"),
     "busy": (put(processor=1.0), "1.00 s of processor time"),

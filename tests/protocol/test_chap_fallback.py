@@ -11,7 +11,7 @@ from iscsid.protocol.parameters import ChapAlgorithm
 from iscsid.protocol.security import fallback_plan
 from tests.target.chap_fixtures import BOB, ONE_WAY, script, with_algorithms
 from tests.target.pairing import failure_of, result_of
-from tests.target.script import Script, hang_up, say
+from tests.target.script import Script, hang_up, only
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from tests.target.script import Script, hang_up, say
         script(amend=hang_up(1)),
         script(statuses={1: 0x0200}),
         script(statuses={1: 0x0202}),
-        script(edit=say(1, ("CHAP_A", "Reject"))),
-        script(edit=say(1, ("CHAP_A", "NotUnderstood"))),
+        script(edit=only(1, ("CHAP_A", "Reject"))),
+        script(edit=only(1, ("CHAP_A", "NotUnderstood"))),
         script(statuses={2: 0x0200}, algorithms=(7,)),
     ],
     ids=["0201", "silence", "0200", "0202", "Reject", "NotUnderstood", "tgtd"],
@@ -37,14 +37,14 @@ def test_after_a_refused_list_md5_is_tried_alone(refusing: Script) -> None:
 
 
 def test_md5_alone_is_not_tried_again() -> None:
-    error = failure_of(script(edit=say(1, ("CHAP_A", "Reject"))), ONE_WAY)
+    error = failure_of(script(edit=only(1, ("CHAP_A", "Reject"))), ONE_WAY)
     assert isinstance(error, ChapAlgorithmsRefused)
     assert fallback_plan(ONE_WAY, error) is None
 
 
 def test_md5_is_not_tried_where_it_was_not_offered() -> None:
     plan = with_algorithms(ChapAlgorithm.SHA256, ChapAlgorithm.SHA1)
-    error = failure_of(script(edit=say(1, ("CHAP_A", "Reject"))), plan)
+    error = failure_of(script(edit=only(1, ("CHAP_A", "Reject"))), plan)
     assert isinstance(error, ChapAlgorithmsRefused)
     assert fallback_plan(plan, error) is None
 

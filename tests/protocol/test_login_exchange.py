@@ -36,7 +36,7 @@ from tests.target.pairing import (
     result_of,
 )
 from tests.target.profile import EVERY_KEY, LIO, PROFILES, TGTD, Profile
-from tests.target.script import Script, add, hang_up, put, say
+from tests.target.script import Script, add, hang_up, only, put
 from tests.target.scripted import ScriptedTarget
 
 NOP_IN = b"\x20" + bytes(47)
@@ -325,4 +325,4 @@ def test_a_fault_that_is_not_there_is_noticed() -> None:
 
 
 def test_a_script_can_replace_a_whole_text() -> None:
-    assert result_of(Script(edit=say(0, ("TargetAlias", "x")))).target_alias == "x"
+    assert result_of(Script(edit=only(0, ("TargetAlias", "x")))).target_alias == "x"

@@ -110,7 +110,7 @@ def only_if(condition: Callable[[int, LoginResponse], bool], fault: Fault) -> Fa
 
 
 def text(words: str, name: str, *values: str | None) -> Fault:
-    """Return the fault of saying ``values`` for a key that is in the response."""
+    """Return the fault of sending ``values`` for a key that is in the response."""
 
     def spoil(_number: int, response: LoginResponse) -> LoginResponse | None:
         sent = split_text(response.data)

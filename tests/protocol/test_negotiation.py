@@ -28,7 +28,7 @@ def negotiation(offer: Offer | None = None, *, discovery: bool = False) -> Opera
 
 
 def unmade(offer: Offer | None = None, *, discovery: bool = False) -> OperationalNegotiation:
-    """Return a negotiation in which nothing has been said yet."""
+    """Return a negotiation in which nothing has been sent yet."""
     return OperationalNegotiation(make_plan(offer=offer, discovery=discovery))
 
 
@@ -227,7 +227,7 @@ def test_a_required_digest_the_target_does_not_take_ends_the_login(answer: str) 
 
 @pytest.mark.parametrize("offer", [(Digest.NONE,), (Digest.NONE, Digest.CRC32C)])
 def test_a_digest_the_target_rejects_ends_the_login(offer: tuple[Digest, ...]) -> None:
-    """istgt ends the login with success and is then deaf to us."""
+    """istgt ends the login with success and then reads nothing more."""
     with pytest.raises(NegotiationError, match="HeaderDigest in iscsi.conf"):
         negotiation(Offer(header_digest=offer)).receive((("HeaderDigest", "Reject"),))
 
@@ -252,7 +252,7 @@ def test_without_any_answer_the_standards_defaults_hold() -> None:
 def test_an_offer_that_is_the_result_by_itself_holds_without_an_answer(
     initial_r2t: bool, immediate_data: bool
 ) -> None:
-    """LIO says nothing to ImmediateData=No, and takes no immediate data from then on."""
+    """LIO does not answer ImmediateData=No, and takes no immediate data from then on."""
     made = negotiation(Offer(initial_r2t=initial_r2t, immediate_data=immediate_data))
     agreed = made.agreed()
     # InitialR2T=No is no result by itself, so the default holds.

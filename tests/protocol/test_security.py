@@ -34,7 +34,7 @@ from tests.target.chap_fixtures import (
 from tests.target.negotiator import Pairs
 from tests.target.pairing import failure_of, log_in, make_plan, result_of
 from tests.target.profile import LIO, PROFILES, TGTD, Profile
-from tests.target.script import Edit, Script, change, hang_up, put, say
+from tests.target.script import Edit, Script, change, hang_up, only, put
 
 ALL_ALGORITHMS = (
     ChapAlgorithm.SHA3_256,
@@ -158,7 +158,7 @@ def test_silence_is_read_as_a_refusal_but_not_believed_for_long() -> None:
 
 
 def test_a_target_that_chooses_chap_unasked_requires_it() -> None:
-    error = failure_of(Script(edit=say(0, ("AuthMethod", "CHAP"))))
+    error = failure_of(Script(edit=only(0, ("AuthMethod", "CHAP"))))
     assert str(error) == str(authentication_required())
 
 
@@ -178,7 +178,7 @@ def test_a_connection_closed_later_is_no_authentication_error() -> None:
     ],
 )
 def test_another_answer_to_none_is_refused(pairs: Pairs) -> None:
-    assert isinstance(failure_of(Script(edit=say(0, *pairs))), ProtocolError)
+    assert isinstance(failure_of(Script(edit=only(0, *pairs))), ProtocolError)
 
 
 # --- downgrades ---------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_another_answer_to_none_is_refused(pairs: Pairs) -> None:
 
 @pytest.mark.parametrize("plan", [ONE_WAY, MUTUAL], ids=["one-way", "mutual"])
 def test_an_answer_of_none_is_an_authentication_failure(plan: LoginPlan) -> None:
-    error = failure_of(script(edit=say(0, ("AuthMethod", "None"))), plan)
+    error = failure_of(script(edit=only(0, ("AuthMethod", "None"))), plan)
     assert isinstance(error, AuthenticationFailed)
     assert "None" in error.what
 
@@ -304,7 +304,7 @@ def test_credentials_for_a_target_that_wants_none_are_named_as_the_cause(profile
     ],
 )
 def test_a_key_out_of_place_or_out_of_shape_ends_the_login(number: int, pairs: Pairs) -> None:
-    error = failure_of(script(edit=say(number, *pairs)), MUTUAL)
+    error = failure_of(script(edit=only(number, *pairs)), MUTUAL)
     assert isinstance(error, ProtocolError | AuthenticationFailed)
 
 
@@ -316,7 +316,7 @@ def test_the_error_about_a_value_of_chap_names_its_key(key: str, value: str) -> 
 
 
 def test_a_chap_response_without_a_challenge_ends_the_login() -> None:
-    proof = say(2, ("CHAP_N", "bob"), ("CHAP_R", "0x00"))
+    proof = only(2, ("CHAP_N", "bob"), ("CHAP_R", "0x00"))
     assert isinstance(failure_of(script(edit=proof), ONE_WAY), ProtocolError)
 
 
@@ -359,6 +359,6 @@ def test_no_error_and_no_repr_holds_a_secret_or_a_response(failing: Script) -> N
 
 
 def test_choosing_a_method_that_was_not_offered_names_key_offer_and_answer() -> None:
-    error = failure_of(script(edit=say(0, ("AuthMethod", "KRB5"))), ONE_WAY)
+    error = failure_of(script(edit=only(0, ("AuthMethod", "KRB5"))), ONE_WAY)
     assert isinstance(error, NegotiationError)
     assert (error.key, error.offered, error.answered) == ("AuthMethod", "CHAP", "KRB5")

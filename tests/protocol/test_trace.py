@@ -8,12 +8,12 @@ from iscsid.protocol.login_exchange import LoginExchange
 from iscsid.protocol.trace import MAX_ENTRIES, MAX_LINES_OF_PAIRS, Trace
 from tests.target.chap_fixtures import MUTUAL, OURS, THEIRS, script
 from tests.target.pairing import RANDOM, carry, log_in, make_plan
-from tests.target.script import Script, add, say
+from tests.target.script import Script, add, only
 from tests.target.scripted import ScriptedTarget
 
 
 def test_a_login_is_formatted_pdu_by_pdu() -> None:
-    exchange, _ = log_in(Script(edit=say(1, ("MaxBurstLength", "65536"))))
+    exchange, _ = log_in(Script(edit=only(1, ("MaxBurstLength", "65536"))))
     lines = exchange.trace.take()
     assert lines[0] == (
         "> login request, security negotiation to operational negotiation, "

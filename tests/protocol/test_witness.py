@@ -55,7 +55,7 @@ WITNESSED = {
     "parameter3": "iscsi.parameter3",
     "data_sn": "iscsi.datasn",
 }
-"""Which of tshark's fields says what a field of ours says."""
+"""Which of tshark's fields shows what a field of ours holds."""
 
 OTHER_WORDS: dict[tuple[type[KnownPdu], str], str] = {
     (TextRequest, "continue_"): "iscsi.text.C",

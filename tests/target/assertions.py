@@ -59,7 +59,7 @@ class Login:
         return texts
 
     @property
-    def said_by_target(self) -> set[str]:
+    def sent_by_target(self) -> set[str]:
         readable = [each for each in self.responses if each[:1] == b"\x23"]
         return {name for text in self.pairs(readable) for name, _ in text}
 
@@ -159,7 +159,7 @@ def a15(login: Login) -> None:
     for text in login.pairs(in_security):
         for name, _ in text:
             # What the target brought up must be answered wherever it did so.
-            is_answer = name in login.said_by_target
+            is_answer = name in login.sent_by_target
             assert name in SECURITY_STAGE or is_answer, f"{name} is no key of the security stage"
 
 

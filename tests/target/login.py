@@ -1,7 +1,7 @@
 """The login phase as a target leads it: the mirror of ``iscsid.protocol.login_exchange``.
 
 Takes one Login Request, gives the Login Response to it. It plays a correct target, unless its
-script says otherwise; what it finds wrong with a request goes into ``diagnostics``.
+script wants otherwise; what it finds wrong with a request goes into ``diagnostics``.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class TargetLogin:
         if request.continue_:
             return self._respond(request, b"", transit=False)
         text, self._text = self._text, b""
-        said, transit = self._say(request, split_text(text))
-        said = self._script.edit(number, said)
-        self._pieces = self._cut(join_text(said))
+        sent, transit = self._response_text(request, split_text(text))
+        sent = self._script.edit(number, sent)
+        self._pieces = self._cut(join_text(sent))
         self._transit = transit
         return self._respond_with_piece(request)
 
@@ -143,28 +143,28 @@ class TargetLogin:
             data=join_text(text) if status >> 8 == 1 else b"",
         )
 
-    # --- what is said ---------------------------------------------------------------------------
+    # --- what is sent ---------------------------------------------------------------------------
 
-    def _say(self, request: LoginRequest, pairs: Pairs) -> tuple[Pairs, bool]:
+    def _response_text(self, request: LoginRequest, pairs: Pairs) -> tuple[Pairs, bool]:
         """Return the text of the response, and whether the transit is granted."""
-        said = self._greeting(pairs)
+        first = self._first_pairs(pairs)
         if request.current_stage == SECURITY:
             answers, is_done = self._security(pairs)
         else:
             answers, is_done = self._operational(pairs)
-        return said + answers, request.transit and is_done
+        return first + answers, request.transit and is_done
 
-    def _greeting(self, pairs: Pairs) -> Pairs:
-        """Return what the first response says beyond the answers."""
+    def _first_pairs(self, pairs: Pairs) -> Pairs:
+        """Return what the first response has beyond the answers."""
         if "InitiatorName" not in dict(pairs):
             return ()
-        greeting: Pairs = ()
+        first: Pairs = ()
         alias, tag = self._script.profile.alias, self._script.portal_group_tag
         if alias and not self._script.profile.alias_after_digests:
-            greeting += (("TargetAlias", alias),)
+            first += (("TargetAlias", alias),)
         if tag is not None and dict(pairs).get("SessionType") != "Discovery":
-            greeting += (("TargetPortalGroupTag", str(tag)),)
-        return greeting
+            first += (("TargetPortalGroupTag", str(tag)),)
+        return first
 
     def _security(self, pairs: Pairs) -> tuple[Pairs, bool]:
         keys = dict(pairs)

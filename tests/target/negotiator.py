@@ -79,7 +79,7 @@ class Negotiator:
         return tuple(answers)
 
     def offer(self, pairs: Pairs) -> Pairs:
-        """Bring up those of ``pairs`` that nobody has brought up yet."""
+        """Bring up those of ``pairs`` that neither side has brought up yet."""
         old = self._unanswered.union(self.agreed)
         new = tuple(pair for pair in pairs if pair[0] not in old)
         self.offered.update(new)

@@ -34,7 +34,7 @@ def make_plan(
     cmd_sn: int = 1,
     skip_security: bool = False,
 ) -> LoginPlan:
-    """Make a plan of which a test only says what matters to it."""
+    """Make a plan of which a test only has what matters to it."""
     return LoginPlan(
         initiator_name=INITIATOR,
         target_name=None if discovery else TARGET,
@@ -47,7 +47,7 @@ def make_plan(
 
 
 def carry(exchange: Exchange, target: ScriptedTarget, step: int = 0) -> bool:
-    """Carry octets to and fro until nobody has anything to say; ``False``: the target hung up.
+    """Carry octets to and fro until neither side sends; ``False``: the target hung up.
 
     The exchange gets at most ``step`` octets at once, and never more than it wants.
     """

@@ -1,7 +1,7 @@
 """Scripted targets behind listening sockets, as many connections at once as come.
 
 One selector, no threads: ``python -m tests.target`` runs it for initiators that are programs of
-their own, a test may fork it or turn it by itself. A target is anything with ``receive_data``,
+their own, a test may fork it or call ``turn``. A target is anything with ``receive_data``,
 ``data_to_send`` and ``is_closed``; one that sends by itself is asked for octets at every turn.
 """
 

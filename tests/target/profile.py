@@ -1,6 +1,6 @@
-"""How the targets found in the field look from outside, as far as one can tell them apart.
+"""How the targets found in the field look from outside, as far as they can be distinguished.
 
-What a scripted target does by default, before a test says otherwise. Observed on the real ones.
+What a scripted target does by default, unless a test wants otherwise. Observed on the real ones.
 """
 
 from __future__ import annotations

@@ -41,32 +41,32 @@ def hang_up(at: int) -> Amend:
     return amend
 
 
-def say(at: int, *pairs: tuple[str, str]) -> Edit:
-    """Return a fault: response number ``at`` says ``pairs`` and nothing else."""
+def only(at: int, *pairs: tuple[str, str]) -> Edit:
+    """Return a fault: response number ``at`` has ``pairs`` and nothing else."""
 
-    def edit(number: int, said: Pairs) -> Pairs:
-        return pairs if number == at else said
+    def edit(number: int, sent: Pairs) -> Pairs:
+        return pairs if number == at else sent
 
     return edit
 
 
 def add(at: int, *pairs: tuple[str, str]) -> Edit:
-    """Return a fault: response number ``at`` says ``pairs`` too."""
+    """Return a fault: response number ``at`` has ``pairs`` too."""
 
-    def edit(number: int, said: Pairs) -> Pairs:
-        return said + pairs if number == at else said
+    def edit(number: int, sent: Pairs) -> Pairs:
+        return sent + pairs if number == at else sent
 
     return edit
 
 
 def put(at: int, name: str, value: str | None) -> Edit:
-    """Return a fault: in response number ``at`` the key says ``value``, or is left out."""
+    """Return a fault: in response number ``at`` the key has ``value``, or is left out."""
 
-    def edit(number: int, said: Pairs) -> Pairs:
+    def edit(number: int, sent: Pairs) -> Pairs:
         if number != at:
-            return said
-        assert name in dict(said), f"{name} is not in response {at}"
-        changed = ((key, value if key == name else old) for key, old in said)
+            return sent
+        assert name in dict(sent), f"{name} is not in response {at}"
+        changed = ((key, value if key == name else old) for key, old in sent)
         return tuple((key, new) for key, new in changed if new is not None)
 
     return edit
@@ -94,7 +94,7 @@ class Script:
     values: Mapping[str, str] = field(default_factory=dict)
     """The target's own values, where they are not the standard's defaults."""
     declares: Pairs = (("MaxRecvDataSegmentLength", "65536"),)
-    """Said in the first response of the operational stage."""
+    """Sent in the first response of the operational stage."""
     originates: Pairs | None = None
     """Offers of its own; ``None`` is the profile's."""
     originates_early: Pairs = ()
@@ -110,7 +110,7 @@ class Script:
     accounts: Mapping[str, bytes] = field(default_factory=dict)
     """Names and secrets that may log in; none, and no authentication is required."""
     own_account: tuple[str, bytes] | None = None
-    """What the target proves itself with when it is challenged."""
+    """With what the target proves itself if it is challenged."""
     algorithms: tuple[int, ...] = (5,)
     refuses_lists: bool = False
     """Whether more than one algorithm in CHAP_A ends the login, as with LIO before Linux 3.15."""

@@ -104,7 +104,7 @@ class ScriptedTarget:
             numbers = self._numbers()
             luns = {lun: self.script.serials.get(lun, scsi.serial(lun)) for lun in self.script.luns}
             return scsi.answer(pdu.header, luns, numbers["stat_sn"], numbers["exp_cmd_sn"])
-        self.login.diagnostics.append(f"nobody here understands a PDU ({pdu.opcode})")
+        self.login.diagnostics.append(f"no part of this target takes a PDU ({pdu.opcode})")
         raise Silence
 
     def _answer_request(self, pdu: RequestPdu) -> Pdu | bytes:

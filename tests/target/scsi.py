@@ -1,7 +1,7 @@
 """The little SCSI that an initiator needs before it uses a disk.
 
-Made for ``iscsi-ls`` and ``iscsi-inq``, which nobody here wrote: they can only judge the scripted
-target's login if it answers INQUIRY, REPORT LUNS, TEST UNIT READY and READ CAPACITY too.
+Made for ``iscsi-ls`` and ``iscsi-inq``, which are not written here: they can only judge the
+scripted target's login if it answers INQUIRY, REPORT LUNS, TEST UNIT READY and READ CAPACITY too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _response(header: bytes, status: int, numbers: bytes, sense: bytes) -> bytes
 
 
 def _allocation(command: bytes) -> int:
-    """Return how much the initiator has room for, as the command itself says."""
+    """Return how much the initiator has room for, as the command has it."""
     match command[0]:
         case 0x12:
             return int.from_bytes(command[3:5], "big")

@@ -54,8 +54,8 @@ class Encounter:
 def shuffled(seed: int) -> Callable[[int, Pairs], Pairs]:
     """Return an edit that puts the pairs of every response into another order."""
 
-    def edit(number: int, said: Pairs) -> Pairs:
-        return tuple(sorted(said, key=lambda pair: crc32(f"{seed} {number} {pair[0]}".encode())))
+    def edit(number: int, sent: Pairs) -> Pairs:
+        return tuple(sorted(sent, key=lambda pair: crc32(f"{seed} {number} {pair[0]}".encode())))
 
     return edit
 
@@ -97,7 +97,7 @@ def profiles(draw: st.DrawFn) -> Profile:
 def encounters(draw: st.DrawFn, *, answers_only: bool = False) -> Encounter:
     """Draw a legal target and a plan it must accept.
 
-    One that ``answers_only`` offers nothing itself, and says all it has to say in one response.
+    One that ``answers_only`` offers nothing itself, and sends all its answers in one response.
     """
     authentication = draw(st.sampled_from(["none", "one-way", "mutual"]))
     algorithms = tuple(draw(st.permutations(list(ChapAlgorithm))))

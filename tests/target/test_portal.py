@@ -1,4 +1,4 @@
-"""The scripted target before an initiator nobody here wrote: libiscsi's tools.
+"""The scripted target before an initiator of another project: libiscsi's tools.
 
 So that a scenario that fails blames our login, and not the script.
 """
