@@ -11,7 +11,7 @@ from enum import IntEnum
 class ExitStatus(IntEnum):
     SUCCESS = 0
     FAILURE = 1
-    """It could not start, or what was asked for failed; one line on standard error says why."""
+    """It could not start, or what was asked for failed; one line on standard error is why."""
     USAGE = 2
     """The command line makes no sense."""
     SESSIONS_LEFT = 3

@@ -78,7 +78,7 @@ class LinksFound:
 
 @dataclass(frozen=True, slots=True)
 class LinkNotMade:
-    """``path`` does not point to where it should; ``reason`` says why and what to do."""
+    """``path`` does not point to where it should; ``reason`` is why, and what to do."""
 
     path: str
     reason: str
@@ -347,7 +347,7 @@ class SessionDestroyed:
 
 @dataclass(frozen=True, slots=True)
 class EventsLost:
-    """The event socket overflowed: the truth must be read from sysfs."""
+    """The event socket overflowed: what there is must be read from sysfs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ def _unusual_initiator_names(contents: ParsedFile) -> Iterator[Diagnostic]:
 
 
 def _unused_subnets(contents: ParsedFile) -> Iterator[Diagnostic]:
-    """Note networks that no portal can be in, if the file alone says which portals there are."""
+    """Note networks that no portal can be in, if the file alone determines the portals."""
     if any(entry.kind is EntryKind.DISCOVERY for entry in contents.entries):
         return
     subnets = [

@@ -54,7 +54,7 @@ class PlannedTarget:
 
 
 MOST_TARGETS = 1000
-"""More are not tried: a target list may have 65,536 entries, or be a lie."""
+"""More are not tried: a target list may have 65,536 entries, or be made up."""
 
 
 class Planner:

@@ -13,9 +13,9 @@ INTERNAL_ERROR = 70
 _BY_SIGNAL: dict[int, tuple[str, str]] = {
     signal.SIGKILL: (
         "was killed",
-        "if nobody did it by hand, the machine ran out of memory: see the kernel's log",
+        "if no person did it, the machine ran out of memory: see the kernel's log",
     ),
-    signal.SIGTERM: ("was told to end", ""),
+    signal.SIGTERM: ("was asked to end", ""),
     signal.SIGXCPU: ("used up the processor time it may have", "report this as a bug"),
     signal.SIGSEGV: ("crashed", "report this as a bug"),
     signal.SIGBUS: ("crashed", "report this as a bug"),

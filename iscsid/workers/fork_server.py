@@ -118,7 +118,7 @@ class ForkServer:
         self._active = ours
         self._unanswered = 0
         """Requests to fork or to signal that have no answer yet."""
-        self._heard_at = 0.0
+        self._answered_at = 0.0
         """When it answered last, or was asked first since then."""
         self._has_hung = False
         self._standby = self._ask_for_standby()
@@ -146,7 +146,7 @@ class ForkServer:
     @property
     def due(self) -> float | None:
         """When it is to be given up, on the monotonic clock; ``None`` while it owes no answer."""
-        return self._heard_at + HANGS_AFTER if self._unanswered and not self._has_hung else None
+        return self._answered_at + HANGS_AFTER if self._unanswered and not self._has_hung else None
 
     def give_up(self) -> None:
         """Wait for it no more: the next ``read`` reports its loss. It leaves once it goes on."""
@@ -177,7 +177,7 @@ class ForkServer:
                 self._replace()
                 return [*events, ForkServerLost(has_hung)]
             report, serial, value = _REPORT.unpack(received)
-            self._heard_at = time.monotonic()
+            self._answered_at = time.monotonic()
             self._unanswered -= report != _ForkReport.ENDED
             if report == _ForkReport.SIGNALLED:
                 continue
@@ -237,7 +237,7 @@ class ForkServer:
         send_with(self._active, message, descriptors)
         if request in (_ForkRequest.FORK, _ForkRequest.SIGNAL):
             if not self._unanswered:
-                self._heard_at = time.monotonic()
+                self._answered_at = time.monotonic()
             self._unanswered += 1
 
 

@@ -192,7 +192,7 @@ class ExchangeDriver:
     def step(self) -> None:
         """Send what is to be sent; if there is nothing, read a part of what is wanted.
 
-        An answer is due within the patience's timeout, however small the pieces in which it comes.
+        An answer is due within the timeout, however small the pieces in which it comes.
         """
         if self.send():
             self._answer_due = Deadline.after(self._limits.timeout, self._limits.deadline)

@@ -22,7 +22,7 @@ from iscsid.initiator.retry import JITTER
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import Portal
 from tests.support.harness import DISK, Harness, record
-from tests.support.scripted_portal import Says, Station, scripted, station
+from tests.support.scripted_portal import AnswersOnce, Station, scripted, station
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.login import split_text
 from tests.target.script import Script
@@ -47,7 +47,7 @@ HERE = {
         ),
         "test_discovery_has_credentials_of_its_own_or_none",
     ),
-    "NetworkEntity": "test_network_entity_tells_targets_of_one_name_apart",
+    "NetworkEntity": "test_network_entity_distinguishes_targets_of_one_name",
     "LoginTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "AuthTimeout": "test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer",
     "LoginRetries": "test_login_retries_is_how_often_a_login_is_tried",
@@ -131,7 +131,7 @@ def test_discovery_has_credentials_of_its_own_or_none() -> None:
 
 
 @pytest.mark.parametrize(("second", "logins"), [("", 1), (" NetworkEntity=b", 2)])
-def test_network_entity_tells_targets_of_one_name_apart(second: str, logins: int) -> None:
+def test_network_entity_distinguishes_targets_of_one_name(second: str, logins: int) -> None:
     addresses = [Portal("192.0.2.1"), Portal("192.0.2.2")]
     lines = [f"DiscoveryAddress={addresses[0]}", f"DiscoveryAddress={addresses[1]}", second]
     harness = Harness()
@@ -174,7 +174,7 @@ def test_login_retry_interval_is_the_longest_pause() -> None:
 # --- down to a target ---------------------------------------------------------------------------
 
 
-def turned(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
+def done_with(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
     """Do the job while the target answers."""
     harness = WorkersHarness()
     harness.others.append(found.turn)
@@ -195,7 +195,7 @@ def first_text(target: ScriptedTarget) -> dict[str, str]:
 def test_send_async_text_is_asked_of_the_target(setting: str, asked: str | None) -> None:
     with scripted(Script()) as found:
         _, job = discovering(setting, portal=found.portal)
-        turned(replace(job, keep=False), found)
+        done_with(replace(job, keep=False), found)
         (target,) = found.targets
     assert first_text(target).get("X-com.cisco.sendAsyncText") == asked
 
@@ -213,12 +213,12 @@ def test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer(
     kind: str, settings: tuple[str, ...], words: str
 ) -> None:
     lines = [f" {each}" for each in settings]
-    with station(Says) as silent:
+    with station(AnswersOnce) as silent:
         job: DiscoveryJob | LoginJob
         if kind == "discovery":
             _, job = discovering(*lines, portal=silent.portal)
         else:
             _, job = logging_in(*lines, portal=silent.portal)
-        harness = turned(job, silent)
+        harness = done_with(job, silent)
     (failed,) = (fact for fact in harness.facts if isinstance(fact, LoginFailed | DiscoveryFailed))
     assert failed.failure.what == f"logging in: {words}"

@@ -14,7 +14,7 @@ from iscsid.cli import iscsi_ls
 from iscsid.process.wall_clock import TOLERANCE, WallClock
 from iscsid.status.model import UP, from_json
 from tests.support.patience import wait_until
-from tests.support.scripted_portal import Says
+from tests.support.scripted_portal import AnswersOnce
 from tests.support.surroundings import NAME, Place, check_log, end, running, until_up
 from tests.target.portal import Portals, listen
 
@@ -94,7 +94,7 @@ def test_a_clock_that_is_set_changes_no_age_and_no_retry(
 
         wait_until(holds, lambda: "\n".join(place.log))
 
-    broken = portals.add(listen(), lambda: Says(hangs_up=True))
+    broken = portals.add(listen(), lambda: AnswersOnce(hangs_up=True))
     place.configure(
         f"TargetName={NAME}\n Address={place.address}\n"
         f"TargetName={NAME}2\n Address=127.0.0.1:{broken.number}\n"

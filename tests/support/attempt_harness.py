@@ -22,11 +22,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privile
 
 
 def run(
-    job: LoginJob | DiscoveryJob, *stations: Station, harness: WorkersHarness | None = None
+    job: LoginJob | DiscoveryJob, *portals: Station, harness: WorkersHarness | None = None
 ) -> WorkersHarness:
     """Do the job while the targets answer; return what came of it."""
     harness = harness or WorkersHarness()
-    harness.others += [each.turn for each in stations]
+    harness.others += [each.turn for each in portals]
     harness.run(job)
     return harness
 

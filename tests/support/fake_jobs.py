@@ -27,7 +27,7 @@ def hangs(_job: Job, reporter: Reporter) -> None:
     time.sleep(60)
 
 
-def hangs_and_hears_no_signal(_job: Job, reporter: Reporter) -> None:
+def hangs_and_ignores_signals(_job: Job, reporter: Reporter) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     reporter.progress("hanging")
     time.sleep(60)

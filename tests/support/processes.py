@@ -179,7 +179,7 @@ def end(process: Process) -> None:
 
 
 def describe(pid: int) -> str:
-    """Say what a process is and, as far as the kernel shows it, what it waits for."""
+    """Describe a process and, as far as the kernel shows it, what it waits for."""
 
     def read(name: str) -> str:
         try:

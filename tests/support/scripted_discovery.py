@@ -78,7 +78,7 @@ class Conversation:
     def answer(
         self, data: bytes, *, tag: int = RESERVED_TAG, final: bool = True, more: bool = False
     ) -> None:
-        """Say a Text Response to the request the exchange sent last."""
+        """Send a Text Response to the request the exchange sent last."""
         self.deliver(
             TextResponse(
                 final=final,
@@ -94,7 +94,7 @@ class Conversation:
     def event(
         self, event: AsyncEvent, parameter1: int = 0, parameter2: int = 0, parameter3: int = 0
     ) -> None:
-        """Say an Asynchronous Message."""
+        """Send an Asynchronous Message."""
         self.deliver(
             AsyncMessage(
                 async_event=event,

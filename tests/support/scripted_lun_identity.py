@@ -92,7 +92,7 @@ class Talk:
         return {"stat_sn": stat_sn, "exp_cmd_sn": self.exp_cmd_sn, "max_cmd_sn": self.exp_cmd_sn}
 
     def deliver(self, pdu: Pdu, spoilt: int | None = None) -> None:
-        """Say a PDU, with the octet number ``spoilt`` changed on the way."""
+        """Send a PDU, with the octet number ``spoilt`` changed on the way."""
         header, data = pdu.encode()[:48], pdu.encode()[48:]
         octets = bytearray(
             append_digest(header, self.digest) + (data and append_digest(data, self.digest))
@@ -106,14 +106,14 @@ class Talk:
             octets = octets[wanted:]
 
     def data(self, octets: bytes, *, last: bool = True, offset: int = 0, **more: Any) -> None:
-        """Say a part of the answer, or all of it with its status."""
+        """Send a part of the answer, or all of it with its status."""
         fields = {"initiator_task_tag": self.task_tag} | self.numbers(counts=last) | more
         self.deliver(
             ScsiDataIn(final=last, has_status=last, buffer_offset=offset, data=octets, **fields)
         )
 
     def answer(self, octets: bytes) -> ScsiCommand:
-        """Hear the next question and answer it."""
+        """Answer the next request."""
         asked = self.question()
         self.data(octets)
         return asked

@@ -1,4 +1,4 @@
-"""Targets behind real loopback sockets, turned by the test itself: one step whenever it wants.
+"""Targets behind real loopback sockets, which the test has answer: one step at a time.
 
 A target is anything with ``receive_data``, ``data_to_send`` and ``is_closed``: the scripted one of
 ``tests.target``, or one of those here that misbehave.
@@ -17,7 +17,7 @@ from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 
 
-class Says:
+class AnswersOnce:
     """Answers the first octets that come with ``octets``, whatever they are; then hangs up, or
     sends nothing more."""
 
@@ -59,10 +59,10 @@ class Station:
             self.links.append((connection, self.make()))
         for connection, target in self.links:
             if connection.fileno() >= 0:
-                self._serve(connection, target)
+                self._serve_one(connection, target)
 
-    def say(self, octets: bytes) -> None:
-        """Say something on the last connection."""
+    def send(self, octets: bytes) -> None:
+        """Send something on the last connection."""
         self.links[-1][0].sendall(octets)
 
     def hang_up(self, *, reset: bool = False) -> None:
@@ -73,7 +73,7 @@ class Station:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
 
-    def _serve(self, connection: socket.socket, target: Target) -> None:
+    def _serve_one(self, connection: socket.socket, target: Target) -> None:
         try:
             data = connection.recv(65536)
         except BlockingIOError:
@@ -92,7 +92,7 @@ class Station:
 
 @contextmanager
 def station(make: Callable[[], Target], host: str = "127.0.0.1") -> Iterator[Station]:
-    """A station on a free port."""
+    """A portal on a free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
         listener.setblocking(False)
@@ -106,7 +106,7 @@ def station(make: Callable[[], Target], host: str = "127.0.0.1") -> Iterator[Sta
 
 @contextmanager
 def scripted(script: Script | None = None) -> Iterator[Station]:
-    """A station of scripted targets, which must not find anything to complain about."""
+    """A portal with scripted targets, which must not find anything to complain about."""
     with station(lambda: ScriptedTarget(script)) as found:
         yield found
         assert [target.diagnostics for target in found.targets if target.diagnostics] == []

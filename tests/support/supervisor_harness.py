@@ -50,11 +50,11 @@ class WorkersHarness:
         self.logged: list[tuple[Level, str]] = []
         self.readers: dict[int, Callable[[], list[Fact]]] = {}
         self.others: list[Callable[[], None]] = []
-        """What else is turned, a target's station for instance."""
+        """What else runs in each turn: a target's portal, for instance."""
         self.fork_server = ForkServer(run_job, confine)
         _opened.append(self)
         self.supervisor = Supervisor(
-            self.fork_server, self._add, self._remove, self._say, level=level, most=most
+            self.fork_server, self._add, self._remove, self._log, level=level, most=most
         )
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class WorkersHarness:
     def _remove(self, fd: int) -> None:
         self.readers.pop(fd, None)
 
-    def _say(self, _job: WorkerJob, level: Level, text: str) -> None:
+    def _log(self, _job: WorkerJob, level: Level, text: str) -> None:
         self.logged.append((level, text))
 
     @property
@@ -113,7 +113,7 @@ class WorkersHarness:
         self.until(lambda: len(self.supervisor) == 0)
         return self.facts
 
-    def until_said(self, text: str) -> None:
+    def wait_until_logged(self, text: str) -> None:
         self.until(lambda: any(text in line for line in self.lines))
 
     def worker_of(self, number: int = 1) -> Worker:
@@ -141,7 +141,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def status_of(pid: int) -> dict[str, str]:
-    """What /proc says of a process; empty where it is gone."""
+    """What /proc shows of a process; empty if it is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,6 +1,6 @@
 """tshark as an independent witness of what iscsid sends.
 
-PDUs are written into a capture file, each as one TCP segment of one connection, and tshark says
+PDUs are written into a capture file, each as one TCP segment of one connection, and tshark prints
 what it sees in them. It judges headers, lengths and padding; on key=value text it is lenient.
 """
 

@@ -79,7 +79,7 @@ def test_messages_arrive_whole_and_in_order(parent: ParentEnd, worker: WorkerEnd
     assert parent.receive(JOB) is None
 
 
-def test_lines_nobody_wants_are_not_sent(parent: ParentEnd, worker: WorkerEnd) -> None:
+def test_lines_below_the_level_are_not_sent(parent: ParentEnd, worker: WorkerEnd) -> None:
     worker.log(Level.DEBUG, "> login request")
     assert not worker.wants(Level.DEBUG)
     assert parent.receive(JOB) is None
@@ -210,7 +210,7 @@ def test_what_is_attached_and_no_file_is_refused_unread(
 def test_closing_a_socket_that_lingers_never_blocks(
     ends: tuple[socket.socket, socket.socket], parent: ParentEnd
 ) -> None:
-    """close(2) waits as long as SO_LINGER says while data is unsent."""
+    """close(2) waits as long as SO_LINGER demands while data is unsent."""
     with socket.create_server(("127.0.0.1", 0)) as portal:
         near = socket.create_connection(portal.getsockname())
         far = portal.accept()[0]
@@ -283,12 +283,12 @@ def test_asking_a_worker_that_is_gone_is_no_error(
     parent.send_order(SendTargetsAgain())
 
 
-def test_a_worker_hears_that_the_daemon_is_gone(parent: ParentEnd, worker: WorkerEnd) -> None:
+def test_a_worker_notices_that_the_daemon_is_gone(parent: ParentEnd, worker: WorkerEnd) -> None:
     parent.close()
     assert worker.poll_parent() is ParentMessage.CLOSED
 
 
-def test_a_worker_hears_that_the_daemon_left_with_its_words_unread(
+def test_a_worker_notices_that_the_daemon_left_with_its_messages_unread(
     parent: ParentEnd, worker: WorkerEnd
 ) -> None:
     worker.progress("nothing")

@@ -40,7 +40,7 @@ class Point:
 
     def __post_init__(self) -> None:
         if self.x == 13:
-            raise IscsidError("nobody stands on 13")
+            raise IscsidError("no user has number 13")
 
 
 POINT = record(Point, x=number(-9, 99), name=optional(text(3)))

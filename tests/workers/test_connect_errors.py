@@ -52,7 +52,7 @@ def test_an_error_that_is_not_listed_has_the_systems_words_and_its_name() -> Non
     assert explain(9999).words.endswith("(9999)")
 
 
-def test_a_missed_limit_says_how_long_it_was() -> None:
+def test_a_missed_limit_is_reported_with_how_long_it_was() -> None:
     assert timed_out("logging in", "15 s").what == "logging in: no answer within 15 s"
 
 

@@ -35,7 +35,7 @@ def test_two_limits_that_are_none_are_none() -> None:
     assert Deadline.after(0, Deadline.after(0)).at == math.inf
 
 
-def test_a_missed_limit_says_what_was_done_and_how_long_it_might_take() -> None:
+def test_a_missed_limit_is_reported_with_what_was_done_and_how_long_it_might_take() -> None:
     missed = Deadline(time.monotonic() - 1, "15 s")
     with pytest.raises(ConnectionFailed, match="logging in: no answer within 15 s"):
         missed.left("logging in")

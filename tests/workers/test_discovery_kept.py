@@ -73,7 +73,7 @@ def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
 ) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
-        harness.until_said("waiting for the target to report changes")
+        harness.wait_until_logged("waiting for the target to report changes")
         connection = there.links[-1][0]
         ends = (connection.getpeername()[1], connection.getsockname()[1])
         until(lambda: (keepalive_seconds(*ends) is not None) == is_asked)
@@ -84,7 +84,7 @@ def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
 def test_a_ping_is_answered() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
-        there.say(ping())
+        there.send(ping())
         harness.until(lambda: received(there, NopOut) == 1)
         assert len(harness.supervisor) == 1
         harness.supervisor.end_all()
@@ -94,7 +94,7 @@ def test_a_ping_in_pieces_is_answered() -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         for octet in ping():
-            there.say(bytes([octet]))
+            there.send(bytes([octet]))
             harness.turn()
         harness.until(lambda: received(there, NopOut) == 1)
         harness.supervisor.end_all()
@@ -108,7 +108,7 @@ def test_a_flood_of_pings_keeps_no_worker_for_ever(monkeypatch: pytest.MonkeyPat
 
         def flood() -> None:
             with suppress(OSError):
-                there.say(ping() * 50)
+                there.send(ping() * 50)
 
         harness.others.append(flood)
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -123,7 +123,7 @@ def test_a_target_that_announces_changes_without_end_is_asked_ever_more_slowly(
         harness = keep(there)
         moments = [time.monotonic()]
         while len(moments) < 6:
-            there.say(event(AsyncEvent.SCSI_EVENT))
+            there.send(event(AsyncEvent.SCSI_EVENT))
             harness.until(lambda: completions(harness) == len(moments) + 1)
             moments.append(time.monotonic())
         pauses = [later - earlier for earlier, later in pairwise(moments)]
@@ -131,14 +131,14 @@ def test_a_target_that_announces_changes_without_end_is_asked_ever_more_slowly(
         harness.supervisor.end_all()
 
 
-def test_when_the_target_says_that_something_changed_it_is_asked_again(
+def test_when_the_target_reports_a_change_it_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.05)
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         before = names_in(harness)
-        there.say(event(AsyncEvent.SCSI_EVENT))
+        there.send(event(AsyncEvent.SCSI_EVENT))
         harness.until(lambda: completions(harness) == 2)
         assert names_in(harness) == before * 2
         assert len(harness.supervisor) == 1
@@ -150,9 +150,9 @@ def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         for _ in range(20):
-            there.say(event(AsyncEvent.SCSI_EVENT))
+            there.send(event(AsyncEvent.SCSI_EVENT))
         harness.until(lambda: completions(harness) == 2)
-        there.say(ping())
+        there.send(ping())
         harness.until(lambda: received(there, NopOut) == 1)
         assert received(there, TextRequest) == 2
         harness.supervisor.end_all()
@@ -163,7 +163,7 @@ def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
         harness = keep(there)
         harness.supervisor.ask_again(ONE)
         harness.until(lambda: completions(harness) == 2)
-        there.say(ping())
+        there.send(ping())
         harness.until(lambda: received(there, NopOut) == 1)
         assert received(there, TextRequest) == 2
         harness.supervisor.end_all()
@@ -195,14 +195,14 @@ def test_a_connection_that_breaks_is_a_failure() -> None:
 def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
     with station(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
-        there.say(event(number))
+        there.send(event(number))
         harness.until(lambda: len(harness.supervisor) == 0)
         assert received(there, LogoutRequest) == 1
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE, kept=True), WorkerEnded(ONE)]
 
 
 def test_an_answer_that_breaks_off_later_is_a_failure() -> None:
-    with station(lambda: DeafAfter(1)) as there:
+    with station(lambda: HangsUpAfter(1)) as there:
         harness = keep(there)
         harness.supervisor.ask_again(ONE)
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -211,8 +211,8 @@ def test_an_answer_that_breaks_off_later_is_a_failure() -> None:
     assert failed.failure.what == "asking for targets: the target closed the connection"
 
 
-class DeafAfter(ScriptedTarget):
-    """Hangs up on the second question."""
+class HangsUpAfter(ScriptedTarget):
+    """Hangs up on the request after so many."""
 
     def __init__(self, questions: int) -> None:
         super().__init__(replace(LISTED, profile=TGTD))

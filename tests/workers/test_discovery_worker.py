@@ -105,8 +105,8 @@ def test_a_refused_discovery_is_one_failed_attempt() -> None:
     assert ended == WorkerEnded(ONE)
 
 
-class DeafTo(ScriptedTarget):
-    """Says nothing to PDUs of one kind, or hangs up."""
+class DoesNotAnswer(ScriptedTarget):
+    """Does not answer PDUs of one kind, or hangs up."""
 
     def __init__(self, kind: Opcode, *, hangs_up: bool = False, script: Script = LISTED) -> None:
         super().__init__(script)
@@ -125,7 +125,7 @@ def test_a_logout_that_is_not_answered_costs_nothing(
     hangs_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovery_worker, "LOGOUT", 0.2)
-    with station(lambda: DeafTo(Opcode.LOGOUT_REQUEST, hangs_up=hangs_up)) as there:
+    with station(lambda: DoesNotAnswer(Opcode.LOGOUT_REQUEST, hangs_up=hangs_up)) as there:
         harness = run(discovery_job(portal=there.portal), there)
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
     assert any(line.startswith("logging out: ") for line in harness.lines)

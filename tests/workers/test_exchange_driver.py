@@ -56,28 +56,28 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 def driver_of(
     near: socket.socket,
     reader: Reader,
-    patience: Limits = RELAXED,
+    limits: Limits = RELAXED,
     reporter: RecordingReporter | None = None,
 ) -> ExchangeDriver:
     reporter = reporter or RecordingReporter(Level.INFO)
-    return ExchangeDriver(near, reader, patience, "logging in", reporter)
+    return ExchangeDriver(near, reader, limits, "logging in", reporter)
 
 
 @pytest.mark.parametrize("level", [Level.DEBUG, Level.INFO])
-def test_the_trace_is_told_as_it_goes_or_dropped_where_nobody_reads_it(
+def test_the_trace_is_sent_as_it_goes_or_dropped_if_it_is_not_wanted(
     level: Level, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
     reporter = RecordingReporter(level)
-    said = reporter.lines
+    lines = reporter.lines
     reader = Reader(5, b"question")
     driver = driver_of(near, reader, reporter=reporter)
     driver.step()
     asked = [">     Question=1"]
-    assert said == (asked if level is Level.DEBUG else [])
+    assert lines == (asked if level is Level.DEBUG else [])
     far.sendall(b"hello")
     driver.step()
-    assert said == ([*asked, *asked, "<     Answer=1"] if level is Level.DEBUG else [])
+    assert lines == ([*asked, *asked, "<     Answer=1"] if level is Level.DEBUG else [])
     assert reader.trace.take() == ()
 
 
@@ -129,7 +129,7 @@ def test_a_large_pdu_is_not_read_in_one_piece(pair: tuple[socket.socket, socket.
     assert asked[0] <= 65536
 
 
-def test_a_target_that_says_nothing_is_given_up_in_time(
+def test_a_target_that_sends_nothing_is_given_up_in_time(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     driver = driver_of(pair[0], Reader(48, b"request"), Limits(HURRIED, Deadline.after(PATIENCE)))
@@ -151,7 +151,7 @@ def test_a_limit_that_ends_between_two_octets_is_worded_as_one_that_ends_while_w
         driver.step()
 
 
-def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
+def test_a_target_that_drips_is_given_up_as_if_it_sent_nothing(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     """The limit is for the answer, not for each octet of it."""
@@ -173,8 +173,8 @@ def test_a_target_that_drips_is_given_up_as_if_it_said_nothing(
 def test_the_limit_for_all_of_it_holds_for_each_answer(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    patience = Limits(PATIENCE, Deadline.after(HURRIED, words="the 60 s for all of the login"))
-    driver = driver_of(pair[0], Reader(48, b"request"), patience)
+    limits = Limits(PATIENCE, Deadline.after(HURRIED, words="the 60 s for all of the login"))
+    driver = driver_of(pair[0], Reader(48, b"request"), limits)
     driver.step()
     with pytest.raises(ConnectionFailed, match="within the 60 s for all of the login"):
         driver.step()
@@ -189,7 +189,7 @@ def test_a_target_that_does_not_read_is_given_up_in_time(
         driver.step()
 
 
-def test_the_end_of_the_stream_is_told_from_a_reset(
+def test_the_end_of_the_stream_is_distinguished_from_a_reset(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = pair
@@ -201,7 +201,7 @@ def test_the_end_of_the_stream_is_told_from_a_reset(
         driver.step()
 
 
-def test_a_reset_is_told_from_the_end_of_the_stream(
+def test_a_reset_is_distinguished_from_the_end_of_the_stream(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = pair

@@ -32,7 +32,7 @@ def _status_of_a_child_that(*, kills_itself_with: int = 0, exits_with: int = 0) 
     ("number", "words"),
     [
         (signal.SIGKILL, "the worker was killed (SIGKILL) while logging in"),
-        (signal.SIGTERM, "the worker was told to end (SIGTERM) while logging in"),
+        (signal.SIGTERM, "the worker was asked to end (SIGTERM) while logging in"),
         (signal.SIGXCPU, "the worker used up the processor time it may have (SIGXCPU)"),
         (signal.SIGUSR1, "the worker died (SIGUSR1) while logging in"),
         (signal.SIGRTMIN + 1, f"the worker died (signal {signal.SIGRTMIN + 1})"),
@@ -61,14 +61,14 @@ def test_an_exit_without_a_word_is_a_failure_even_with_status_0(code: int) -> No
     assert failure.what == f"the worker ended with status {code} while logging in, without a result"
 
 
-def test_an_overstay_says_how_long_and_during_what() -> None:
+def test_an_overstay_is_reported_with_how_long_and_during_what() -> None:
     assert (
         deadline_exceeded(15, "resolving x").what
         == "not finished within 15 s, ended while resolving x"
     )
 
 
-def test_a_failed_fork_says_what_is_short() -> None:
+def test_a_failed_fork_names_what_is_short() -> None:
     failure = not_started(OSError(errno.EAGAIN, ""))
     assert failure.what.startswith("no worker could be started: ")
     assert failure.retry is Retry.SOON

@@ -45,7 +45,7 @@ def test_of_several_addresses_the_first_that_answers_is_taken() -> None:
         harness.supervisor.close_socket(ONE)
 
 
-def test_a_redirection_to_where_nobody_answers_says_where() -> None:
+def test_a_redirection_to_a_dead_portal_names_it() -> None:
     with scripted(Script(statuses={0: 0x0101}, moved_to=("127.0.0.1:1", "127.0.0.2:1"))) as first:
         harness = run(login_job(portal=first.portal), first)
     assert failure_of(harness).what == (

@@ -28,7 +28,7 @@ from tests.support.attempt_harness import (
     without_any_file,
 )
 from tests.support.jobs import ALICE, login_job
-from tests.support.scripted_portal import Says, scripted, station
+from tests.support.scripted_portal import AnswersOnce, scripted, station
 from tests.support.supervisor_harness import WorkersHarness, status_of
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
@@ -94,7 +94,7 @@ def test_the_trace_reads_like_the_exchange_where_it_is_wanted() -> None:
         assert any(line.startswith("< login response") for line in harness.lines) is is_there
 
 
-def test_nobody_reads_a_secret_anywhere() -> None:
+def test_a_secret_can_be_read_nowhere() -> None:
     with scripted(Script(accounts={"alice": b"secret-alice-123"})) as there:
         harness = run(login_job(portal=there.portal, authentication=ALICE), there)
         success_of(harness)
@@ -107,7 +107,7 @@ def test_nobody_reads_a_secret_anywhere() -> None:
 
 def test_a_target_that_resets_is_one_that_closes() -> None:
     """Closing with our request unread resets the connection; it means the same."""
-    with station(Says) as there:
+    with station(AnswersOnce) as there:
         harness = WorkersHarness()
         harness.others.append(there.turn)
         harness.start(login_job(portal=there.portal))
@@ -125,14 +125,14 @@ def test_a_closed_port_is_one_failed_attempt() -> None:
 
 def test_all_of_the_login_has_a_limit_of_its_own() -> None:
     """Each answer comes in time, and there is no end to them."""
-    with station(Says) as there:
+    with station(AnswersOnce) as there:
         harness = run(login_job(portal=there.portal, deadline=0.3), there)
     assert "no answer within the 0.3 s for all of the login" in failure_of(harness).what
 
 
 def test_authentication_has_a_limit_of_its_own() -> None:
     timeouts = replace(login_job().timeouts, auth=1)
-    with station(Says) as there:
+    with station(AnswersOnce) as there:
         harness = run(login_job(portal=there.portal, timeouts=timeouts), there)
     assert "no answer within the 1 s for authentication" in failure_of(harness).what
 
@@ -226,15 +226,15 @@ def test_a_login_needs_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Says(bytes(range(256)) * 4),
-        lambda: Says(hangs_up=True),
+        lambda: AnswersOnce(bytes(range(256)) * 4),
+        lambda: AnswersOnce(hangs_up=True),
         lambda: ScriptedTarget(Script(edit=lambda _, pairs: (*pairs, ("X\x01Y", "\x02\xff")))),
         lambda: ScriptedTarget(Script(edit=lambda _, pairs: (*pairs, ("TargetAlias", "\x02")))),
         lambda: ScriptedTarget(Script(statuses={0: 0x0101}, moved_to=("127.0.0.1:1",))),
     ],
 )
-def test_a_failed_login_needs_no_file_to_say_why(
-    make: Callable[[], Says | ScriptedTarget], tmp_path: Path
+def test_a_failed_login_needs_no_file_for_its_reason(
+    make: Callable[[], AnswersOnce | ScriptedTarget], tmp_path: Path
 ) -> None:
     with station(make) as there:
         harness = run(

@@ -20,7 +20,7 @@ from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 
 
-class SaysNothingMore(ScriptedTarget):
+class SendsNothingMore(ScriptedTarget):
     """Lets everybody in, and then is silent, or closes the connection."""
 
     hangs_up = False
@@ -32,7 +32,7 @@ class SaysNothingMore(ScriptedTarget):
             super()._receive(pdu)
 
 
-class HangsUp(SaysNothingMore):
+class HangsUp(SendsNothingMore):
     hangs_up = True
 
 
@@ -41,7 +41,7 @@ def trial(portal: Portal, offer: Offer | None = None) -> LoginJob:
     return replace(job, only_try=True, login=replace(job.login, offer=offer or Offer()))
 
 
-def test_a_try_is_told_and_logged_out_of_and_no_socket_comes_with_it() -> None:
+def test_a_try_is_reported_and_logged_out_of_and_no_socket_comes_with_it() -> None:
     with scripted() as found:
         harness = run(trial(found.portal), found)
         (target,) = found.targets
@@ -52,7 +52,7 @@ def test_a_try_is_told_and_logged_out_of_and_no_socket_comes_with_it() -> None:
         harness.supervisor.take_socket(ONE)
 
 
-def test_a_try_that_is_no_try_logs_nobody_out() -> None:
+def test_a_try_that_is_no_try_logs_no_session_out() -> None:
     with scripted() as found:
         harness = run(login_job(portal=found.portal), found)
         harness.supervisor.take_socket(ONE).close()
@@ -64,7 +64,7 @@ def test_a_try_that_is_no_try_logs_nobody_out() -> None:
     ("kind", "note"),
     [
         (HangsUp, "logging out: the target closed the connection"),
-        (SaysNothingMore, "logging out: no answer within 0.2 s"),
+        (SendsNothingMore, "logging out: no answer within 0.2 s"),
     ],
 )
 def test_a_target_that_does_not_answer_the_logout_has_still_been_logged_in_to(
@@ -82,7 +82,7 @@ def test_with_digests_the_request_carries_one(monkeypatch: pytest.MonkeyPatch) -
     both = (Digest.CRC32C,)
     values = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
     # After the login this target knows no digests, and takes them for the beginning of a header.
-    with station(lambda: SaysNothingMore(Script(values=values))) as found:
+    with station(lambda: SendsNothingMore(Script(values=values))) as found:
         harness = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
         (target,) = found.targets
     assert success_of(harness).result.parameters.header_digest is Digest.CRC32C

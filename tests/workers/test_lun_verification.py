@@ -90,18 +90,18 @@ def test_disks_without_a_name_are_not_asked() -> None:
 
 
 def test_a_target_that_falls_silent_after_the_login_is_given_up() -> None:
-    class Mute(ScriptedTarget):
+    class Silent(ScriptedTarget):
         def data_to_send(self) -> bytes:
             return (
                 b"" if self.login.is_through and len(self.received) > 2 else super().data_to_send()
             )
 
-    with station(Mute) as there:
+    with station(Silent) as there:
         failure = failure_of(run(job_at(there.portal), there))
     assert failure.what.startswith("asking the LUNs what they are: no answer within 1 s")
 
 
-def test_success_is_told_where_it_is_wanted() -> None:
+def test_success_is_reported_where_it_is_wanted() -> None:
     with scripted() as there:
         harness = run(job_at(there.portal), there, harness=WorkersHarness(level=Level.DEBUG))
         harness.supervisor.close_socket(ONE)

@@ -78,7 +78,7 @@ def fields_of(message: FromWorker) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("job", "message"), SOUND)
-def test_every_kind_of_message_arrives_as_it_was_said(job: Job, message: FromWorker) -> None:
+def test_every_kind_of_message_arrives_as_it_was_sent(job: Job, message: FromWorker) -> None:
     assert decode(job, encode(message)) == message
 
 
@@ -128,13 +128,13 @@ def test_no_secret_is_in_a_message_about_a_login_with_secrets() -> None:
 # --- cut to size --------------------------------------------------------------------------------
 
 
-def test_a_long_text_is_cut_where_it_is_said() -> None:
+def test_a_long_text_is_cut_by_its_sender() -> None:
     message = decode(LOGIN, encode(LoginFailed(J, Failure(Retry.SOON, "x" * 5000))))
     assert isinstance(message, LoginFailed)
     assert message.failure.what == "x" * 1000
 
 
-def test_more_notes_than_may_be_told_are_left_out() -> None:
+def test_more_notes_than_may_be_sent_are_left_out() -> None:
     notes = tuple(f"note {number}" for number in range(NOTES + 5))
     message = decode(DISCOVERY, encode(DiscoveryCompleted(J, notes=notes)))
     assert message == DiscoveryCompleted(J, notes=notes[:NOTES])
@@ -165,8 +165,8 @@ def test_the_largest_messages_fit() -> None:
 
 
 def test_half_a_character_in_a_text_does_no_harm() -> None:
-    said = decode(LOGIN, encode(LogLine(J, Level.INFO, "disk \udcff")))
-    assert said == LogLine(J, Level.INFO, "disk \\udcff")
+    received = decode(LOGIN, encode(LogLine(J, Level.INFO, "disk \udcff")))
+    assert received == LogLine(J, Level.INFO, "disk \\udcff")
 
 
 lengths = st.integers(512, 2**24 - 1)

@@ -71,7 +71,7 @@ def test_a_confined_process_has_a_user_of_its_own_and_no_capability() -> None:
 
 
 @needs_root
-def test_the_users_of_workers_belong_to_nobody_else() -> None:
+def test_the_users_of_workers_belong_to_no_other() -> None:
     with pytest.raises(KeyError):
         pwd.getpwuid(FIRST_USER)
 
@@ -109,7 +109,7 @@ def test_a_worker_cannot_end_another() -> None:
 
 
 @needs_root
-def test_without_numbers_of_its_own_it_is_nobody_and_says_so() -> None:
+def test_without_numbers_of_its_own_it_is_nobody_and_logs_it() -> None:
     """In a user namespace that does not map them."""
     setresgid = os.setresgid
 
@@ -285,7 +285,7 @@ def _libc(name: str, *arguments: object) -> Callable[[], None]:
 def test_a_worker_that_was_taken_over_is_refused(call: Callable[[], object]) -> None:
     def life() -> None:
         confine_here()
-        # Of limits Python says so with a ValueError.
+        # About limits Python raises a ValueError.
         with pytest.raises((PermissionError, ValueError)):
             call()
 

@@ -84,10 +84,10 @@ class Target(Sysfs):
 
 def test_only_the_permitted_logical_units_are_looked_for(sysfs: Sysfs) -> None:
     target = Target(sysfs.root, 0, 5, 7, 255)
-    facts, said = run(target, job(luns=frozenset({5, 0, 255})))
+    facts, lines = run(target, job(luns=frozenset({5, 0, 255})))
     assert target.scanned == [0, 5, 255]
     assert facts == [ScanFinished(JobId(1))]
-    assert said[0] == "looking for LUN 0 on host4"
+    assert lines[0] == "looking for LUN 0 on host4"
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_a_lun_without_a_generic_node_is_never_taken_for_gone(sysfs: Sysfs) -> N
 
 
 @pytest.mark.parametrize(("identity", "event"), [("naa.1", ""), ("naa.other", "change")])
-def test_udev_is_told_of_an_identity_that_has_changed(
+def test_udev_learns_of_an_identity_that_has_changed(
     sysfs: Sysfs, identity: str, event: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel reads it anew, and tells nobody."""
+    """The kernel reads it anew, and sends no event."""
     path = add_generic(sysfs, 1)
 
     def rescan(device: ScsiDevice) -> None:
@@ -228,12 +228,12 @@ def _forked(sysfs: Sysfs) -> WorkersHarness:
 
 
 def test_a_scan_that_blocks_does_not_block_the_daemon_and_is_ended(sysfs: Sysfs) -> None:
-    """A pipe nobody reads holds the writer, as the kernel does while the path is dead."""
+    """A pipe without a reader holds the writer, as the kernel does while the path is dead."""
     os.remove(sysfs.root / HOST / "scan")
     os.mkfifo(sysfs.root / HOST / "scan")
     harness = _forked(sysfs)
     harness.start(job(deadline=15))
-    harness.until_said("looking for all logical units on host4")
+    harness.wait_until_logged("looking for all logical units on host4")
     due = harness.supervisor.next_deadline()
     assert due is not None
     harness.supervisor.enforce_deadlines(due)

@@ -30,7 +30,7 @@ from iscsid.workers.channel import ParentEnd
 from iscsid.workers.reporter import Reporter
 from iscsid.workers.supervisor import NoForkServer
 from iscsid.workers.worker import IDLE, SURPLUS
-from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
+from tests.support.fake_jobs import finishes, hangs, hangs_and_ignores_signals, logs_in
 from tests.support.jobs import TARGET, discovery_job, login_job, scan_job
 from tests.support.patience import PATIENCE
 from tests.support.supervisor_harness import (
@@ -87,7 +87,7 @@ def test_what_a_worker_reported_comes_before_its_end_even_if_its_end_is_read_fir
     assert facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
 
 
-def test_one_that_says_much_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+def test_one_that_sends_much_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
         for _ in range(150):
             reporter.report(TargetDiscovered(job.id, DiscoveryRecord(TARGET, ())))
@@ -236,7 +236,7 @@ def test_a_fork_server_that_is_killed_is_replaced_and_its_jobs_have_failed() -> 
     harness.fork_server.reap()
     assert status_of(harness.fork_server.pid) == {}
     harness.start(scan_job(2))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.end_all()
 
 
@@ -248,7 +248,7 @@ def test_every_fork_server_that_is_killed_is_replaced() -> None:
         os.kill(server, signal.SIGKILL)
         harness.until(lambda: len(harness.supervisor) == 0)
     harness.start(scan_job(9))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.end_all()
 
 
@@ -268,12 +268,12 @@ def test_fork_server_that_stands_by_and_is_killed_is_replaced_before_it_is_neede
     harness = WorkersHarness(hangs)
     kill_and_await(standby_of(harness))
     harness.start(scan_job(1))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.logged.clear()
     os.kill(harness.fork_server.pid, signal.SIGKILL)
     harness.until(lambda: len(harness.supervisor) == 0)
     harness.start(scan_job(2))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.end_all()
 
 
@@ -292,7 +292,7 @@ def test_daemon_whose_fork_servers_were_both_killed_does_not_go_on_without() -> 
 def test_the_end_is_reached_even_if_both_fork_servers_were_killed() -> None:
     harness = WorkersHarness(hangs)
     harness.start(scan_job(1))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     kill_and_await(standby_of(harness))
     kill_and_await(harness.fork_server.pid)
     harness.supervisor.end_all()
@@ -315,7 +315,7 @@ def test_a_fork_server_that_is_stopped_is_given_up_and_its_jobs_have_failed(
         assert ended.how is not None and "did not answer for" in ended.how.what
     harness.logged.clear()
     harness.start(scan_job(3))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     os.kill(harness.fork_server.pid, signal.SIGCONT)
     until(lambda: status_of(harness.fork_server.pid).get("State", "Z")[0] in "ZX")
     until(lambda: status_of(pid).get("State", "Z")[0] in "ZX")
@@ -411,7 +411,7 @@ def test_a_failed_fork_is_a_failed_attempt_and_leaves_nothing_open(
 def test_a_stopped_child_ends_and_that_is_no_failure() -> None:
     harness = WorkersHarness(hangs)
     harness.start(login_job())
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.stop(ONE)
     harness.until(lambda: len(harness.supervisor) == 0)
     assert harness.facts == [WorkerEnded(ONE)]
@@ -423,17 +423,17 @@ def test_what_a_stopped_worker_had_reported_is_dropped_and_its_socket_closed(
     harness = WorkersHarness(logs_in(portal, signal.pause))
     before = open_descriptors()
     harness.start(login_job(portal=portal))
-    harness.until_said("connecting")
+    harness.wait_until_logged("connecting")
     harness.supervisor.stop(ONE)
     harness.until(lambda: harness.supervisor.processes == 0)
     assert harness.facts == [WorkerEnded(ONE)]
     assert open_descriptors() == before
 
 
-def test_a_stopped_child_that_hears_no_signal_is_killed() -> None:
-    harness = WorkersHarness(hangs_and_hears_no_signal)
+def test_a_stopped_child_that_ignores_signals_is_killed() -> None:
+    harness = WorkersHarness(hangs_and_ignores_signals)
     harness.start(login_job(deadline=0))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.stop(ONE)
     harness.supervisor.stop(ONE)
     due = harness.supervisor.next_deadline()
@@ -491,16 +491,16 @@ def test_only_a_kept_discovery_is_asked_again(tmp_path: Path) -> None:
     for number, keep, received in ((1, True, "ASK_AGAIN"), (2, False, "NOTHING")):
         harness = WorkersHarness(run_job, confine=not_confined)
         harness.start(discovery_job(number, keep=keep))
-        harness.until_said("waiting")
+        harness.wait_until_logged("waiting")
         harness.supervisor.ask_again(JobId(number))
         (tmp_path / f"asked {number}").touch()
         harness.until(lambda harness=harness: len(harness.supervisor) == 0)  # type: ignore[misc]
         assert harness.lines[-1] == received
 
 
-def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:
+def test_all_children_end_on_order_those_that_ignore_signals_too() -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
-        (hangs if job.id % 2 else hangs_and_hears_no_signal)(job, reporter)
+        (hangs if job.id % 2 else hangs_and_ignores_signals)(job, reporter)
 
     harness = WorkersHarness(run_job)
     for number in range(1, 9):
@@ -514,9 +514,9 @@ def test_all_children_end_on_order_those_that_hear_no_signal_too() -> None:
 
 def test_waiting_for_the_end_has_a_limit() -> None:
     """A scan may hang in the kernel, where no signal reaches it."""
-    harness = WorkersHarness(hangs_and_hears_no_signal)
+    harness = WorkersHarness(hangs_and_ignores_signals)
     harness.start(scan_job())
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     pid = harness.pid_of()
     harness.supervisor.end_all(seconds=0.2)
     assert len(harness.supervisor) == 1

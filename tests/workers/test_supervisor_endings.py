@@ -20,7 +20,7 @@ from iscsid.facts import (
 from iscsid.jobs import Job, JobId, LoginJob, ResolveJob
 from iscsid.protocol.names import Portal
 from iscsid.workers.reporter import ParentMessage, Reporter
-from tests.support.fake_jobs import finishes, hangs, hangs_and_hears_no_signal, logs_in
+from tests.support.fake_jobs import finishes, hangs, hangs_and_ignores_signals, logs_in
 from tests.support.jobs import discovery_job, login_job, scan_job
 from tests.support.supervisor_harness import WorkersHarness, not_confined, status_of
 
@@ -82,7 +82,7 @@ def test_a_kept_discovery_that_leaves_after_its_answer_has_not_failed() -> None:
 
 def test_a_child_that_leaves_without_a_word_has_failed() -> None:
     def run_job(_job: Job, _reporter: Reporter) -> None:
-        """Says nothing."""
+        """Sends nothing."""
 
     (ended,) = WorkersHarness(run_job).run(login_job())
     assert isinstance(ended, WorkerEnded) and ended.how is not None
@@ -118,7 +118,7 @@ def test_the_nearest_deadline_counts() -> None:
 def test_a_child_that_overstays_is_ended_as_one_failed_attempt() -> None:
     harness = WorkersHarness(hangs)
     harness.start(login_job(deadline=15))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     harness.supervisor.enforce_deadlines(time.monotonic() + 16)
     assert status_of(harness.pid_of()) != {}
     harness.supervisor.enforce_deadlines(time.monotonic() + 18)
@@ -193,10 +193,10 @@ def test_a_worker_that_gives_up_while_its_name_is_resolved_is_read_at_once() -> 
     harness.supervisor.end_all()
 
 
-def test_a_child_that_overstays_and_hears_no_signal_is_killed() -> None:
-    harness = WorkersHarness(hangs_and_hears_no_signal)
+def test_a_child_that_overstays_and_ignores_signals_is_killed() -> None:
+    harness = WorkersHarness(hangs_and_ignores_signals)
     harness.start(login_job(deadline=15))
-    harness.until_said("hanging")
+    harness.wait_until_logged("hanging")
     late = time.monotonic() + 18
     harness.supervisor.enforce_deadlines(late)
     due = harness.supervisor.next_deadline()

@@ -44,7 +44,7 @@ def test_a_listening_portal_is_connected_to(
 
 
 def test_the_buffers_have_the_size_that_was_asked_for() -> None:
-    """The kernel counts its own housekeeping in, and so tells twice the size (socket(7))."""
+    """The kernel counts its own housekeeping in, and so reports twice the size (socket(7))."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal(*listener.getsockname())
         with connect(portal, RELAXED, RecordingReporter(window=32768)) as connection:
@@ -168,7 +168,7 @@ def test_all_addresses_of_a_name_are_tried_in_turn(
     ]
 
 
-def test_when_none_of_them_answers_each_is_told_once(
+def test_when_none_of_them_answers_each_is_reported_once(
     two_addresses: None, reporter: RecordingReporter
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:
@@ -194,7 +194,7 @@ def test_a_name_of_this_machine_is_resolved(reporter: RecordingReporter) -> None
         (socket.EAI_AGAIN, "the name service does not answer"),
     ],
 )
-def test_a_name_that_does_not_resolve_says_why(
+def test_a_name_that_does_not_resolve_is_reported_with_the_cause(
     code: int, words: str, reporter: RecordingReporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def getaddrinfo(*_: object, **options: int) -> object:
@@ -229,15 +229,15 @@ def test_a_hosts_file_that_only_root_can_read_is_reported_as_the_reason(
         text=True,
         timeout=60,
     )
-    is_told = "/etc/hosts cannot be read by the unprivileged worker" in done.stdout
-    assert is_told == (mode == 0o600), done.stdout + done.stderr
+    is_reported = "/etc/hosts cannot be read by the unprivileged worker" in done.stdout
+    assert is_reported == (mode == 0o600), done.stdout + done.stderr
     assert ("chmod a+r /etc/hosts" in done.stdout) == (mode == 0o600)
     assert "correct the name" not in done.stdout
     if mode == 0o644:
         assert "connection refused" in done.stdout
 
 
-def test_a_connection_goes_out_as_the_options_say() -> None:
+def test_a_connection_goes_out_by_the_options() -> None:
     options = SocketOptions(interface="lo", source_address="127.0.0.9", dscp=18)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         portal = Portal("127.0.0.1", listener.getsockname()[1])
@@ -248,7 +248,7 @@ def test_a_connection_goes_out_as_the_options_say() -> None:
             assert connection.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 18 << 2
 
 
-def test_a_connection_by_ipv6_goes_out_as_the_options_say() -> None:
+def test_a_connection_by_ipv6_goes_out_by_the_options() -> None:
     options = SocketOptions(interface="lo", source_address="::1", dscp=46)
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         portal = Portal("::1", listener.getsockname()[1])
@@ -276,7 +276,7 @@ def test_an_address_on_an_interface_that_does_not_exist_names_the_reason(
         connect(Portal("fe80::1%nosuch0"), RELAXED, reporter)
 
 
-def test_a_link_local_address_without_interface_says_how_to_write_it(
+def test_a_link_local_address_without_interface_is_refused_with_how_to_write_it(
     reporter: RecordingReporter,
 ) -> None:
     with pytest.raises(ConnectionFailed) as caught:

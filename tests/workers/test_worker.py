@@ -52,7 +52,7 @@ def how_it_ended(harness: WorkersHarness) -> str:
 
 
 @pytest.mark.parametrize("octets", [b"hello", b'["LoginFailed",{}]', b"[" * 1000, b"\0" * 190_000])
-def test_a_child_that_says_nonsense_is_ended_at_once(octets: bytes) -> None:
+def test_a_child_that_sends_nonsense_is_ended_at_once(octets: bytes) -> None:
     harness = WorkersHarness(sending(octets))
     harness.run(login_job(deadline=0))
     assert harness.facts == [harness.ending_of(ONE)]
@@ -61,7 +61,7 @@ def test_a_child_that_says_nonsense_is_ended_at_once(octets: bytes) -> None:
     )
 
 
-def test_nonsense_is_heard_even_if_the_child_is_gone_by_then() -> None:
+def test_nonsense_is_noticed_even_if_the_child_is_gone_by_then() -> None:
     def run_job(_job: Job, reporter: Reporter) -> None:
         reporter.progress("testing")
         os.write(reporter.fileno(), b"hello")
@@ -71,7 +71,7 @@ def test_nonsense_is_heard_even_if_the_child_is_gone_by_then() -> None:
     assert "sent an invalid message" in how_it_ended(harness)
 
 
-def test_a_child_that_says_nonsense_and_hears_no_signal_is_ended_too() -> None:
+def test_a_child_that_sends_nonsense_and_ignores_signals_is_ended_too() -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sending(b"hello")(job, reporter)
@@ -81,7 +81,7 @@ def test_a_child_that_says_nonsense_and_hears_no_signal_is_ended_too() -> None:
     assert "sent an invalid message" in how_it_ended(harness)
 
 
-def test_what_was_said_before_the_nonsense_stays_said() -> None:
+def test_what_was_sent_before_the_nonsense_counts() -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
         reporter.report(TargetDiscovered(job.id, RECORD))
         sending(b"hello")(job, reporter)
@@ -186,7 +186,7 @@ def test_lines_for_the_log_may_come_after_a_last_word() -> None:
     assert harness.lines == ["logging out", "logging out: no answer within 3 s"]
 
 
-def test_a_discovery_that_nobody_wanted_to_keep_cannot_be_kept() -> None:
+def test_a_discovery_that_was_not_to_be_kept_cannot_be_kept() -> None:
     def run_job(job: Job, reporter: Reporter) -> None:
         reporter.report(DiscoveryCompleted(job.id, kept=True))
         time.sleep(60)
@@ -207,7 +207,7 @@ def test_a_child_that_closes_its_channel_and_stays_is_ended() -> None:
     assert harness.ending_of(ONE).how is not None
 
 
-def test_a_stopped_child_that_says_nonsense_is_no_failure() -> None:
+def test_a_stopped_child_that_sends_nonsense_is_no_failure() -> None:
     def run_job(_job: Job, reporter: Reporter) -> None:
         signal.signal(signal.SIGTERM, lambda *_: None)
         reporter.progress("waiting")
@@ -217,7 +217,7 @@ def test_a_stopped_child_that_says_nonsense_is_no_failure() -> None:
 
     harness = WorkersHarness(run_job)
     harness.start(login_job(deadline=0))
-    harness.until_said("waiting")
+    harness.wait_until_logged("waiting")
     harness.supervisor.stop(ONE)
     harness.until(lambda: len(harness.supervisor) == 0)
     assert harness.facts == [WorkerEnded(ONE)]
@@ -246,7 +246,7 @@ def test_a_connection_that_broke_on_the_way_is_a_failed_login() -> None:
 
         harness = WorkersHarness(run_job)
         harness.start(login_job(portal=portal))
-        harness.until_said("reading")
+        harness.wait_until_logged("reading")
         with listener.accept()[0] as far:
             far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         failed, ended = harness.run()
@@ -280,7 +280,7 @@ def test_no_connection_is_begun_where_no_target_can_be(host: str) -> None:
     assert "sent an invalid message" in how_it_ended(harness)
 
 
-def test_a_target_with_too_many_addresses_is_told_as_the_targets_doing(
+def test_a_target_with_too_many_addresses_is_reported_as_the_target_s_doing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = DiscoveryRecord(TARGET, (TargetAddress(Portal("192.0.2.1")),) * 100)

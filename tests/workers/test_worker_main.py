@@ -37,19 +37,19 @@ from tests.support.supervisor_harness import (
 )
 
 
-def telling(tell: Callable[[], object]) -> Callable[[Job, Reporter], None]:
-    """A job that says what it sees, and then finishes as a scan."""
+def reporting(look: Callable[[], object]) -> Callable[[Job, Reporter], None]:
+    """A job that reports what it sees, and then finishes as a scan."""
 
     def run_job(job: Job, reporter: Reporter) -> None:
-        reporter.log(Level.INFO, repr(tell()))
+        reporter.log(Level.INFO, repr(look()))
         reporter.report(ScanFinished(job.id))
 
     return run_job
 
 
-def told(tell: Callable[[], object], *others: Job) -> str:
-    """What a job says that was started after ``others``."""
-    harness = WorkersHarness(telling(tell))
+def reported(look: Callable[[], object], *others: Job) -> str:
+    """What a job reports that was started after ``others``."""
+    harness = WorkersHarness(reporting(look))
     harness.run(*others, scan_job(9))
     return harness.lines[-1]
 
@@ -121,7 +121,7 @@ def handlers() -> Iterator[list[int]]:
 
 
 def test_the_daemons_signal_handlers_are_gone(handlers: list[int]) -> None:
-    def tell() -> object:
+    def look() -> object:
         numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGTERM, signal.SIGCHLD)
         return (
             [signal.getsignal(number) == signal.SIG_IGN for number in numbers],
@@ -131,7 +131,7 @@ def test_the_daemons_signal_handlers_are_gone(handlers: list[int]) -> None:
         )
 
     ignored = [True, True, True, False, False]
-    assert told(tell) == repr((ignored, [not each for each in ignored], -1, set()))
+    assert reported(look) == repr((ignored, [not each for each in ignored], -1, set()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
@@ -157,7 +157,7 @@ def test_a_signal_just_after_the_fork_ends_the_worker_alone(
     """Sent to the worker while it still has the handlers of its parent."""
     fork, this = os.fork, os.getpid()
 
-    def fork_and_be_told() -> int:
+    def fork_and_report() -> int:
         is_server = os.getpid() != this
         pid = fork()
         if pid == 0 and is_server:
@@ -165,8 +165,8 @@ def test_a_signal_just_after_the_fork_ends_the_worker_alone(
             os.kill(os.getpid(), signal.SIGHUP)
         return pid
 
-    monkeypatch.setattr(os, "fork", fork_and_be_told)
-    harness = WorkersHarness(telling(lambda: "alive"))
+    monkeypatch.setattr(os, "fork", fork_and_report)
+    harness = WorkersHarness(reporting(lambda: "alive"))
     for number in (1, 2):
         harness.run(scan_job(number))
         ending = harness.ending_of(JobId(number))
@@ -177,7 +177,7 @@ def test_a_signal_just_after_the_fork_ends_the_worker_alone(
 
 
 def test_the_standard_streams_lead_nowhere() -> None:
-    assert told(lambda: [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)]) == repr(
+    assert reported(lambda: [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)]) == repr(
         ["/dev/null"] * 3
     )
 
@@ -185,18 +185,18 @@ def test_the_standard_streams_lead_nowhere() -> None:
 def test_it_cannot_type_into_the_terminal_of_the_shell() -> None:
     """A worker that was taken over could push characters into it (ioctl TIOCSTI)."""
 
-    def tell() -> object:
+    def look() -> object:
         with pytest.raises(OSError):
             os.open("/dev/tty", os.O_RDWR)
         return os.getsid(0) not in (os.getpid(), test)
 
     test = os.getsid(0)
-    assert told(tell) == "True"
+    assert reported(look) == "True"
 
 
 def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "secret-in-the-environment")
-    assert told(lambda: dict(os.environ)) == "{}"
+    assert reported(lambda: dict(os.environ)) == "{}"
 
 
 def test_it_knows_the_secrets_of_its_own_jobs_only() -> None:
@@ -250,7 +250,7 @@ def memory_of(pid: int) -> bytes:
 
 
 def test_its_title_names_the_work() -> None:
-    title = told(lambda: Path("/proc/self/cmdline").read_text().rstrip("\0"))
+    title = reported(lambda: Path("/proc/self/cmdline").read_text().rstrip("\0"))
     assert title == "'iscsid: scan iqn.2024-01.org.example:disks on host4'"
 
 
@@ -316,7 +316,7 @@ def test_a_bug_while_the_daemon_is_gone_ends_it_all_the_same() -> None:
 def test_nothing_of_the_daemons_runs_at_its_end(tmp_path: Path) -> None:
     """python-daemon would remove the pid file; what is buffered would be written twice."""
     note = tmp_path / "note"
-    harness = WorkersHarness(telling(lambda: "alive"))
+    harness = WorkersHarness(reporting(lambda: "alive"))
     with note.open("w") as buffered:
         buffered.write("once")
         forget = atexit.register(lambda: note.write_text("the worker's"))
@@ -356,7 +356,7 @@ def test_a_fork_server_that_died_during_the_fork_leaves_no_worker(
     """The worker sees that its parent is another one."""
     getppid = os.getppid
     monkeypatch.setattr(os, "getppid", lambda: getppid() + 1)
-    harness = WorkersHarness(telling(lambda: "alive"))
+    harness = WorkersHarness(reporting(lambda: "alive"))
     harness.run(scan_job())
     assert harness.lines == []
 
