@@ -1,7 +1,7 @@
 """Measures logins against a target in memory; prints figures, asserts nothing.
 
 Run it from the repository's root: ``python -m tests.benchmarks.login``. What the scripted target
-says is recorded once and then played back, so that the figures are the exchange's own: keys,
+sends is recorded once and then played back, so that the figures are the exchange's own: keys,
 negotiation, CHAP, headers, PDUs, and none of the target's. ``--profile`` shows where the time goes.
 """
 

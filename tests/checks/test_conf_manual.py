@@ -48,7 +48,7 @@ def test_the_page_names_the_keywords_of_old() -> None:
 
 
 @each_setting
-def test_the_page_tells_the_default(row: Keyword) -> None:
+def test_the_page_has_the_default(row: Keyword) -> None:
     text = next(text for names, text in ITEMS.items() if row.name in names)
     assert re.findall(r"^Default: (.*)$", text, re.MULTILINE) == (
         [row.default] if row.default else []
@@ -56,7 +56,7 @@ def test_the_page_tells_the_default(row: Keyword) -> None:
 
 
 @each_setting
-def test_the_page_tells_where_a_keyword_may_stand_and_what_is_an_extension(row: Keyword) -> None:
+def test_the_page_names_where_a_keyword_may_stand_and_what_is_an_extension(row: Keyword) -> None:
     text = next(text for names, text in ITEMS.items() if row.name in names)
     places = {scope: "global" if scope is Scope.GLOBAL else PLACES[scope] for scope in Scope}
     classic = ", ".join(places[scope] for scope in row.scope if scope not in row.extension)
@@ -71,7 +71,7 @@ def test_the_page_tells_where_a_keyword_may_stand_and_what_is_an_extension(row: 
     assert text.startswith(f"({places_shown})\n")
 
 
-def test_the_examples_are_right_and_do_what_is_said_of_them() -> None:
+def test_the_examples_are_right_and_do_what_their_text_promises() -> None:
     section = SOURCE[SOURCE.index(".SH EXAMPLES") : SOURCE.index(".SH FILES")]
     examples = re.findall(
         r"^\.EX\n(.*?)^\.EE", section.replace("\\-", "-"), re.MULTILINE | re.DOTALL

@@ -54,13 +54,13 @@ def functions_of(source: Path) -> Iterator[tuple[str, int]]:
     ],
     ids=["ruff check", "ruff format", "mypy"],
 )
-def test_a_linter_has_nothing_to_say(linter: list[str]) -> None:
+def test_a_linter_finds_nothing(linter: list[str]) -> None:
     if diagnostics := complaints_of(sys.executable, "-m", *linter):
         pytest.fail(diagnostics, pytrace=False)
 
 
 @pytest.mark.parametrize("script", shell_scripts(), ids=label)
-def test_shellcheck_has_nothing_to_say(script: Path) -> None:
+def test_shellcheck_finds_nothing(script: Path) -> None:
     if diagnostics := complaints_of("shellcheck", str(script)):
         pytest.fail(diagnostics, pytrace=False)
 

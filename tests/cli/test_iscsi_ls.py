@@ -71,7 +71,7 @@ def test_status_of_a_running_daemon_is_shown(
     ],
 )
 @pytest.mark.parametrize("option", ["--sessions", "--json", "--luns"])
-def test_exit_status_tells_trouble_from_health(
+def test_exit_status_distinguishes_trouble_from_health(
     running: Path,
     sessions: list[SessionStatus],
     discoveries: list[DiscoveryStatus],

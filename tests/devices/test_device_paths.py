@@ -35,7 +35,7 @@ def test_device_gets_the_classic_name(path: str, link: str) -> None:
     )
 
 
-STRANGERS = [
+OTHER_PATHS = [
     "/sys/devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sda",
     "/sys/devices/platform/host6/session12/target6:0:0/6:0:0:5",
     "/sys/devices/platform/host6/session12/iscsi_session/session12",
@@ -46,7 +46,7 @@ STRANGERS = [
 ]
 
 
-@pytest.mark.parametrize("path", STRANGERS)
+@pytest.mark.parametrize("path", OTHER_PATHS)
 def test_device_of_no_session_gets_no_link(path: str) -> None:
     assert not is_session_device(path)
     assert device_at(path, "/dev/sda") is None
@@ -73,7 +73,7 @@ def test_lun_is_the_last_number_of_the_unit() -> None:
     assert device is not None and device.lun == 16640
 
 
-def test_logical_unit_is_told_from_its_devices() -> None:
+def test_logical_unit_is_distinguished_from_its_devices() -> None:
     assert unit_at(UNIT) == (12, 5)
     for other in (f"{UNIT}/block/sda", "/sys/devices/pci0000:00/ata1/host0/target0:0:0/0:0:0:0"):
         assert unit_at(other) is None

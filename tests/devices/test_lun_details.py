@@ -56,7 +56,7 @@ def test_tape_has_all_its_modes(tree: SysfsTree) -> None:
     assert (found.kind, found.size) == ("Sequential-Access", None)
 
 
-def test_unit_that_tells_nothing_is_still_there(tree: SysfsTree) -> None:
+def test_unit_that_reports_nothing_is_still_there(tree: SysfsTree) -> None:
     unit = tree.add_unit(tree.add_session(1, 6), 6, 255)
     assert luns(tree.sysfs, 1) == [LunStatus(lun=255)]
     describe(unit, type="30", vendor="evil\x1b[2J\u202e", model="x" * 5000)

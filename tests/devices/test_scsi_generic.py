@@ -7,6 +7,6 @@ from pathlib import Path
 from iscsid.devices.scsi_generic import is_there
 
 
-def test_node_that_cannot_be_opened_or_asked_does_not_tell(tmp_path: Path) -> None:
+def test_node_that_cannot_be_opened_or_asked_gives_no_answer(tmp_path: Path) -> None:
     assert is_there(str(tmp_path / "sg9")) is None
     assert is_there("/dev/null") is None

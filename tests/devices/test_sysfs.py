@@ -71,7 +71,7 @@ def test_port_beyond_the_signed_numbers_is_found_among_the_open_ones(tree: Sysfs
     assert not session.maker_is_gone
 
 
-def test_text_that_nobody_set_is_no_text(tree: SysfsTree) -> None:
+def test_text_that_was_never_set_is_no_text(tree: SysfsTree) -> None:
     session = SESSION | {"ifacename": "(null)", "targetname": "(null)"}
     tree.add_session(
         1, 1, session=session, connection=CONNECTION | {"persistent_address": "(null)"}
@@ -143,7 +143,7 @@ def test_transport_handle_is_a_number_of_64_bits(tree: SysfsTree) -> None:
     assert tree.sysfs.transport_handle() == 0xFFFF888012345678
 
 
-def test_missing_transport_says_which_module_to_load(tree: SysfsTree) -> None:
+def test_missing_transport_names_the_module_to_load(tree: SysfsTree) -> None:
     shutil.rmtree(tree.root / "class/iscsi_transport")
     """A module that is taken out while the daemon runs may come back at any time."""
     with pytest.raises(IscsidError, match="modprobe iscsi_tcp") as error:

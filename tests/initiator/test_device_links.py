@@ -86,7 +86,7 @@ def test_link_goes_with_its_device_and_only_once() -> None:
     device_links = linked(SDA, SDA1)
     assert device_links.handle(DeviceVanished(SDA1.path)) == [RemoveLink("bus0/target0/lun0/part1")]
     assert device_links.handle(DeviceVanished(SDA1.path)) == []
-    assert device_links.handle(DeviceVanished("/sys/devices/never/heard/of")) == []
+    assert device_links.handle(DeviceVanished("/sys/devices/never/seen/before")) == []
     assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
 
 
@@ -188,7 +188,7 @@ def test_session_that_changes_its_number_leaves_no_link_behind() -> None:
 OTHER = device(1, 0, "disk", "sda", "naa.2")
 
 
-def test_replaced_unit_loses_all_links_and_is_said_loudly_once() -> None:
+def test_replaced_unit_loses_all_links_and_is_logged_as_an_error_once() -> None:
     device_links = linked(SDA, SDA1)
     log, *orders = device_links.handle(DeviceAppeared(OTHER))
     assert isinstance(log, Log) and log.level is Level.ERROR
@@ -247,7 +247,7 @@ def test_unit_that_went_and_came_as_another_is_a_replaced_one() -> None:
     assert [type(order) for order in orders] == [Log]
 
 
-def test_device_that_does_not_say_who_it_is_is_believed() -> None:
+def test_device_that_reports_no_identity_is_believed() -> None:
     device_links = linked(SDA)
     assert device_links.handle(DeviceAppeared(device(1, 0, "disk", "sda"))) == []
     anonymous = linked(device(1, 0, "disk", "sda"))

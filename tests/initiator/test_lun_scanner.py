@@ -102,7 +102,7 @@ def test_scan_that_fails_because_its_session_has_gone_is_no_trouble() -> None:
     assert not [timer for timer in harness.timers if timer.purpose is TimerPurpose.SCAN]
 
 
-def test_lun_in_use_is_kept_and_said_once_until_it_was_there_again() -> None:
+def test_lun_in_use_is_kept_and_logged_once_until_it_was_there_again() -> None:
     harness = rescanning(DISK)
     for missing, lines in (((3,), 1), ((3,), 1), ((), 1), ((3,), 2)):
         scanned(harness, *missing)
@@ -252,7 +252,7 @@ def test_a_session_that_is_logged_in_again_is_scanned_after_all(two_sessions: Ha
     assert isinstance(order, StartWorker) and isinstance(order.job, ScanJob)
 
 
-def test_a_session_begun_anew_is_not_told_of_the_scan_of_the_one_before() -> None:
+def test_a_session_begun_anew_gets_nothing_of_the_scan_of_the_one_before() -> None:
     harness = Harness()
     harness.begin(configuration(PORTAL), kernel_session(1, target_state="ALLOCATED"))
     job = scan_job(harness)

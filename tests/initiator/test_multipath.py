@@ -1,4 +1,4 @@
-"""Stories of targets with a session per path: each path keeps its numbers, whatever happens."""
+"""Targets with a session per path: each path keeps its numbers, whatever happens."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lines(harness: Harness) -> list[list[str]]:
 
 
 @each_policy
-def test_each_path_says_in_the_kernel_which_it_is(policy: MultipathPolicy) -> None:
+def test_each_path_is_named_in_the_kernel(policy: MultipathPolicy) -> None:
     harness = Harness()
     harness.begin(with_policy(policy))
     harness.discovered(TARGET)
@@ -84,7 +84,7 @@ def discoveries(harness: Harness) -> list[DiscoveryJob]:
     return [job for job in harness.jobs if isinstance(job, DiscoveryJob)]
 
 
-def test_a_path_that_another_address_reports_waits_for_what_that_says() -> None:
+def test_a_path_that_another_address_reports_waits_for_its_answer() -> None:
     """Each address of an array may report its own portal alone."""
     harness = Harness()
     policy = MultipathPolicy.PORTAL
@@ -121,7 +121,7 @@ def test_both_paths_keep_their_numbers_when_the_lines_go_while_they_are_up(
     assert not harness.has_logged("no longer gives")
 
 
-def test_a_session_that_becomes_one_of_several_paths_says_so_with_a_new_login() -> None:
+def test_a_session_that_becomes_one_of_several_paths_gets_a_new_login() -> None:
     harness = Harness()
     harness.up()
     harness.reload(with_policy(MultipathPolicy.PORTAL))

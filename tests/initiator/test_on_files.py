@@ -195,7 +195,7 @@ def test_a_lun_that_is_no_longer_allowed_loses_its_links_at_sighup() -> None:
 
 
 def test_an_exchange_that_is_found_while_sighup_reads_the_files_is_not_accepted() -> None:
-    """It is in the log only after the signal: nobody can have meant it."""
+    """It is in the log only after the signal: it cannot have been meant."""
     harness = Harness()
     harness.up()
     disk = facts.Device(

@@ -58,7 +58,7 @@ def test_the_preferred_portal_comes_first_and_the_preferred_subnet_next() -> Non
     assert portals(path) == [A, C, B, NAMED]
 
 
-def test_a_preferred_subnet_of_the_other_family_prefers_nobody() -> None:
+def test_a_preferred_subnet_of_the_other_family_prefers_none() -> None:
     (path,) = plan(replace(SessionSettings(), preferred_subnet=ip_network("2001:db8::/32")))
     assert portals(path) == [B, A, C, NAMED]
 

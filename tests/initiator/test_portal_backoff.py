@@ -74,7 +74,7 @@ def test_a_session_that_turns_to_another_portal_waits_for_that_one_only() -> Non
     assert sorted(portal_backoff.everyone()) == [ONE, TWO, THREE]
 
 
-# --- stories ------------------------------------------------------------------------------------
+# --- sequences ----------------------------------------------------------------------------------
 
 
 def name(number: int) -> IscsiName:

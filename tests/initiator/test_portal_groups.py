@@ -77,7 +77,7 @@ def test_portal_groups_are_compared_where_both_are_known(
         assert f"was {known} and is {found}" in failure.what
 
 
-# --- stories ------------------------------------------------------------------------------------
+# --- sequences ----------------------------------------------------------------------------------
 
 
 def log_in(harness: Harness, tag: int, portal: Portal = PORTAL) -> list[Order]:

@@ -217,14 +217,14 @@ def test_credentials_of_a_source_go_to_its_own_portals_only() -> None:
 # --- the administrator knows better -------------------------------------------------------------
 
 
-def test_controllers_that_list_their_own_portals_belong_together_if_the_file_says_so() -> None:
+def test_controllers_that_list_their_own_portals_belong_together_if_the_file_joins_them() -> None:
     network = Network(("array", "array")).begin().answer(ONE, ONE).answer(TWO, TWO)
     assert network.portals() == [[ONE, TWO]]
     assert network.lines() == [f"0 0 {DISK}"]
     assert not network.is_contradiction_logged()
 
 
-def test_two_arrays_with_one_factory_name_are_two_targets_if_the_file_says_so() -> None:
+def test_two_arrays_with_one_factory_name_are_two_targets_if_the_file_separates_them() -> None:
     network = Network(("red", "green")).begin().answer(ONE, ONE).answer(TWO, TWO)
     assert network.portals() == [[ONE], [TWO]]
     assert network.lines() == [f"0 0 {DISK} =red", f"1 0 {DISK} =green"]

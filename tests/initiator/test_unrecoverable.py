@@ -97,7 +97,7 @@ DAY = 86400.0
 
 
 def test_a_session_that_the_kernel_never_destroys_is_tried_ever_less_often() -> None:
-    """The log says so once, and then counts."""
+    """It is logged once, and then counted."""
     harness = Harness()
     harness.up()
     doomed(harness)

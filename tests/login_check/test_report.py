@@ -93,11 +93,13 @@ FOUND = Result(True, records=[DiscoveryRecord(RED, ())], notes=["skipped 0.0.0.0
         ),
     ],
 )
-def test_a_discovery_is_told_with_what_went_wrong(result: Result | None, lines: list[str]) -> None:
+def test_a_discovery_is_reported_with_what_went_wrong(
+    result: Result | None, lines: list[str]
+) -> None:
     assert list(format_discovery(discovery(result))) == lines
 
 
-def test_a_target_is_told_portal_by_portal() -> None:
+def test_a_target_is_reported_portal_by_portal() -> None:
     report = target((planned(), success(alias="The \x1b[31mvault")), (planned(B), FAILED))
     assert list(format_target(report)) == [
         "",
@@ -126,7 +128,7 @@ def test_a_target_is_told_portal_by_portal() -> None:
         ),
     ],
 )
-def test_how_both_sides_proved_themselves_is_told_without_the_secrets(
+def test_how_both_sides_proved_themselves_is_reported_without_the_secrets(
     authentication: Authentication, words: str
 ) -> None:
     report = target((planned(authentication=authentication), success()))
@@ -136,14 +138,14 @@ def test_how_both_sides_proved_themselves_is_told_without_the_secrets(
     assert "sesame" not in json.dumps(to_plain(Report([], [report])))
 
 
-def test_a_redirection_and_an_origin_are_told() -> None:
+def test_a_redirection_and_an_origin_are_reported() -> None:
     lines = list(format_target(target((planned(tag=None), success(portal=B)), found_at=None)))
     assert lines[1].endswith("(named in the file)")
     assert lines[2].startswith("    192.0.2.1:3260: logged in")
     assert lines[3] == "        the login succeeded at [2001:db8::1]:3260"
 
 
-def test_a_target_that_is_not_enabled_is_told_so() -> None:
+def test_a_target_that_is_not_enabled_is_reported_as_such() -> None:
     assert list(format_target(target()))[2:] == ["    not enabled"]
 
 
@@ -183,7 +185,7 @@ def test_half_an_answer_counts_for_nothing() -> None:
     assert Report([discovery(replace(FOUND, failure=REFUSED))]).found() == {}
 
 
-def test_json_holds_what_the_words_say() -> None:
+def test_json_holds_what_the_text_does() -> None:
     chap = planned(authentication=Authentication(OURS))
     report = Report([discovery(FOUND)], [target((chap, success()), (planned(B), FAILED))])
     plain = json.loads(json.dumps(to_plain(report)))

@@ -98,7 +98,7 @@ def listing(*names: str, address: str = "") -> tuple[Listed, ...]:
     return tuple(Listed(f"{NAME}:{name}", (address,) if address else ()) for name in names)
 
 
-def test_where_all_is_well_every_target_is_told_and_the_status_is_0(
+def test_if_all_is_well_every_target_is_reported_and_the_status_is_0(
     served: Serve, command: Command
 ) -> None:
     # A target without an address of its own is where it was found.
@@ -132,7 +132,7 @@ def test_a_static_target_needs_no_discovery(served: Serve, command: Command) -> 
     assert SECRET not in "\n".join(lines)
 
 
-def test_a_dead_portal_holds_nobody_up_and_costs_the_good_status(
+def test_a_dead_portal_holds_no_other_up_and_costs_the_good_status(
     served: Serve, command: Command
 ) -> None:
     limit = max(1, round(FACTOR))  # in which the other target must log in
@@ -155,7 +155,7 @@ def test_a_dead_portal_holds_nobody_up_and_costs_the_good_status(
     assert lines[-1] == "1 discovery, 2 logins: 1 failed"
 
 
-def test_a_wrong_secret_is_told_with_advice_and_without_the_secret(
+def test_a_wrong_secret_is_reported_with_advice_and_without_the_secret(
     served: Serve, command: Command
 ) -> None:
     address = served(Script(accounts={"alice": b"another-secret-2"}))
@@ -168,7 +168,7 @@ def test_a_wrong_secret_is_told_with_advice_and_without_the_secret(
     assert SECRET not in done.stdout + done.stderr
 
 
-def test_a_redirection_is_told(served: Serve, command: Command) -> None:
+def test_a_redirection_is_reported(served: Serve, command: Command) -> None:
     there = served(Script())
     here = served(Script(statuses={0: 0x0101}, moved_to=(there,)))
     command.configure(f"TargetName={NAME}:red", f" Address={here}")
@@ -200,7 +200,7 @@ def test_json_is_all_there_is_on_standard_output(served: Serve, command: Command
     assert report["targets"][0]["portals"][0]["negotiated"]["ErrorRecoveryLevel"] == 0
 
 
-def test_steps_are_told_on_standard_error_when_they_are_asked_for(
+def test_steps_are_printed_on_standard_error_when_they_are_asked_for(
     served: Serve, command: Command
 ) -> None:
     address = served(Script(listed=listing("red")))
@@ -220,7 +220,7 @@ def open_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def test_nobody_needs_to_be_root(served: Serve, open_directory: Path) -> None:
+def test_no_user_needs_to_be_root(served: Serve, open_directory: Path) -> None:
     """In a fork of the test: another user may not even read the Python of some machines."""
     address = served(Script(listed=listing("red")))
     command = Command(open_directory)

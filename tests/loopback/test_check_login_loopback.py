@@ -54,7 +54,7 @@ def portals(report: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return portals
 
 
-def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_told(
+def test_tgtd_is_tried_with_everything_it_wants_and_each_failure_is_reported(
     tgtd: LiveTgtd, tmp_path: Path
 ) -> None:
     tgtd.add_target(
@@ -128,7 +128,7 @@ def test_discovery_is_open_while_all_targets_found_there_want_chap(tmp_path: Pat
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_connections_go_out_as_the_file_says(tgtd: LiveTgtd, host: str, tmp_path: Path) -> None:
+def test_connections_go_out_as_the_file_demands(tgtd: LiveTgtd, host: str, tmp_path: Path) -> None:
     """The worker that looks up a name has no privileges any more when it connects."""
     lines = ("Interface=lo", "SourceAddress=127.0.0.9", "DSCP=af21")
     name = full_name("plain")

@@ -1,4 +1,4 @@
-"""The Debian package: what is in it, what lintian says, and what it does when it comes and goes.
+"""The Debian package: what is in it, what lintian reports, and what it does when it comes and goes.
 
 It is installed into a Debian in a folder, by chroot; no daemon is started there.
 """
@@ -46,7 +46,7 @@ def field(package: Path, name: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_lintian_has_nothing_to_say(package: Path) -> None:
+def test_lintian_finds_nothing(package: Path) -> None:
     done = subprocess.run(
         ["lintian", "--allow-root", "--info", "--display-info", "--pedantic", str(package)],
         capture_output=True,

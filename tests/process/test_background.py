@@ -76,7 +76,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_the_shell_goes_on_when_the_daemon_is_ready(shell: Shell) -> None:
-    """FreeBSD: "exits 0 on success". Whoever waits for the output sees its end, too."""
+    """FreeBSD: "exits 0 on success". What waits for the output sees its end, too."""
     started = shell.start()
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
     assert is_alive(shell.pid)
@@ -143,7 +143,7 @@ def test_a_fault_of_ours_shows_its_traceback_and_has_a_status_of_its_own(shell: 
     started = shell.start("--fail=bug")
     assert started.returncode == 70
     assert "Traceback (most recent call last)" in started.stderr
-    assert "iscsid: AssertionError: one that nobody has thought of\n" in started.stderr
+    assert "iscsid: AssertionError: one that was not expected\n" in started.stderr
 
 
 def test_a_second_daemon_is_refused_and_the_first_is_named(shell: Shell) -> None:
@@ -157,7 +157,7 @@ def test_a_second_daemon_is_refused_and_the_first_is_named(shell: Shell) -> None
     assert shell.pid == first and is_alive(first)
 
 
-def test_of_two_started_at_once_one_runs_and_the_other_says_so(shell: Shell) -> None:
+def test_of_two_started_at_once_one_runs_and_the_other_reports_it(shell: Shell) -> None:
     starting = [
         subprocess.Popen(shell.arguments(), env=environment(), stderr=subprocess.PIPE, text=True)
         for _ in range(2)

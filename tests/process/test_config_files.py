@@ -51,7 +51,7 @@ def test_a_file_is_read_anew_each_time(files: ConfigurationFiles) -> None:
     assert isinstance(fact, ConfigurationRead) and len(fact.configuration.discoveries) == 2
 
 
-def test_errors_of_both_files_are_told_in_one_run(files: ConfigurationFiles) -> None:
+def test_errors_of_both_files_are_reported_in_one_run(files: ConfigurationFiles) -> None:
     Path(files.config).write_text("DiscoveryAdress=192.0.2.1\n")
     Path(files.initiatorname).write_text("InitiatorName=non/sense\n")
     first, second = refusal(files)

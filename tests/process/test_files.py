@@ -247,7 +247,7 @@ def test_file_that_others_may_write_to_is_a_risk(file: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_file_of_somebody_else_is_a_risk(file: Path) -> None:
+def test_file_of_another_user_is_a_risk(file: Path) -> None:
     file.parent.chmod(0o755)
     os.chown(file, 4711, 0)
     assert files.risk_of(str(file)) == f"{file} belongs to user 4711, who may change it"

@@ -204,7 +204,7 @@ def test_start_passes_on_why_the_daemon_did_not_start(machine: Machine) -> None:
     assert started.stderr == "iscsid: [Errno 2] No such file: '/etc/iscsi.conf'\n"
 
 
-def test_start_without_the_program_says_that_it_is_not_installed(machine: Machine) -> None:
+def test_start_without_the_program_reports_that_it_is_not_installed(machine: Machine) -> None:
     machine.settings["DAEMON"] = "/nowhere/iscsid"
     assert machine.call("start").returncode == 5
 
@@ -337,7 +337,7 @@ def test_stop_names_the_process_that_is_in_the_way(machine: Machine) -> None:
     ), stopped
 
 
-def test_stop_says_when_sessions_in_use_were_left_alone(machine: Machine) -> None:
+def test_stop_reports_when_sessions_in_use_were_left_alone(machine: Machine) -> None:
     machine.link("bus0/target0/lun0/disk", "/dev/null")
     machine.settings["OPTIONS"] += " --fail=busy"
     machine.call("start")
@@ -388,12 +388,14 @@ def test_reload_hangs_up(machine: Machine, verb: str) -> None:
     assert is_alive(machine.pid)
 
 
-def test_reload_of_what_does_not_run_says_so(machine: Machine) -> None:
+def test_reload_of_what_does_not_run_is_reported(machine: Machine) -> None:
     reloaded = machine.call("reload")
     assert (reloaded.returncode, reloaded.stderr) == (7, "iscsid: iscsid is not running\n")
 
 
-def test_status_tells_a_daemon_that_died_from_one_that_was_stopped(machine: Machine) -> None:
+def test_status_distinguishes_a_daemon_that_died_from_one_that_was_stopped(
+    machine: Machine,
+) -> None:
     machine.call("start")
     pid = machine.pid
     os.kill(pid, signal.SIGKILL)

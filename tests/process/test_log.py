@@ -111,7 +111,7 @@ def test_a_line_about_the_daemon_itself_has_no_prefix(syslog: FakeSyslog, opened
         ("größe", "größe"),
     ],
 )
-def test_nobody_can_forge_a_line(
+def test_no_line_can_be_forged(
     syslog: FakeSyslog, received: str, shown: str, opened: Opened
 ) -> None:
     """A target chooses its name and its messages: what it sends stays within one line."""
@@ -243,7 +243,7 @@ def test_a_line_after_the_pause_tries_again_by_itself(
     syslog.close()
 
 
-def test_the_loop_is_told_when_to_try_again(tmp_path: Path, opened: Opened) -> None:
+def test_the_loop_knows_when_to_try_again(tmp_path: Path, opened: Opened) -> None:
     log = opened(tmp_path / "log")
     assert log.deadline() is None
     before = time.monotonic()
@@ -328,7 +328,7 @@ def test_a_closed_standard_error_is_harmless() -> None:
     assert log.deadline() is None
 
 
-def test_the_journal_of_systemd_is_told_the_priority() -> None:
+def test_the_journal_of_systemd_gets_the_priority() -> None:
     reader, writer = os.pipe()
     status = os.fstat(writer)
     here = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}

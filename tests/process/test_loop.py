@@ -129,7 +129,7 @@ def test_a_descriptor_cannot_be_added_twice(loop: Loop, sources: list[Source]) -
         loop.add(sources[0].fileno(), sources[1].read)
 
 
-def test_a_source_that_fails_is_one_line_and_the_others_are_heard(
+def test_a_source_that_fails_is_one_line_and_the_others_are_read(
     loop: Loop, sources: list[Source], log: Lines
 ) -> None:
     def fail() -> list[Fact]:
@@ -264,7 +264,7 @@ def test_a_timer_in_the_far_future_does_not_overflow_the_kernels_counter(
     assert loop.wait() == [EventsLost()]
 
 
-def test_somebody_elses_deadline_wakes_the_loop(loop: Loop) -> None:
+def test_a_deadline_of_another_object_wakes_the_loop(loop: Loop) -> None:
     """The supervisor of workers has deadlines of its own."""
     due: list[float] = [time.monotonic() + 0.03]
     calls: list[bool] = []

@@ -48,7 +48,7 @@ def opened() -> Iterator[Opened]:
         yield make
 
 
-def test_the_life_of_a_daemon_as_systemd_hears_it(
+def test_the_life_of_a_daemon_as_systemd_receives_it(
     supervisor: socket.socket, opened: Opened
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})
@@ -75,7 +75,7 @@ def test_a_status_cannot_smuggle_in_another_assignment(
     assert supervisor.recv(4096) == rb"STATUS=odd\nSTOPPING=1"
 
 
-def test_a_status_that_is_known_is_not_told_again(
+def test_a_status_that_is_known_is_not_sent_again(
     supervisor: socket.socket, opened: Opened
 ) -> None:
     notifier = opened({"NOTIFY_SOCKET": address(supervisor)})

@@ -44,7 +44,7 @@ def test_a_file_without_secrets_may_be_read_by_everybody() -> None:
     assert diagnostic(0o644, 1000, has_secrets=False) is None
 
 
-def test_a_file_with_secrets_must_belong_to_root_or_to_whoever_reads_it() -> None:
+def test_a_file_with_secrets_must_belong_to_root_or_to_the_user_who_reads_it() -> None:
     assert diagnostic(0o600, 1000) == (
         "/etc/my iscsi.conf: the file holds passwords and belongs to user id 1000; "
         "expected root: chown root '/etc/my iscsi.conf'"

@@ -264,7 +264,7 @@ def test_a_daemon_that_has_not_named_itself_yet_is_waited_for(files: Files) -> N
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_lock_of_somebody_who_does_not_say_who_he_is(files: Files) -> None:
+def test_a_lock_of_an_unknown_process(files: Files) -> None:
     with hold(files.path, "silent"):
         with pytest.raises(AlreadyRunning, match="names no process; 'fuser "):
             files().lock()
@@ -342,7 +342,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         pidfile.lock()
 
 
-def test_a_full_disk_is_said_and_leaves_no_file(files: Files) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(files: Files) -> None:
     files.path.symlink_to("/dev/full")
     with pytest.raises(PidFileUnusable):
         files().lock()
@@ -398,17 +398,17 @@ def test_a_worker_that_survives_the_daemon_does_not_hold_the_lock(files: Files) 
         """
         import os, signal, sys
         from iscsid.process.pidfile import PidFile
-        hears, says = os.pipe()
+        reader, writer = os.pipe()
         if (daemon := os.fork()) == 0:
             pidfile = PidFile(sys.argv[1])
             pidfile.acquire()
             if os.fork() == 0:
                 pidfile.close()
-                os.write(says, b"x")
+                os.write(writer, b"x")
                 signal.pause()
-            os.write(says, b"x")
+            os.write(writer, b"x")
             signal.pause()
-        os.read(hears, 1), os.read(hears, 1)
+        os.read(reader, 1), os.read(reader, 1)
         worker = int(open(f"/proc/{daemon}/task/{daemon}/children").read())
         os.kill(daemon, signal.SIGKILL)
         os.waitpid(daemon, 0)
@@ -441,8 +441,8 @@ def test_of_many_started_at_once_one_runs(files: Files) -> None:
         )
         for _ in range(4)
     ]
-    said = sorted(process.stdout.readline() for process in processes if process.stdout)
+    printed = sorted(process.stdout.readline() for process in processes if process.stdout)
     for process in processes:
         process.communicate()
-    assert said == ["refused\n"] * 3 + ["runs\n"]
+    assert printed == ["refused\n"] * 3 + ["runs\n"]
     wait_until(lambda: not files.path.exists(), "the one that ran removes its file")

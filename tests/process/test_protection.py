@@ -47,7 +47,7 @@ def refusals(result: dict[str, object]) -> list[str]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="protection is root's")
-def test_the_daemon_is_protected_or_says_of_what_it_is_not() -> None:
+def test_the_daemon_is_protected_or_reports_what_is_missing() -> None:
     """Where a container's root lacks a capability, the daemon goes on, and the log shows it."""
     result = protect()
     lines = refusals(result)

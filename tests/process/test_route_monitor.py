@@ -47,7 +47,7 @@ def ip(*words: str) -> None:
     subprocess.run(["/usr/sbin/ip", *words], check=True)
 
 
-def test_an_address_that_comes_is_one_fact_however_many_messages_tell_of_it() -> None:
+def test_an_address_that_comes_is_one_fact_however_many_messages_report_it() -> None:
     def check() -> None:
         network = RouteMonitor()
         assert network.read() == ()

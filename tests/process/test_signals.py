@@ -73,7 +73,7 @@ def test_different_signals_keep_their_order(signals: Signals) -> None:
     assert signals.read() == [InterruptReceived(), HangupReceived(), TerminateReceived()]
 
 
-def test_a_signal_wakes_whoever_watches_the_descriptor(signals: Signals) -> None:
+def test_a_signal_wakes_what_polls_the_descriptor(signals: Signals) -> None:
     assert select.select([signals], [], [], 0)[0] == []
     send(signal.SIGTERM)
     assert select.select([signals], [], [], 0)[0] == [signals]

@@ -66,7 +66,7 @@ class Array:
 
 
 class Fleet:
-    """``hosts`` hosts, each with as many sessions as ``sessions`` says, at one array."""
+    """``hosts`` hosts, each with as many sessions as in ``sessions``, at one array."""
 
     def __init__(self, hosts: int, sessions: int, *, rate: float, is_silent: bool = False) -> None:
         self.clock = Clock()
