@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 
 from iscsid.errors import IscsidError, Retry
 from iscsid.exit_status import ExitStatus
-from iscsid.protocol.printable import printable
+from iscsid.protocol.printable import printable, unprintable_escaped
 
 OUT_OF_MEMORY = "out of memory; raise the limit of this process, or free memory"
 
@@ -156,7 +156,9 @@ def _drop_output() -> None:
 
 def _complain(program: str, error: IscsidError | str, status: ExitStatus) -> ExitStatus:
     try:
-        write_lines(sys.stderr, [f"{program}: {line}" for line in str(error).splitlines()])
+        # The text may be that of a worker, which may have been taken over by a target.
+        lines = map(unprintable_escaped, str(error).split("\n"))
+        write_lines(sys.stderr, [f"{program}: {line}" for line in lines])
         flush(sys.stderr)
     except (OutputFailed, BrokenPipeError):
         pass  # the exit status is enough

@@ -13,7 +13,7 @@ import pytest
 
 from iscsid import __version__
 from tests.support.patience import PATIENCE
-from tests.support.programs import environment
+from tests.support.programs import command, environment
 
 
 def run(pidfile: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +50,24 @@ def test_a_wrong_command_line_is_one_line_and_status_2(
     (line,) = done.stderr.splitlines()
     assert line.startswith("iscsid: ") and words in line
     assert not (tmp_path / "pid").exists()
+
+
+def test_no_error_reaches_the_terminal_as_it_is() -> None:
+    """What a worker reports of a target, for --discover, could clear the terminal."""
+    script = """
+        from iscsid.cli.command import run_command
+        from iscsid.errors import IscsidError
+
+        def fail():
+            raise IscsidError("192.0.2.1: \\x1b[2J\\x9b31m\\u202e\\r", advice="first\\nsecond")
+
+        raise SystemExit(run_command("iscsid", fail))
+    """
+    done = subprocess.run(command(script), env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.removesuffix("\n").split("\n")
+    assert len(lines) == 2
+    assert all(line.startswith("iscsid: ") and line.isprintable() for line in lines)
 
 
 COMMANDS = {

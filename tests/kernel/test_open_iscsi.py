@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -9,8 +11,10 @@ import pytest
 
 from iscsid.errors import AlreadyRunning
 from iscsid.kernel.open_iscsi import refuse_open_iscsi
+from tests.support.supervisor_harness import forked
 
 ADDRESS = b"\0ISCSIADM_ABSTRACT_NAMESPACE"
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -37,6 +41,26 @@ def test_asking_does_not_wake_what_systemd_listens_for(listener: socket.socket) 
         refuse_open_iscsi()
     with pytest.raises(BlockingIOError):
         listener.accept()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
+def test_a_user_who_takes_the_address_does_not_keep_the_daemon_from_starting() -> None:
+    """Anybody can: the address is in the abstract namespace."""
+    is_taken, report = os.pipe()
+
+    def life() -> None:
+        os.setuid(NOBODY)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(ADDRESS)
+            sock.listen()
+            os.write(report, b"x")
+            signal.pause()
+
+    with forked(life):
+        assert os.read(is_taken, 1) == b"x"
+        refuse_open_iscsi()
+    os.close(is_taken)
+    os.close(report)
 
 
 def test_asking_leaves_the_address_free_for_its_owner() -> None:
