@@ -65,32 +65,31 @@ class RequestSocket:
         The kernel carries on after one it refuses, but the first refusal is raised as
         ``KernelError``. Keep it below a hundred: the replies must fit the receive buffer.
         """
-        tags = [next(self._tags) & 0xFFFFFFFF for _ in requests]
-        packed = [
-            request.pack(self.handle, tag) for request, tag in zip(requests, tags, strict=True)
-        ]
-        replies: dict[int, Reply] = {}
-        try:
-            self._socket.sendto(b"".join(packed), (self._kernel_port, 0))
-            self._collect(replies, set(tags))
-        except OSError as error:
-            missing = next(r for r, tag in zip(requests, tags, strict=True) if tag not in replies)
-            raise KernelError(missing.step, error.errno or errno.ETIMEDOUT) from error
-        for request, tag in zip(requests, tags, strict=True):
-            if replies[tag].error:
-                raise KernelError(request.step, replies[tag].error)
-        return [replies[tag] for tag in tags]
-
-    def _collect(self, replies: dict[int, Reply], tags: set[int]) -> None:
-        """Fill ``replies`` until all ``tags`` are there; replies to older requests are dropped."""
+        tagged = [(request, next(self._tags) & 0xFFFFFFFF) for request in requests]
+        message = b"".join(request.pack(self.handle, tag) for request, tag in tagged)
+        replies: list[Reply] = []
         deadline = time.monotonic() + self._answer_time
-        while tags - replies.keys():
-            if time.monotonic() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer")
+        try:
+            self._socket.sendto(message, (self._kernel_port, 0))
+            for _, tag in tagged:
+                replies.append(self._reply_to(tag, deadline))
+        except OSError as error:
+            unanswered = requests[len(replies)]
+            raise KernelError(unanswered.step, error.errno or errno.ETIMEDOUT) from error
+        for request, reply in zip(requests, replies, strict=True):
+            if reply.error:
+                raise KernelError(request.step, reply.error)
+        return replies
+
+    def _reply_to(self, tag: int, deadline: float) -> Reply:
+        """Return the next reply, which must have this tag; those to older requests are dropped."""
+        while True:
             for message in _receive(self._socket, self._kernel_port):
                 reply = iscsi_if.unpack_reply(message)
-                if reply is not None and reply.tag in tags:
-                    replies[reply.tag] = reply
+                if reply is not None and reply.tag == tag:
+                    return reply
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "the kernel did not answer")
 
     def close(self) -> None:
         self._socket.close()
