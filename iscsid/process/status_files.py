@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -166,7 +167,9 @@ class StatusFiles:
 
     def remove(self) -> None:
         """Remove the files at the end: they would be taken for the present state."""
-        if os.path.islink(self._directory):
+        try:
+            self._check_directory()
+        except OSError:
             return
         for name in (STATUS, DEVICES):
             with suppress(OSError):
@@ -189,8 +192,17 @@ class StatusFiles:
         with suppress(FileExistsError):
             os.mkdir(self._directory, 0o755)
             os.chmod(self._directory, 0o755)
-        if os.path.islink(self._directory):
+        self._check_directory()
+
+    def _check_directory(self) -> None:
+        """Raise ``OSError`` if another user could exchange what is in the directory, or itself."""
+        found = os.lstat(self._directory)
+        if stat.S_ISLNK(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "a symbolic link, which is not followed")
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "another user may write to it; remove it")
 
     def _put(self, name: str, text: str) -> None:
         """Replace a file. It need not survive a crash of the machine: /run does not, either."""

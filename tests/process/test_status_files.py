@@ -170,6 +170,19 @@ def test_a_link_in_the_place_of_the_directory_is_not_followed(
     assert [path.name for path in elsewhere.iterdir()] == ["devices"]
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+def test_directory_that_others_may_write_to_is_not_used(
+    files: StatusFiles, directory: Path, mode: int
+) -> None:
+    """It could be exchanged for a link while files are written or removed."""
+    directory.mkdir()
+    directory.chmod(mode)
+    (directory / "devices").write_text("theirs")
+    assert "another user may write to it" in files.write(lambda: STATUS)
+    files.remove()
+    assert [path.name for path in directory.iterdir()] == ["devices"]
+
+
 def test_planted_link_is_replaced_and_not_followed(files: StatusFiles, directory: Path) -> None:
     directory.mkdir()
     victim = directory.parent / "victim"

@@ -101,7 +101,8 @@ STARTS: dict[str, Fault] = {
     "status-is-a-link": Fault("mkdir far; ln -s ../far run/iscsid", "the status is not written"),
     "status-read-only": Fault(f"mkdir run/iscsid; {read_only('run/iscsid')}", "status is not"),
     "status-full": Fault(f"mkdir run/iscsid; {full('run/iscsid')}", "the status is not written"),
-    "status-of-another": Fault("mkdir -m 0777 run/iscsid; chown nobody run/iscsid"),
+    "status-of-another": Fault(f"{IN_RUN}; chown nobody run/iscsid", "another user may write"),
+    "status-for-all": Fault("mkdir -m 0777 run/iscsid", "another user may write"),
     "status-file-is-a-link": Fault(f"{IN_RUN}; ln -s ../../victim run/iscsid/status.json"),
     "status-file-is-a-directory": Fault(
         f"{IN_RUN}; mkdir run/iscsid/status.json", "the status is not written"),
