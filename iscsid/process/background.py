@@ -107,6 +107,7 @@ class Background:
             umask=UMASK,
             working_directory="/",
             detach_process=not self._foreground,
+            prevent_core=True,  # it would hold every secret
             files_preserve=[
                 fd for fd in (self._pidfile.fileno(), self._result, *self._kept) if fd >= 0
             ],

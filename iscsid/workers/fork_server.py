@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -283,6 +284,8 @@ class _Server:
         os.environ.clear()
         os.chdir("/")
         os.umask(0o077)
+        # A worker gets the secrets of its job, and one that reads the files all of them.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
