@@ -85,6 +85,9 @@ def run(options: Options, fork_server: ForkServer) -> int:
     configuration = files.read()
     if isinstance(configuration, ConfigurationRefused):
         raise IscsidError("\n".join(configuration.diagnostics))
+    # Without links on the way: /var/run is one, and /var may be on a disk that waits for us.
+    directory, name = os.path.split(options.pidfile)
+    options = replace(options, pidfile=os.path.join(os.path.realpath(directory), name))
     pidfile = PidFile(options.pidfile)
     kept = fork_server.filenos()
     with Background(pidfile, foreground=options.foreground, kept=kept) as background:

@@ -142,6 +142,10 @@ RUNNING: dict[str, Fault] = {
         after="rm -rf bindings/file; mkdir bindings/file", words="bindings/file", signals=HANGUP,
         lines=2),
     "run-vanishes": Fault(after="rm -rf run", words="the status is not written", signals=HANGUP),
+    # A link such as /var/run may be on a disk that waits for the daemon: it is followed once.
+    "link-to-the-pid-file-vanishes": Fault(
+        "mv run real; ln -s real run",
+        after="rm run real/iscsid.pid; until [ -s real/iscsid.pid ]; do sleep 0.1; done"),
     "links-vanish": Fault(after="rm -rf links", signals=HANGUP),
     "its-own-program-vanishes": Fault(after="mount -t tmpfs tmpfs {top}/iscsid", signals=HANGUP),
 }  # fmt: skip
