@@ -3,8 +3,8 @@
 The filter is a list of what is forbidden and lets everything else pass, because the C library and
 Python change which calls they use from release to release. Forbidden is what a worker that was
 taken over by its target could use beyond its one connection: further sockets, other processes, new
-namespaces, memory beyond its limit, and passing descriptors. A refused call fails with EPERM.
-Touches only this process.
+namespaces, memory beyond its limit, files that are made, changed or removed, and passing
+descriptors. A refused call fails with EPERM. Touches only this process.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from iscsid.process.prctl import Option, prctl
 
 _MODE_FILTER = 2
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x20, 0x15, 0x35, 0x06
-"""BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_JMP|BPF_JGE|BPF_K, BPF_RET|BPF_K."""
+_LOAD, _RETURN = 0x20, 0x06
+"""BPF_LD|BPF_W|BPF_ABS, BPF_RET|BPF_K."""
+_JUMP_EQUAL, _JUMP_GREATER_EQUAL, _JUMP_SET = 0x15, 0x35, 0x45
+"""BPF_JMP and BPF_K with BPF_JEQ, BPF_JGE, BPF_JSET."""
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 """Offsets in struct seccomp_data."""
 _X32 = 0x40000000
@@ -36,22 +38,39 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "add_key": (248, 217),
     "bind": (49, 200),
     "bpf": (321, 280),
+    "chmod": (90, None),
+    "chown": (92, None),
     "clone": (56, 220),
     "connect": (42, 203),
+    "creat": (85, None),
     "execve": (59, 221),
     "execveat": (322, 281),
+    "fanotify_init": (300, 262),
+    "fchmodat": (268, 53),
+    "fchownat": (260, 54),
     "fork": (57, None),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
     "io_uring_setup": (425, 425),
     "keyctl": (250, 219),
     "kill": (62, 129),
+    "lchown": (94, None),
+    "link": (86, None),
+    "linkat": (265, 37),
     "listen": (50, 201),
+    "lsetxattr": (189, 6),
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
     "mount": (165, 40),
     "mq_open": (240, 180),
     "msgget": (68, 186),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
+    "openat2": (437, 437),
     "perf_event_open": (298, 241),
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),
@@ -60,23 +79,37 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
     "ptrace": (101, 117),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
     "request_key": (249, 218),
+    "rmdir": (84, None),
     "rt_sigqueueinfo": (129, 138),
     "semget": (64, 190),
     "sendmmsg": (307, 269),
     "sendmsg": (46, 211),
     "setns": (308, 268),
     "setrlimit": (160, 164),
+    "setxattr": (188, 5),
     "shmget": (29, 194),
     "socket": (41, 198),
     "socketpair": (53, 199),
+    "symlink": (88, None),
+    "symlinkat": (266, 36),
     "tgkill": (234, 131),
     "tkill": (200, 130),
+    "truncate": (76, 45),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
     "unshare": (272, 97),
     "userfaultfd": (323, 282),
+    "utimensat": (280, 88),
     "vfork": (58, None),
 }
 _CLONE3 = 435
+_OPEN: dict[str, int | None] = {"x86_64": 2, "aarch64": None}
+_OPENAT = {"x86_64": 257, "aarch64": 56}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _SETSOCKOPT = {"x86_64": 54, "aarch64": 208}
 _PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
 _PRCTL = {"x86_64": 157, "aarch64": 167}
@@ -128,6 +161,17 @@ def _filter(machine: str, allowed: frozenset[str]) -> list[bytes]:
         _instruction(_JUMP_EQUAL, _CLONE3, 0, 1),
         _instruction(_RETURN, _ERRNO | errno.ENOSYS),
     ]
+    # A file may be opened for reading: Python loads modules and codecs late.
+    opens = ((_OPEN[machine], _argument(1)), (_OPENAT[machine], _argument(2)))
+    for number, flags in opens:
+        if number is not None:
+            rules += [
+                _instruction(_JUMP_EQUAL, number, 0, 4),
+                _load(flags),
+                _instruction(_JUMP_SET, _WRITES, 0, 1),
+                refuse,
+                _instruction(_RETURN, _ALLOW),
+            ]
     rules += [
         # setsockopt(fd, SOL_SOCKET, SO_LINGER): closing such a socket blocks its last holder.
         _instruction(_JUMP_EQUAL, _SETSOCKOPT[machine], 0, 6),

@@ -195,12 +195,12 @@ def test_no_file_can_be_filled() -> None:
     """Neither on a disk nor in memory, which would be beyond the limit."""
 
     def life() -> None:
-        confine_here()
-        with pytest.raises(OSError):
-            os.memfd_create("more")
-        with tempfile.TemporaryFile() as file, pytest.raises(OSError):
-            file.write(b"x" * 65536)
-            file.flush()
+        with tempfile.TemporaryFile() as file:
+            confine_here()
+            with pytest.raises(OSError):
+                os.memfd_create("more")
+            with pytest.raises(OSError):
+                os.write(file.fileno(), b"x" * 65536)
 
     assert exit_status_of(life) == 0
 
@@ -280,6 +280,20 @@ def _libc(name: str, *arguments: object) -> Callable[[], None]:
         lambda: prctl(Option.SET_PDEATHSIG, 0),
         lambda: prctl(Option.SET_DUMPABLE, 1),
         _libc("syscall", 425, 1, 0),  # io_uring_setup
+        lambda: os.open("/none/new", os.O_CREAT),
+        lambda: os.open("/tmp", os.O_TMPFILE | os.O_RDWR),
+        lambda: os.open("/dev/null", os.O_RDWR),
+        lambda: os.open("/dev/null", os.O_WRONLY),
+        _libc("open", b"/dev/null", os.O_RDWR),
+        _libc("creat", b"/none/new", 0o600),
+        _libc("syscall", 437, 0, 0, 0, 0),  # openat2
+        lambda: os.mkdir("/none/new"),
+        lambda: os.mkfifo("/none/new"),
+        lambda: os.symlink("/etc/passwd", "/none/new"),
+        lambda: os.link("/etc/passwd", "/none/new"),
+        lambda: os.unlink("/none/old"),
+        lambda: os.rename("/none/old", "/none/new"),
+        lambda: os.truncate("/none/old", 0),
     ],
 )
 def test_a_worker_that_was_taken_over_is_refused(call: Callable[[], object]) -> None:
@@ -320,6 +334,7 @@ def test_what_a_worker_needs_is_allowed() -> None:
         os.urandom(16)
         time.monotonic()
         assert not processor_time_is_short()
+        assert Path("/proc/self/status").read_text() and os.listdir("/")
 
     assert exit_status_of(life) == 0
 
@@ -350,6 +365,7 @@ def test_the_numbers_of_the_system_calls_are_the_kernels(column: int, header: st
     machine = ("x86_64", "aarch64")[column]
     rows = {name: row[column] for name, row in seccomp._NUMBERS.items()}
     rows |= {"setsockopt": seccomp._SETSOCKOPT[machine], "prctl": seccomp._PRCTL[machine]}
+    rows |= {"open": seccomp._OPEN[machine], "openat": seccomp._OPENAT[machine]}
     rows |= {"prlimit64": seccomp._PRLIMIT64[machine], "clone3": seccomp._CLONE3}
     assert {name: number for name, number in rows.items() if number != numbers.get(name)} == {}
 
