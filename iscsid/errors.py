@@ -58,6 +58,20 @@ class IscsidError(Exception):
         return str(self.failure())
 
 
+_SHORTAGES = {
+    errno.EMFILE: "descriptors",
+    errno.ENFILE: "descriptors",
+    errno.EAGAIN: "processes",
+    errno.ENOMEM: "memory",
+}
+
+
+def advice_in_shortage(error: OSError) -> str:
+    """Return what to do if a limit of this process or of the machine is reached, or nothing."""
+    what = _SHORTAGES.get(error.errno or 0)
+    return f"raise the limit of {what}" if what else ""
+
+
 class ProtocolError(IscsidError):
     """The target broke a rule of iSCSI. ``section`` is of RFC 7143 unless it names another."""
 

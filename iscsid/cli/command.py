@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn, TextIO
 
-from iscsid.errors import IscsidError, Retry
+from iscsid.errors import IscsidError, Retry, advice_in_shortage
 from iscsid.exit_status import ExitStatus
 from iscsid.protocol.printable import printable, unprintable_escaped
 
@@ -83,8 +83,10 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     except IscsidError as error:
         status = _complain(program, error, ExitStatus.FAILURE)
     except OSError as error:
-        subject = f"{error.filename}: " if error.filename else ""
-        status = _complain(program, f"{subject}{error.strerror}", ExitStatus.FAILURE)
+        advice = advice_in_shortage(error)
+        subject = error.filename or ("it cannot go on" if advice else "")
+        words = f"{subject}: {error.strerror}" if subject else str(error.strerror)
+        status = _complain(program, IscsidError(words, advice=advice), ExitStatus.FAILURE)
     except MemoryError:
         status = _complain(program, OUT_OF_MEMORY, ExitStatus.FAILURE)
     except ImportError as error:

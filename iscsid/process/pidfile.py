@@ -23,7 +23,7 @@ from contextlib import suppress
 
 from lockfile import LockBase
 
-from iscsid.errors import AlreadyRunning, IscsidError, Retry
+from iscsid.errors import AlreadyRunning, IscsidError, Retry, advice_in_shortage
 
 MODE, LOCK_MODE = 0o644, 0o600
 LONGEST = 64
@@ -280,7 +280,9 @@ class PidFile(LockBase):
                 f"the pid file {path} is a symbolic link, which is not followed",
                 advice=_REMOVE,
             )
-        advice = "iscsid is run by root" if error.errno == errno.EACCES else _NAME_ANOTHER
+        advice = advice_in_shortage(error) or _NAME_ANOTHER
+        if error.errno == errno.EACCES:
+            advice = "iscsid is run by root"
         return PidFileUnusable(f"pid file {path}: {error.strerror}", advice=advice)
 
 

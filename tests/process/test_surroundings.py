@@ -118,7 +118,9 @@ STARTS: dict[str, Fault] = {
     "links-read-only": Fault(f"mkdir links; {read_only('links')}"),
     "links-hold-junk": Fault("mkdir -p links/bus0/target0/lun0; touch links/bus0/target0/x"),
     # Limits and locales.
-    "few-descriptors": refuses("true", "Too many open files", limit="-n 9"),
+    "few-descriptors": refuses("true", "raise the limit of descriptors", limit="-n 9"),
+    "fewer-descriptors": refuses("true", "raise the limit of descriptors", limit="-n 6"),
+    "no-processes": refuses("touch no-forks", "raise the limit of processes"),
     "memory-for-python-alone": refuses("true", "", limit="-v 30000"),
     "memory-for-half-of-it": refuses("true", "", limit="-v 40000"),
     "some-descriptors": Fault(limit="-n 40"),
