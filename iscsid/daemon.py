@@ -13,7 +13,6 @@ import math
 import os
 import time
 import traceback
-from collections import deque
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -48,6 +47,7 @@ from iscsid.process.background import Background
 from iscsid.process.bindings_file import BindingsFile
 from iscsid.process.config_files import ConfigurationFiles
 from iscsid.process.disk_work import DiskWork
+from iscsid.process.fact_queue import FactQueue
 from iscsid.process.log import DaemonLog
 from iscsid.process.loop import Loop
 from iscsid.process.notify import Notifier
@@ -141,6 +141,7 @@ class Daemon:
         self._kernel = Kernel.open()
         stack.callback(self._kernel.close)
         self._udev, removals = Udev(), Removals()
+        self._queue = FactQueue(removals.read_events)
         routes = RouteMonitor()
         stack.callback(routes.close)
         signals = Signals()
@@ -156,7 +157,7 @@ class Daemon:
         signals.set_reaper(self._supervisor.reap)
         # In this order: what overflows is lost, so the kernel's events are read first.
         self._loop.add(self._kernel.fileno(), self._kernel.read_events, "the kernel's events")
-        self._loop.add(removals.fileno(), removals.read_events, "the kernel's removals")
+        self._loop.add(removals.fileno(), self._removals_reported, "the kernel's removals")
         self._loop.add(self._udev.fileno(), self._udev.read_events, "udev")
         self._loop.add(signals.fileno(), signals.read, "signals")
         self._loop.add(routes.fileno(), routes.read, "the network")
@@ -184,7 +185,6 @@ class Daemon:
             max_processes=max_processes,
             bindings_file=options.bindings,
         )
-        self._queue: deque[Fact] = deque()
         self._exit_status: int | None = None
         """Set by the order to leave."""
         fork_server.protect()
@@ -204,13 +204,15 @@ class Daemon:
         self._disk_work.stamp = bindings_file.stamp
         if isinstance(bindings, BindingsNotRead):
             raise IscsidError(bindings.reason, retry=Retry.NEVER)
-        self._queue += (
-            configuration,
-            bindings,
-            self._links.present(),
-            self._kernel.list_sessions(),
-            *self._udev.enumerate(),
-            DevicesEnumerated(),
+        self._queue.add(
+            (
+                configuration,
+                bindings,
+                self._links.present(),
+                self._kernel.list_sessions(),
+                *self._udev.enumerate(),
+                DevicesEnumerated(),
+            )
         )
 
     def run(self) -> int:
@@ -223,7 +225,7 @@ class Daemon:
             self._handle_facts(math.inf)
             self._write_status(time.monotonic(), math.inf)
             while self._exit_status is None:
-                self._queue += self._loop.wait(may_sleep=not self._queue)
+                self._queue.add(self._loop.wait(may_sleep=not self._queue))
                 self._handle_facts(time.monotonic() + SLICE_OF_FACTS)
             self._finish_saving()
         except NoForkServer as error:
@@ -249,10 +251,10 @@ class Daemon:
     def _handle_facts(self, until: float) -> None:
         """Handle the queued facts, and those that come of the orders, to the last or to a time."""
         while self._exit_status is None and (self._queue or self._begin_disk_work()):
-            for fact in self._disk_work.translate(self._queue.popleft(), time.monotonic()):
+            for fact in self._disk_work.translate(self._queue.take(), time.monotonic()):
                 self._status_files.note_change(fact)
                 for order in self._initiator.handle(fact, time.monotonic()):
-                    self._queue += self._carry_out(order)
+                    self._queue.add(self._carry_out(order))
                 if self._once and (status := outcome_of_once(fact)) is not None:
                     self._exit_status = status
             if self._queue and time.monotonic() >= until:
@@ -263,15 +265,19 @@ class Daemon:
             # Every job is over, and no session came of them.
             self._exit_status = ExitStatus.SUCCESS
 
+    def _removals_reported(self) -> Iterable[Fact]:
+        self._queue.look_for_removals()
+        return ()
+
     def _abandon_disk_work(self, now: float) -> None:
-        self._queue += self._disk_work.abandon(now)
+        self._queue.add(self._disk_work.abandon(now))
 
     def _go_on_looking(self, _now: float) -> None:
-        self._queue += self._kernel.go_on_looking(SLICE_OF_LOOK)
+        self._queue.add(self._kernel.go_on_looking(SLICE_OF_LOOK))
 
     def _begin_disk_work(self) -> bool:
         """Start the jobs for disks that were ordered; return whether facts came of that."""
-        self._queue += self._disk_work.begin(time.monotonic())
+        self._queue.add(self._disk_work.begin(time.monotonic()))
         return bool(self._queue)
 
     def _finish_saving(self) -> None:
@@ -280,9 +286,9 @@ class Daemon:
         self._loop.add_deadline(lambda: until, lambda now: None)
         while self._disk_work.is_saving and time.monotonic() < until:
             self._disk_work.begin(time.monotonic())
-            self._queue += self._loop.wait(may_sleep=not self._queue)
+            self._queue.add(self._loop.wait(may_sleep=not self._queue))
             while self._queue:
-                fact = self._queue.popleft()
+                fact = self._queue.take()
                 for known in self._disk_work.translate(fact, time.monotonic()):
                     if isinstance(known, BindingsNotSaved):
                         self._log.write(Level.ERROR, "", f"the bindings: {known.reason}")
