@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -143,6 +144,48 @@ def test_when_the_target_reports_a_change_it_is_asked_again(
         assert names_in(harness) == before * 2
         assert len(harness.supervisor) == 1
         harness.supervisor.end_all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_sent_in_whatever_order_is_borne_until_it_is_illegal(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Pings, events and questions of the daemon mixed; then one PDU that may not come."""
+    monkeypatch.setattr(discovery_worker, "BURST", 0.02)
+    monkeypatch.setattr(discovery_worker, "LONGEST_PAUSE", 0.1)
+    random = Random(seed)
+    pings, asked = 0, 1
+    with station(lambda: ScriptedTarget(LISTED)) as there:
+        harness = keep(there)
+        for _ in range(20):
+            match random.choice(["ping", "pieces", "change", "no change", "question"]):
+                case "ping":
+                    there.send(ping(pings) * 3)
+                    pings += 3
+                case "pieces":
+                    # Not amid them: the target answers each NOP-Out.
+                    harness.until(lambda: received(there, NopOut) == pings)  # noqa: B023
+                    for octet in ping(pings):
+                        there.send(bytes([octet]))
+                        harness.turn()
+                    pings += 1
+                case "change":
+                    there.send(event(AsyncEvent.SCSI_EVENT))
+                    harness.until(lambda: completions(harness) == asked + 1)  # noqa: B023
+                    asked += 1
+                case "no change":
+                    there.send(event(AsyncEvent.TASKS_ABORTED))
+                case "question":
+                    harness.supervisor.ask_again(ONE)
+                    harness.until(lambda: completions(harness) == asked + 1)  # noqa: B023
+                    asked += 1
+        harness.until(lambda: received(there, NopOut) == pings)
+        assert received(there, TextRequest) == asked and len(harness.supervisor) == 1
+        assert names_in(harness) == names_in(harness)[:2] * asked
+        there.send(bytes([Opcode.SCSI_RESPONSE]) + bytes(47))
+        harness.until(lambda: len(harness.supervisor) == 0)
+    assert isinstance(harness.facts[-2], DiscoveryFailed)
+    assert harness.facts[-1] == WorkerEnded(ONE) and completions(harness) == asked
 
 
 def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
