@@ -122,7 +122,6 @@ STARTS: dict[str, Fault] = {
     "fewer-descriptors": refuses("true", "raise the limit of descriptors", limit="-n 6"),
     "no-processes": refuses("touch no-forks", "raise the limit of processes"),
     "memory-for-python-alone": refuses("true", "", limit="-v 30000"),
-    "memory-for-half-of-it": refuses("true", "", limit="-v 40000"),
     "some-descriptors": Fault(limit="-n 40"),
     "no-core": Fault(limit="-c 0"),
     "no-locked-memory": Fault(limit="-l 0"),

@@ -32,6 +32,7 @@ OWN = {
     "bindings/file": ("bindings-link-to-themselves", "bindings-become-a-directory"),
     "bindings/.file.lock": ("bindings-lock-is-a-link", "bindings-lock-is-a-pipe"),
     "bindings/.file.new": ("new-bindings-are-a-link", "new-bindings-are-a-directory"),
+    "run": ("pid-file-has-no-directory", "run-vanishes"),
     "run/iscsid.pid": ("pid-file-is-a-link", "pid-file-full", "run-vanishes"),
     "run/iscsid.pid.lock": ("lock-is-a-link", "lock-of-another"),
     "run/iscsid.pid.new": ("new-pid-file-is-a-link", "new-pid-file-is-a-directory"),
@@ -50,6 +51,7 @@ FOREIGN = (
     r"/|/sys|/usr/lib|/dev/null|pipe:.*|socket:.*|anon_inode:.*",
     r"/etc/(passwd|hosts|host.conf|nsswitch.conf|resolv.conf|gai.conf|localtime|services)",
     r"/etc/(ld.so.*|locale.alias|ssl/openssl.cnf)",  # the C library's and OpenSSL's
+    r"/(var/)?run/(udev|systemd|nscd)/.*",  # of udevd and of name services
     r"/usr/(lib|local|share|bin)/.*|/sbin/ldconfig|/usr/sbin/ldconfig|/lib.*",
 )
 WRITTEN = re.compile(r"/dev/null|/proc/self/oom_score_adj")
