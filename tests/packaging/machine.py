@@ -26,24 +26,39 @@ OUTSIDE = "10.0.2.2"
 """The machine's name for this machine's loopback."""
 
 APPEND = (
-    "console=ttyS0 rootwait rw net.ifnames=0 systemd.show_status=1 quiet loglevel=4 "
+    "console=ttyS0 rw net.ifnames=0 systemd.show_status=1 loglevel=4 "
     f"systemd.default_timeout_start_sec=300 panic=-1 {KERNEL_OPTIONS}"
 )
 
 
 class Machine:
-    """One boot of an image. Changes to the image are kept, so that it can be booted again."""
+    """One boot of an image. Changes to the image are kept, so that it can be booted again.
 
-    def __init__(self, image: Path, initrd: Path, directory: Path, name: str) -> None:
+    Without an image the initrd finds a root by what is in ``append``.
+    """
+
+    def __init__(
+        self,
+        image: Path | None,
+        initrd: Path,
+        directory: Path,
+        name: str,
+        *,
+        append: str = "rootwait quiet",
+        acpi_table: Path | None = None,
+    ) -> None:
         self.console_file = directory / f"{name}.console"
         line = directory / f"{name}.line"
+        drive = ["-drive", f"file={image},if=virtio,format=raw,cache=unsafe"] if image else []
+        table = ["-acpitable", f"file={acpi_table}"] if acpi_table else []
         self._process = subprocess.Popen(
             [
                 *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max"),
                 *("-m", MEMORY, "-smp", CPUS, "-display", "none", "-monitor", "none"),
                 *("-no-reboot", "-kernel", str(KERNEL.resolve()), "-initrd", str(initrd)),
-                *("-append", APPEND),
-                *("-drive", f"file={image},if=virtio,format=raw,cache=unsafe"),
+                *("-append", f"{APPEND} {append}"),
+                *drive,
+                *table,
                 *("-nic", "user,model=virtio-net-pci"),
                 *("-serial", f"file:{self.console_file}"),
                 *("-chardev", f"socket,id=line,path={line},server=on,wait=off"),

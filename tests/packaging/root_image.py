@@ -25,6 +25,7 @@ MODULES = """
     kernel/net/unix kernel/drivers/scsi kernel/drivers/block kernel/drivers/virtio kernel/drivers/md
     kernel/drivers/net/virtio_net.ko kernel/drivers/net/net_failover.ko kernel/net/core/failover.ko
     kernel/drivers/char/hw_random kernel/drivers/target kernel/drivers/dax
+    kernel/drivers/firmware/iscsi_ibft.ko
 """.split()
 """Of the kernel's modules those that the machine can use: a tenth."""
 
@@ -107,6 +108,7 @@ class Root:
         assert ROOT.is_dir(), "there is no Debian for the machine: run 'sh tests/setup'"
         self.path = directory / "root"
         self._directory = directory
+        self._version = KERNEL.resolve().name.removeprefix("vmlinuz-")
         subprocess.run(["cp", "-a", f"{ROOT.resolve()}/.", str(self.path)], check=True)
         self._add_modules()
         self._add_shell()
@@ -157,9 +159,20 @@ class Root:
         )
         return image
 
+    def initramfs(self, *commands: str) -> Path:
+        """Run the commands that renew the initramfs; return it."""
+        boot, name = self.path / "boot", f"initrd.img-{self._version}"
+        # It says how an initramfs may be compressed.
+        shutil.copy(KERNEL.parent / "boot" / f"config-{self._version}", boot)
+        # That of a kernel which is installed: "update-initramfs -u" renews it.
+        (boot / name).touch()
+        (boot / "initrd.img").symlink_to(name)
+        self.shell(*commands)
+        return (boot / name).rename(self._directory / "initramfs")
+
     def _add_modules(self) -> None:
         """Copy the modules that are needed, and make the list of their dependencies."""
-        version = KERNEL.resolve().name.removeprefix("vmlinuz-")
+        version = self._version
         source = KERNEL.parent / "lib" / "modules" / version
         target = self.path / "lib" / "modules" / version
         for name in MODULES:

@@ -31,6 +31,10 @@ CONTENT = """
     /lib/udev/rules.d/90-iscsid.rules /usr/lib/udev/iscsid-name
     /usr/lib/modules-load.d/iscsid.conf /usr/lib/iscsid/iscsid-service
     /etc/init.d/iscsid /etc/init.d/iscsid-shutdown /etc/default/iscsid
+    /usr/lib/iscsid/boot-configuration /usr/share/initramfs-tools/hooks/iscsid
+    /usr/share/initramfs-tools/scripts/local-top/iscsid
+    /usr/share/initramfs-tools/scripts/local-bottom/iscsid
+    /usr/share/initramfs-tools/conf-hooks.d/iscsid
     /usr/share/bash-completion/completions/iscsid /usr/share/bash-completion/completions/iscsi-ls
     /usr/share/zsh/vendor-completions/_iscsid /usr/share/zsh/vendor-completions/_iscsi-ls
 """.split()
@@ -196,6 +200,7 @@ def test_wheel_and_sdist_carry_manual_pages_and_data(tmp_path: Path) -> None:
         ),
         *("iscsid/init.d/iscsid", "iscsid/init.d/iscsid-shutdown", "iscsid/default/iscsid"),
         *("bash-completion/completions/iscsid", "zsh/site-functions/_iscsid"),
+        *("iscsid/initramfs-tools/hooks/iscsid", "iscsid/initramfs-tools/boot-configuration"),
     ):
         assert f"data/share/{name}" in in_wheel
     for name in ("etc/systemd/iscsid.service", "man/iscsid.8", "NEWS", "LICENSE", "README.md"):
