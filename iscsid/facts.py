@@ -128,6 +128,7 @@ class TimerPurpose(Enum):
     CHECK_DISKS = "check the disks"
     CHECK_KERNEL = "check the kernel"
     SAVE_BINDINGS = "save the bindings"
+    MAKE_LINKS = "make the links"
     SUMMARY = "summary"
     NETWORK = "network"
     POWER_DOWN = "power down"

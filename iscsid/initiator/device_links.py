@@ -180,10 +180,16 @@ class DeviceLinks:
             for unit in self._units.get(sid, {}).values():
                 if unit.is_reported:
                     unit.accept()
-        leftovers = self._links.sweep()
-        return leftovers + self._relink(
-            (sid, lun) for sid, units in self._units.items() for lun in units
-        )
+        return self._links.sweep() + self.relink()
+
+    def relink(self) -> list[Order]:
+        """Make all links what they should be: those that could not be made are ordered again."""
+        return self._relink((sid, lun) for sid, units in self._units.items() for lun in units)
+
+    def has_link(self, path: str) -> bool:
+        """Whether a link is there, as far as is known."""
+        directory, _, name = path.rpartition("/")
+        return name in self._links.links_in(directory)
 
     def accept_next(self, sid: int, luns: Iterable[int]) -> None:
         """Accept the next identity of these logical units of a session that is coming back.

@@ -233,6 +233,8 @@ class Initiator:
             self._outbox.summarise()
         elif purpose is TimerPurpose.SAVE_BINDINGS:
             self.reconciler.save_bindings()
+        elif purpose is TimerPurpose.MAKE_LINKS:
+            self._on_files.make_links()
         elif purpose is TimerPurpose.RETRY_PORTAL and isinstance(subject, Portal):
             self.reconciler.portal_holdoff_over(subject)
         elif isinstance(subject, Portal):

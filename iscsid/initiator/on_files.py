@@ -16,6 +16,9 @@ from iscsid.protocol.names import IscsiName
 SAVE_AGAIN = 60.0
 """Seconds before the bindings file is written again after a failure."""
 SAVE = Timer(TimerPurpose.SAVE_BINDINGS)
+LINKS_AGAIN = 60.0
+"""Seconds before links are made that could not be."""
+LINKS = Timer(TimerPurpose.MAKE_LINKS)
 
 
 class OnFiles:
@@ -28,6 +31,10 @@ class OnFiles:
         self._bindings_file = bindings_file
         self._not_saved = ""
         """Why the bindings could not be saved the last time; each reason is logged once."""
+        self._not_made: dict[str, str] = {}
+        """Why links could not be made, by path; each reason is logged once."""
+        self._failed_again: set[str] = set()
+        """Those of them that have failed since they were ordered last."""
 
     def handle(self, fact: FileFact) -> None:
         match fact:
@@ -49,9 +56,8 @@ class OnFiles:
                 for remark in fact.remarks:
                     self._outbox.warn("", remark)
                 self._devices_changed(fact)
-            case facts.LinkNotMade(path, reason):
-                self._outbox.error("", f"no link {path}: {reason}")
-                self._devices_changed(fact)
+            case facts.LinkNotMade():
+                self._link_not_made(fact)
             case facts.LinkNotRemoved(path, reason):
                 self._outbox.error("", f"the link {path} stays: {reason}")
                 self._devices_changed(fact)
@@ -108,6 +114,27 @@ class OnFiles:
             self._outbox.error("", f"the bindings are not saved, going on without: {reason}")
         self._not_saved = reason
         self._outbox.set_timer(SAVE, SAVE_AGAIN)
+
+    def make_links(self) -> None:
+        """Order the links again that could not be made; log which of them are there by now."""
+        made = self._not_made.keys() - self._failed_again
+        for path in sorted(made):
+            del self._not_made[path]
+            if self._reconciler.device_links.has_link(path):
+                self._outbox.info("", f"the link {path} is made, which could not be before")
+        self._failed_again.clear()
+        if self._not_made:
+            self._outbox.order(*self._reconciler.device_links.relink())
+            self._outbox.set_timer(LINKS, LINKS_AGAIN)
+
+    def _link_not_made(self, fact: facts.LinkNotMade) -> None:
+        if self._not_made.get(fact.path) != fact.reason:
+            self._outbox.error("", f"no link {fact.path}: {fact.reason}")
+        if not self._not_made:
+            self._outbox.set_timer(LINKS, LINKS_AGAIN)
+        self._not_made[fact.path] = fact.reason
+        self._failed_again.add(fact.path)
+        self._devices_changed(fact)
 
     def _devices_changed(self, fact: DeviceFact) -> None:
         self._outbox.order(*self._reconciler.device_links.handle(fact))

@@ -153,6 +153,31 @@ def test_a_link_that_cannot_be_made_is_named() -> None:
     )
 
 
+def test_a_link_that_could_not_be_made_is_made_later() -> None:
+    """A shortage of descriptors, or a full /dev, cost a disk its name until the next SIGHUP."""
+    harness = Harness()
+    harness.up()
+    path = "/sys/devices/platform/host2/session1/target2:0:0/2:0:0:0/block/sda"
+    device = facts.Device(path=path, sid=1, lun=0, link="disk", node="/dev/sda", wwid="naa.1")
+    harness.handle(facts.DeviceAppeared(device))
+    failed = facts.LinkNotMade("bus0/target0/lun0/disk", "Too many open files")
+
+    def lines() -> int:
+        return sum("no link bus0/target0/lun0/disk" in line for line in harness.log)
+
+    harness.handle(failed)
+    for _ in range(3):
+        ordered = harness.wait(TimerPurpose.MAKE_LINKS)
+        assert [each.path for each in ordered if isinstance(each, orders.MakeLink)] == [failed.path]
+        harness.handle(failed)
+    assert lines() == 1, "each reason once"
+    harness.wait(TimerPurpose.MAKE_LINKS)
+    assert not harness.has_logged("is made, which could not be before")
+    harness.wait(TimerPurpose.MAKE_LINKS)
+    assert harness.has_logged(failed.path, "is made, which could not be before")
+    assert not [t for t in harness.timers if t.purpose is TimerPurpose.MAKE_LINKS]
+
+
 def test_another_initiator_name_is_pointed_out() -> None:
     harness = Harness()
     harness.up()
