@@ -92,6 +92,9 @@ def _daemon(run: Run) -> Iterator[str]:
         yield f"the daemon ended with {run.status}"
     if "Traceback" in run.log or "internal error" in run.log:
         yield "a traceback in the log"
+    written = run.written.decode(errors="backslashreplace")
+    if not written.replace("\n", "").replace("\t", "").isprintable():
+        yield "a file has something unprintable, which goes to the terminal of its reader"
     if run.memory > DAEMON_MEMORY:
         yield f"the daemon had {run.memory >> 20} MiB"
     if run.processor > scaled(0.1 * run.seconds + 0.02 * len(run.outcomes)):

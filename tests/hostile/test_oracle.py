@@ -90,6 +90,7 @@ def test_what_is_to_be_borne_may_not_fail(outcome: Outcome) -> None:
         ({"log": "Traceback (most recent call last):"}, "a traceback"),
         ({"log": f"password {ALICES_SECRET.decode()}"}, "a secret in the log"),
         ({"written": ALICES_SECRET.hex().encode()}, "a secret in a file"),
+        ({"written": b'"last_error": "\x1b[2J"'}, "something unprintable"),
         ({"titles": {ALICES_SECRET.decode()}}, "a secret in a title"),
         ({"memory": 1 << 30}, "the daemon had 1024 MiB"),
         ({"processor": 1000.0}, "the daemon took"),
