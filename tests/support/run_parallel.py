@@ -23,7 +23,7 @@ from tests.support import durations
 
 TOP = Path(__file__).parents[2]
 SECONDS = Path(__file__).with_name("seconds.txt")
-SPLIT = ("tests/vm/test_*.py", "tests/packaging/test_boot.py")
+SPLIT = ("tests/vm/test_*.py", "tests/packaging/test_boot.py", "tests/packaging/test_root.py")
 OTHERS = "others"
 """The line of ``SECONDS`` for all that is in the first lane in any case."""
 UNKNOWN = 40.0
