@@ -14,13 +14,24 @@ import pytest
 
 from tests.support import coverage_summary, durations
 from tests.support.limits import Limits
-from tests.vm.boot import what_is_missing
+from tests.vm import emulated
+from tests.vm.boot import Kind, usual_kind
 from tests.vm.guest import is_inside
 from tests.vm.relay import Relay
 
 TESTS = Path(__file__).parent
 SUITES = ("loopback", "packaging", "vm")
 """In the order in which they run, after all others."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--elsewhere",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="leave out the tests of this file but for those marked emulated",
+    )
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -35,37 +46,52 @@ def _suite(item: pytest.Item) -> int:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_suite)
+def _kind(item: pytest.Item) -> Kind | None:
+    """Return the kind of virtual machine that a test runs in, if any."""
+    if item.get_closest_marker("vm") is None:
+        return None
+    return emulated if item.get_closest_marker("emulated") else usual_kind()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    elsewhere = {config.rootpath / file for file in config.option.elsewhere}
+    here: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        is_here = item.path not in elsewhere or item.get_closest_marker("emulated")
+        (here if is_here else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = here
+    items.sort(key=lambda item: (_suite(item), _kind(item) is emulated))
 
 
 class MachineTests:
-    """Runs the tests marked ``vm`` in the virtual machine."""
+    """Runs the tests marked ``vm`` in the virtual machine of their kind."""
 
     def __init__(self) -> None:
-        self._relay: Relay | None = None
+        self._relays: dict[Kind, Relay] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        if item.get_closest_marker("vm") is None:
+        if (kind := _kind(item)) is None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports_of(item):
+        for report in self._reports_of(item, kind):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def _reports_of(self, item: pytest.Item) -> list[pytest.TestReport]:
-        if missing := what_is_missing():
+    def _reports_of(self, item: pytest.Item, kind: Kind) -> list[pytest.TestReport]:
+        if missing := kind.what_is_missing():
             return [_not_run(item, missing)]
-        if self._relay is None:
-            wanted = [each for each in item.session.items if each.get_closest_marker("vm")]
-            self._relay = Relay(item.config, wanted)
-        return self._relay.reports_of(item)
+        if kind not in self._relays:
+            wanted = [each for each in item.session.items if _kind(each) is kind]
+            self._relays[kind] = Relay(item.config, kind, wanted)
+        return self._relays[kind].reports_of(item)
 
     def pytest_unconfigure(self) -> None:
-        if self._relay is not None:
-            self._relay.close()
+        for relay in self._relays.values():
+            relay.close()
 
 
 def _not_run(item: pytest.Item, why: str) -> pytest.TestReport:

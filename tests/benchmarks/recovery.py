@@ -23,8 +23,8 @@ from pathlib import Path
 from tests.benchmarks import open_iscsi
 from tests.benchmarks.process_tree import processor_time
 from tests.support.patience import wait_until
-from tests.vm import disks, faults, sessions
-from tests.vm.boot import Machine, what_is_missing
+from tests.vm import disks, emulated, faults, sessions
+from tests.vm.boot import Machine
 from tests.vm.recovery import Scenario, running, states
 from tests.vm.workload import Workload, writing
 
@@ -116,7 +116,7 @@ def main() -> int:
                 with tempfile.TemporaryDirectory() as directory:
                     measure_one(Path(directory), options.rounds)
         return 0
-    if missing := what_is_missing():
+    if missing := emulated.what_is_missing():
         print(missing, file=sys.stderr)
         return 2
     try:

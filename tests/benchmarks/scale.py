@@ -28,8 +28,8 @@ from pathlib import Path
 from tests.benchmarks import open_iscsi
 from tests.benchmarks.process_tree import ProcessTree, forks, processor_time
 from tests.support.patience import wait_until
-from tests.vm import disks, faults, sessions
-from tests.vm.boot import Machine, what_is_missing
+from tests.vm import disks, emulated, faults, sessions
+from tests.vm.boot import Machine
 from tests.vm.daemon import Daemon
 
 NAME = "iqn.2003-02.org.example:s"
@@ -239,7 +239,7 @@ def main() -> int:
     if options.inside:
         _inside(options)
         return 0
-    if missing := what_is_missing():
+    if missing := emulated.what_is_missing():
         print(missing, file=sys.stderr)
         return 2
     try:

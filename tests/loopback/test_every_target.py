@@ -17,10 +17,11 @@ from tests.loopback.driver import discover, log_in
 from tests.loopback.istgt import Istgt, Unit
 from tests.loopback.plans import DISCOVERY, MUTUAL, OURS, THEIRS, WRONG, full_name, plan
 from tests.loopback.tgtd_loopback import LiveTgtd
+from tests.vm.conftest import needs_lio
 from tests.vm.lio import Lio
 
 ON_LOOPBACK = ["tgtd", "istgt"]
-LIO = pytest.param("lio", marks=pytest.mark.vm)
+LIO = pytest.param("lio", marks=(pytest.mark.vm, needs_lio))
 each_stage = pytest.mark.parametrize(
     "skip", [False, True], ids=["both stages", "operational stage only"]
 )

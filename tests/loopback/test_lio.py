@@ -13,9 +13,10 @@ from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Authentication, ChapAlgorithm, Credentials, Digest, Offer
 from tests.loopback.driver import discover, log_in
 from tests.loopback.plans import DISCOVERY, MUTUAL, OURS, THEIRS, WRONG, full_name, plan
+from tests.vm.conftest import needs_lio
 from tests.vm.lio import ISCSI, Lio
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, needs_lio]
 
 PORTAL = Portal("127.0.0.1", 3260)
 DISCOVERY_AUTH = ISCSI / "discovery_auth"

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tests.support.patience import scaled
-from tests.vm.boot import KERNEL_OPTIONS
+from tests.vm.emulated import KERNEL_OPTIONS
 from tests.vm.paths import KERNEL
 
 MEMORY = "768"

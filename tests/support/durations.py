@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "ISCSID_DURATIONS"
+EMULATED = " (emulated)"
+"""Ends the name of a test that was run in the emulated machine."""
 
 
 class Durations:
@@ -21,7 +23,8 @@ class Durations:
         self._taken: dict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._taken[report.nodeid] += report.duration
+        where = EMULATED if "emulated" in report.keywords else ""
+        self._taken[report.nodeid + where] += report.duration
 
     def pytest_sessionfinish(self) -> None:
         self._record.write_text(json.dumps(self._taken))
@@ -34,9 +37,10 @@ def register(config: pytest.Config) -> None:
 
 
 def by_file(taken: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds of all tests of each file together."""
+    """Return the seconds of all tests of each file together but for the emulated ones."""
     files: dict[str, float] = {}
     for test, seconds in taken.items():
-        file = test.partition("::")[0]
-        files[file] = files.get(file, 0.0) + seconds
+        if not test.endswith(EMULATED):
+            file = test.partition("::")[0]
+            files[file] = files.get(file, 0.0) + seconds
     return files

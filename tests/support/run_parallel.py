@@ -1,9 +1,10 @@
 """Run every test, in two lanes side by side, as ``tests/run`` does.
 
 One virtual machine keeps little more than one processor busy, so the files of tests that need one
-are split between two lanes, each with a machine of its own. All other tests are in the first lane,
-which alone measures coverage: inside a virtual machine nothing is measured. The files are split by
-the seconds in ``seconds.txt``; ``python -m tests.support.run_parallel --write-seconds`` runs all
+are split between two lanes, each with a machine of its own. Of each file, the tests marked
+``emulated`` are in the first lane, so that only one machine is emulated. All other tests are there,
+too, and only there coverage is measured: inside a virtual machine nothing is. The files are split
+by the seconds in ``seconds.txt``; ``python -m tests.support.run_parallel --write-seconds`` runs all
 tests and writes that file anew. The second lane's output is shown when both have ended, and after
 it the slowest tests of both and how long each lane took. If that differs much, the file is old.
 """
@@ -59,8 +60,8 @@ def commands() -> tuple[list[str], list[str]]:
     pytest = [*("-m", "pytest"), f"--durations={SHOWN}"]
     measured = [sys.executable, "-m", "coverage", "run", *pytest]
     return (
-        [*measured, *(f"--ignore={file}" for file in sorted(second))],
-        [sys.executable, *pytest, *sorted(second)],
+        [*measured, *(f"--elsewhere={file}" for file in sorted(second))],
+        [sys.executable, *pytest, "-m", "not emulated", *sorted(second)],
     )
 
 

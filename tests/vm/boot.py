@@ -1,9 +1,8 @@
 """A throw-away virtual machine: boot it, run one shell script in it as root, read its output.
 
-The machine is QEMU's software emulation of Debian's stock kernel, started by virtme-ng. It sees the
-file system of this machine through 9p, with throw-away overlays where it writes; the program under
-test is in its memory (``memory``). One that is silent for too long is asked what each process
-waits for.
+There are two kinds of machines: one that QEMU emulates (``emulated``), and a kernel that runs as a
+process (``user_mode``). Either sees the file system of this machine, with throw-away overlays where
+it writes. One that is silent for too long is asked what each process waits for.
 Used on the host only: by the test session (``relay``) and by the demonstration.
 """
 
@@ -11,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,25 +18,14 @@ import tempfile
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.support.patience import scaled
-from tests.vm import memory
-from tests.vm.paths import CHECKOUT, KERNEL, SYSTEM_PATH
+from tests.vm import emulated, user_mode
+from tests.vm.paths import CHECKOUT, SYSTEM_PATH
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
-
-MEMORY = "3G"
-CPUS = "2"
-
-# Emulated, the kernel's own defences and a clock behind a device cost half of the time: reading the
-# time stamp counter takes a quarter of what the HPET takes, a start of Python a little over half.
-# The emulator derives all counters from one clock of the host, so they agree.
-KERNEL_OPTIONS = (
-    "mitigations=off init_on_alloc=0 tsc=reliable clocksource=tsc rcupdate.rcu_expedited=1 "
-    "apparmor=0 audit=0 nowatchdog"
-)
 
 PRELUDE = f"""\
 #!/bin/sh
@@ -47,14 +33,6 @@ export PATH={SYSTEM_PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
 modprobe -a configfs iscsi_tcp iscsi_target_mod target_core_file sd_mod sr_mod st sg ext4 >&2
 mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
-"""
-
-SHARE = Path("/run/share")
-"""Where the machine sees the directory that is made for it."""
-
-MOUNT_SHARE = f"""\
-mkdir {SHARE}
-mount -t 9p -o ro,trans=virtio,version=9p2000.L,access=any,msize=512000 share {SHARE}
 """
 
 # Only what the shell can do by itself: other programs may not start any more. Kernel threads, whose
@@ -94,20 +72,21 @@ OOPS = ("BUG:", "Oops", "Kernel panic", "general protection")
 """What the kernel writes to its console about faults of its own."""
 
 
+class Kind(Protocol):
+    """What differs between the kinds of machines: modules ``emulated`` and ``user_mode``."""
+
+    def what_is_missing(self) -> str: ...
+    def prepare(self, directory: Path) -> str: ...
+    def command(self, directory: Path, script: Path) -> list[str]: ...
+
+
+def usual_kind() -> Kind:
+    """Return the kind for what needs no special one; whoever names a kernel gets Debian's."""
+    return emulated if "ISCSID_TEST_KERNEL" in os.environ else user_mode
+
+
 class MachineSilent(Exception):
     """The machine has written nothing for too long."""
-
-
-def what_is_missing() -> str:
-    """Return what is missing for a virtual machine; empty if nothing is."""
-    if platform.machine() != "x86_64":
-        return f"the virtual machine is an x86_64 one, this is {platform.machine()}"
-    if not KERNEL.exists():
-        return "no kernel for the virtual machine: run 'sh tests/setup'"
-    for command in ("qemu-system-x86_64", "busybox", "depmod", "file"):
-        if shutil.which(command, path=SYSTEM_PATH) is None:
-            return f"no {command} for the virtual machine: run 'sh tests/setup'"
-    return ""
 
 
 def find_oops(console: str) -> str:
@@ -127,17 +106,15 @@ class Machine:
     Standard error of the script and the kernel's console go to the file ``console`` together.
     """
 
-    def __init__(self, script: str, *, console: Path) -> None:
+    def __init__(self, script: str, *, console: Path, kind: Kind = emulated) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="iscsid-machine-")
-        program = Path(self._directory.name) / "script"
-        archive = Path(self._directory.name) / "archive"
-        memory.write_archive(archive)
-        furnishing = [MOUNT_SHARE, memory.script(SHARE / archive.name), f"umount {SHARE}\n"]
+        directory = Path(self._directory.name)
+        program = directory / "script"
         start = f"cd {CHECKOUT} || exit 1\n{script}"
-        program.write_text("".join([PRELUDE, *furnishing, ANSWER, start]))
+        program.write_text("".join([PRELUDE, kind.prepare(directory), ANSWER, start]))
         program.chmod(0o755)
         self._process = subprocess.Popen(
-            self._command(program),
+            kind.command(directory, program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -153,20 +130,6 @@ class Machine:
         self._console = console.open("ab")
         self._lines: deque[str] = deque()
         self._rest = b""
-
-    def _command(self, program: Path) -> list[str]:
-        kernel = KERNEL.parent.resolve()
-        export = f"local,mount_tag=share,path={self._directory.name}"
-        return [
-            str(Path(sys.prefix) / "bin" / "vng"),
-            *("--verbose", "--disable-kvm", "--force-9p", "--user", "root"),
-            *("--cpus", CPUS, "--memory", MEMORY, "--run", str(kernel / KERNEL.name)),
-            # Its modules must be there before anything is mounted.
-            f"--rodir={kernel}",
-            *("--append", KERNEL_OPTIONS),
-            f"--qemu-opts=-virtfs {export},security_model=none,readonly=on,multidevs=remap",
-            *("--exec", str(program)),
-        ]
 
     def _environment(self) -> dict[str, str]:
         path = f"{Path(sys.prefix) / 'bin'}:{SYSTEM_PATH}"
@@ -223,12 +186,13 @@ class Machine:
 
 def main() -> int:
     """Run the shell commands of the command line inside, and print their output."""
-    if missing := what_is_missing():
+    kind = usual_kind()
+    if missing := kind.what_is_missing():
         print(missing, file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory() as directory:
         console = Path(directory) / "console"
-        machine = Machine("\n".join([*sys.argv[1:], ""]), console=console)
+        machine = Machine("\n".join([*sys.argv[1:], ""]), console=console, kind=kind)
         try:
             while (line := machine.read_line(seconds=scaled(600.0))) is not None:
                 print(line, flush=True)

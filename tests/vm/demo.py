@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tests.support.patience import scaled
-from tests.vm import disks, sessions
-from tests.vm.boot import Machine, MachineSilent, find_oops, last_words, what_is_missing
+from tests.vm import disks, emulated, sessions
+from tests.vm.boot import Machine, MachineSilent, find_oops, last_words
 from tests.vm.daemon import INITIATOR_NAME, Daemon
 from tests.vm.paths import KERNEL
 from tests.vm.tgtd import Tgtd
@@ -40,7 +40,7 @@ MOUNT = Path("/mnt")
 
 def run(record: str) -> int:
     """Boot the machine, print its output, and return the exit status."""
-    if missing := what_is_missing():
+    if missing := emulated.what_is_missing():
         print(f"demo: {missing}", file=sys.stderr)
         return 1
     version = KERNEL.resolve().name.removeprefix("vmlinuz-")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.patience import PATIENCE, wait_until
-from tests.vm import disks, sessions
+from tests.vm import disks, resets, sessions
 from tests.vm.daemon import Daemon
 from tests.vm.lio import ISCSI, Lio
 from tests.vm.tgtd import Tgtd
@@ -24,15 +24,13 @@ SECOND_PORT = 3261
 
 def reset_all(port: int = PORT) -> None:
     """Reset every TCP connection to a target's port, as a firewall that lost its state does."""
-    disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
-    disks.run("ss", "-K", "-H", "-t", "dport", "=", str(port))
+    resets.reset(theirs=port)
 
 
 def reset(sid: int) -> None:
     """Reset the connection of one session, where it has one."""
-    disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
     if port := local_port(sid):
-        disks.run("ss", "-K", "-H", "-t", "sport", "=", port)
+        resets.reset(ours=int(port))
 
 
 def local_port(sid: int) -> str:

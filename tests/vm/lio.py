@@ -1,6 +1,7 @@
 """LIO, the kernel's own target, set up by hand in configfs.
 
-Strict where tgtd is lenient. Works in the virtual machine only, as root.
+Strict where tgtd is lenient. Works in the emulated machine only, as root: tests that need it are
+marked ``needs_lio``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class Lio:
     others: tuple[str, ...] = ()
     _names: list[str] = field(default_factory=list)
     _disks: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        is_a_process = "User Mode Linux" in Path("/proc/cpuinfo").read_text()
+        assert not is_a_process, "the test is not marked needs_lio"
 
     @property
     def address(self) -> str:

@@ -21,7 +21,7 @@ import pytest
 from tests.support.limits import limit_of
 from tests.support.patience import EMULATED, FACTOR, VARIABLE, scaled
 from tests.vm import guest
-from tests.vm.boot import Machine, MachineSilent, find_oops, last_words
+from tests.vm.boot import Kind, Machine, MachineSilent, find_oops, last_words
 
 BOOT_LIMIT = scaled(600.0)
 """Seconds until the machine's pytest has started its first test."""
@@ -34,10 +34,14 @@ WISHES = "ISCSID_TEST_"
 
 Phase = Literal["setup", "call", "teardown"]
 
+BASE = "/run/tests"
+"""The parent of all ``tmp_path``: what pytest keeps of earlier runs in /tmp is the host's."""
+
 SCRIPT = """\
 exec 3>&1 1>&2
 {wishes} {guest.DESCRIPTOR}=3 exec {python} -X faulthandler -m pytest -p tests.vm.guest \\
-    -p no:cacheprovider -p no:hypothesispytest -p no:terminalreporter {options} @{node_ids}
+    -p no:cacheprovider -p no:hypothesispytest -p no:terminalreporter --basetemp={BASE} \\
+    {options} @{node_ids}
 """
 
 
@@ -48,10 +52,13 @@ def _wishes() -> str:
 
 
 class Relay:
-    """The host's end. ``items`` are all tests that may be asked for, in their order."""
+    """The host's end, of one kind of machine. ``items`` are all tests that may be asked for, in
+    their order.
+    """
 
-    def __init__(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    def __init__(self, config: pytest.Config, kind: Kind, items: list[pytest.Item]) -> None:
         self._config = config
+        self._kind = kind
         self._waiting = {item.nodeid: item for item in items}
         self._directory = tempfile.TemporaryDirectory(prefix="iscsid-relay-")
         self._console = Path(self._directory.name) / "console.log"
@@ -79,13 +86,14 @@ class Relay:
         node_ids = guest.node_ids_file(Path(self._directory.name), list(self._waiting))
         script = SCRIPT.format(
             guest=guest,
+            BASE=BASE,
             wishes=_wishes(),
             python=shlex.quote(sys.executable),
             options=shlex.join(self._options()),
             node_ids=shlex.quote(str(node_ids)),
         )
         self._hopeless = "the virtual machine did not get as far as a test"
-        return Machine(script, console=self._console)
+        return Machine(script, console=self._console, kind=self._kind)
 
     def _options(self) -> list[str]:
         option = self._config.option

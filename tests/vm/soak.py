@@ -18,8 +18,8 @@ from pathlib import Path
 from random import Random
 
 from tests.support.patience import scaled
-from tests.vm import faults
-from tests.vm.boot import Machine, find_oops, what_is_missing
+from tests.vm import emulated, faults
+from tests.vm.boot import Machine, find_oops
 from tests.vm.recovery import Scenario, running
 from tests.vm.workload import Workload
 
@@ -146,7 +146,7 @@ def _inside(seconds: float, seed: int) -> None:
 
 
 def _outside(minutes: float, seed: int) -> int:
-    if missing := what_is_missing():
+    if missing := emulated.what_is_missing():
         print(missing, file=sys.stderr)
         return 2
     print(f"seed {seed}", flush=True)

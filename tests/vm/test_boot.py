@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.vm import disks
 from tests.vm.daemon import Daemon
 from tests.vm.tgtd import Tgtd
@@ -34,6 +36,18 @@ def processes_called(name: str) -> list[int]:
     return found
 
 
+def test_nothing_is_written_to_the_files_of_the_host(tmp_path: Path) -> None:
+    rows = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    of_the_host = {row[4] for row in rows if row[row.index("-") + 1] in ("9p", "hostfs")}
+    assert of_the_host
+    for directory in of_the_host:
+        with pytest.raises(OSError):
+            (Path(directory) / "iscsid-test").touch()
+    for directory in ("/etc", "/usr", "/var/lib", str(tmp_path)):
+        (Path(directory) / "iscsid-test").touch()
+
+
+@pytest.mark.emulated("what is read through 9p has to be waited for")
 def test_no_process_that_a_test_may_kill_hangs_on_the_files_of_the_host(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:

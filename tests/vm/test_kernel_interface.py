@@ -27,7 +27,7 @@ from iscsid.orders import StartSession
 from iscsid.protocol.parameters import AgreedParameters, Digest
 from iscsid.protocol.pdu import LogoutResponse, decode
 from tests.vm import disks, kernel_helpers
-from tests.vm.conftest import with_lio
+from tests.vm.conftest import with_tgtd
 from tests.vm.paths import CHECKOUT
 from tests.vm.sessions import attribute, connection_attribute, session_ids
 from tests.vm.tgtd import Tgtd
@@ -55,7 +55,7 @@ def test_session_is_there_as_described(kernel: Kernel) -> None:
     assert connection_attribute(session.sid, "max_recv_dlength") == "262144"
 
 
-@with_lio
+@with_tgtd
 def test_secrets_and_what_else_nobody_set_are_not_shown(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     for name in ("username", "password", "username_in", "password_in"):
@@ -78,7 +78,7 @@ def test_disk_works_with_a_digest(kernel: Kernel, image: Path) -> None:
 
 
 @pytest.mark.both_kernels
-@with_lio
+@with_tgtd
 def test_refused_bind_leaves_nothing_in_the_kernel(kernel: Kernel) -> None:
     sock, description = kernel_helpers.log_in()
     sock.close()
@@ -97,7 +97,7 @@ def _wrong_burst(agreed: AgreedParameters) -> AgreedParameters:
     return replace(agreed, first_burst_length=65536, max_burst_length=512)
 
 
-@with_lio
+@with_tgtd
 @pytest.mark.parametrize(
     ("spoil", "step"), [(_wrong_r2t, "set MAX_R2T"), (_wrong_burst, "start the connection")]
 )
@@ -113,7 +113,7 @@ def test_refused_parameter_or_start_leaves_nothing_in_the_kernel(
 
 
 @pytest.mark.both_kernels
-@with_lio
+@with_tgtd
 def test_timeouts_change_while_the_session_runs(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     timeouts = replace(
@@ -143,7 +143,7 @@ def test_orderly_end_unbind_logout_destroy(kernel: Kernel) -> None:
     assert kernel.destroy_session(session.sid) == SessionDestroyed(session.sid)
 
 
-@with_lio
+@with_tgtd
 def test_session_that_was_never_scanned_can_be_unbound(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     assert kernel.unbind_session(session.sid) is None
@@ -159,7 +159,7 @@ def test_destroying_at_once_takes_the_disks_along(kernel: Kernel) -> None:
     assert not disk.exists()
 
 
-@with_lio
+@with_tgtd
 def test_logout_of_a_stopped_session_is_refused(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     kernel_helpers.learn(kernel, session.sid)
@@ -167,7 +167,7 @@ def test_logout_of_a_stopped_session_is_refused(kernel: Kernel) -> None:
 
 
 @pytest.mark.both_kernels
-@with_lio
+@with_tgtd
 def test_lost_events_are_noticed_and_later_ones_heard(kernel: Kernel) -> None:
     buffer = kernel._events._socket
     assert buffer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 16 << 20

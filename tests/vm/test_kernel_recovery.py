@@ -17,8 +17,8 @@ from iscsid.kernel.kernel_parameters import session_settings
 from iscsid.kernel.netlink import RequestSocket
 from iscsid.protocol.names import Portal
 from iscsid.protocol.parameters import Digest
-from tests.vm import disks, kernel_helpers
-from tests.vm.conftest import with_lio
+from tests.vm import disks, kernel_helpers, resets
+from tests.vm.conftest import with_tgtd
 from tests.vm.sessions import attribute, connection_attribute, session_ids
 from tests.vm.tgtd import Tgtd
 from tests.vm.workload import writing
@@ -26,8 +26,7 @@ from tests.vm.workload import writing
 
 def cut_connections() -> None:
     """Reset every connection to the target's port."""
-    disks.run("modprobe", "-a", "tcp_diag", "inet_diag")
-    assert disks.run("ss", "-K", "-H", "-t", "dport", "=", str(kernel_helpers.PORTAL.port))
+    assert resets.reset(theirs=kernel_helpers.PORTAL.port)
 
 
 @pytest.mark.both_kernels
@@ -159,7 +158,7 @@ def _stopped_for_good(requests: RequestSocket) -> int:
 HALF_MADE = [_only_a_session, _connection_never_bound, _bound_but_not_started, _stopped_for_good]
 
 
-@with_lio
+@with_tgtd
 @pytest.mark.parametrize("make", HALF_MADE)
 def test_half_made_session_can_be_adopted_and_destroyed(
     make: Callable[[RequestSocket], int], kernel: Kernel
@@ -192,7 +191,7 @@ def _leave(make: Callable[[RequestSocket], int]) -> int:
         requests.close()
 
 
-@with_lio
+@with_tgtd
 def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     kernel_helpers.disk_of(session, 1)
@@ -203,7 +202,7 @@ def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
         assert successor.list_sessions().sessions[0].target_state == "UNBOUND"
 
 
-@with_lio
+@with_tgtd
 def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
     sid = kernel_helpers.start(kernel).sid
     kernel_helpers.until_destroyed(kernel, sid)
@@ -214,7 +213,7 @@ def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
     assert kernel.destroy_session(sid) == gone
 
 
-@with_lio
+@with_tgtd
 def test_persistent_portal_is_the_one_it_was_told(kernel: Kernel) -> None:
     """The address before a redirect is what a recovery goes back to."""
     session = kernel_helpers.start(kernel)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.patience import scaled, wait_until
 from tests.vm import disks
+from tests.vm.conftest import needs_lio
 from tests.vm.daemon import Daemon
 from tests.vm.keyword_cases import EFFECTS, LIO, LUNS, TGTD, Effect
 from tests.vm.lio import Lio
@@ -89,6 +90,7 @@ def wait_until_seen(daemon: Daemon, wanted: list[tuple[Effect, str, str]]) -> No
     wait_until(look, failure, seconds=FORTY_LOGINS)
 
 
+@needs_lio
 @pytest.mark.limit(500)
 def test_every_setting_is_seen_and_so_is_its_change(targets: None, daemon: Daemon) -> None:
     daemon.configure(*GLOBALS, *(line for effect in EFFECTS for line in first_lines(effect)))

@@ -88,6 +88,8 @@ def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
         assert "is swap" in daemon.wait_for_line(RED, "in use")
     finally:
         disks.run("swapoff", disk)
+    # A read of udev's that the target does not answer would keep the disk in use.
+    disks.run("udevadm", "settle", "--timeout=60")
     tgtd.remove_target(RED)
     daemon.start()
     daemon.wait_for_line(RED, "adopted")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions
+from tests.vm.conftest import needs_lio
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Lio
 from tests.vm.multipathd import Multipathd
@@ -84,7 +85,10 @@ def end_the_target(daemon: Daemon, wanted: tuple[str, ...], holder: str) -> None
     assert local_ports() == ports
 
 
-@pytest.mark.parametrize(("policy", "names"), [("portal", PORTALS), ("portalgroup", GROUPS)])
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [("portal", PORTALS), pytest.param("portalgroup", GROUPS, marks=needs_lio)],
+)
 def test_io_goes_on_over_the_other_path(
     policy: str, names: tuple[str, str], daemon: Daemon, tmp_path: Path
 ) -> None:

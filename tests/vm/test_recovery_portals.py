@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.vm import faults, sessions
+from tests.vm.conftest import LIO
 from tests.vm.recovery import Scenario, running
 
 PORTS = {str(port): f"127.0.0.1:{port}" for port in (faults.PORT, faults.SECOND_PORT)}
 
 
-@pytest.mark.parametrize("kind", ["tgtd", "lio"])
+@pytest.mark.parametrize("kind", ["tgtd", LIO])
 def test_the_other_portal_serves_while_the_first_is_dead(kind: str, tmp_path: Path) -> None:
     with running(Scenario(kind, tmp_path, portals=tuple(PORTS.values()))) as scenario:
         sid = scenario.sid

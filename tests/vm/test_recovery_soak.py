@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm.conftest import needs_lio
 from tests.vm.soak import soak
 
 SEED = 7
 """Any other would do; one that stays the same makes a failure come again."""
 
 
+@needs_lio
 @pytest.mark.limit(300)
 def test_every_fault_in_turn_costs_not_one_byte(tmp_path: Path) -> None:
     soak("lio", 0, SEED, tmp_path)

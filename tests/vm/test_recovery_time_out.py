@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.vm import faults
+from tests.vm.conftest import needs_lio
 from tests.vm.recovery import SETTINGS, Scenario, running
 
 COMMAND_TIMEOUT = 3
@@ -21,6 +22,7 @@ FAILED = (errno.EIO, errno.ENOLINK, errno.ENODEV)
 """The error that a program gets, depending on how far its command had come."""
 
 
+@needs_lio
 def test_writes_fail_after_the_time_and_work_again_once_the_target_is_back(
     tmp_path: Path,
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.patience import wait_until
 from tests.vm import disks
-from tests.vm.conftest import Target
+from tests.vm.conftest import Target, with_lio
 from tests.vm.daemon import Daemon, show_tree
 
 RED = "iqn.2003-02.org.example:red"
@@ -157,7 +157,7 @@ def check_that_nothing_is_left_of_a_target_that_is_gone(scenario: Scenario) -> N
 
 
 @pytest.mark.limit(300)
-@pytest.mark.parametrize("target", ["lio"], indirect=True)
+@with_lio
 def test_many_logical_units_up_to_the_last_number(
     target: Target, daemon: Daemon, tmp_path: Path
 ) -> None:

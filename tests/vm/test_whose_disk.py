@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.patience import wait_until
 from tests.vm import disks, faults, sessions, wire
+from tests.vm.conftest import needs_lio
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Lio
 from tests.vm.tgtd import Tgtd
@@ -48,6 +49,7 @@ def test_exchanged_numbers_leave_running_sessions_and_their_disks_alone(
     assert len(sessions.session_ids()) == 2
 
 
+@needs_lio
 def test_two_arrays_with_one_factory_name_are_never_joined(daemon: Daemon, tmp_path: Path) -> None:
     arrays: tuple[Lio | Tgtd, ...] = (Lio(portals=ADDRESSES[:1]), Tgtd(ADDRESSES[1]))
     try:

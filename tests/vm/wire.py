@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.vm import sessions
-from tests.vm.disks import run
+from tests.vm import resets, sessions
 
 ETH_P_IP = 0x0800
 PACKET_HOST = 0
@@ -142,5 +141,4 @@ def source_port(sid: int) -> int:
 
 def cut(sid: int) -> None:
     """Reset the connection of a session, as a router that has forgotten it would."""
-    run("modprobe", "-a", "tcp_diag", "inet_diag")
-    assert run("ss", "-K", "-H", "-t", "sport", "=", str(source_port(sid)))
+    assert resets.reset(ours=source_port(sid))
