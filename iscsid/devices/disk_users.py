@@ -2,12 +2,15 @@
 
 A disk is in use if it, a partition of it, or its generic or tape node is mounted in any mount
 namespace, carries a live file system, is swap, is held by a driver above it (device-mapper, md,
-bcache), backs a loop device, or is open in a process. What cannot be learnt counts as use: the
-answer then begins with ``NOT_CHECKED``.
+bcache), backs a loop device, or is open in a process. What cannot be learnt counts as
+use: the answer then begins with ``NOT_CHECKED``.
 
 No device node is opened, because opening one waits for a target that may never answer. Instead the
 kernel's count of openings is compared with the users that were found (``openings``): users in the
-kernel that are shown nowhere, such as an exported LUN, appear in this count alone.
+kernel that are shown nowhere, such as an exported LUN, appear in this count alone. It is one count
+for all disks, so that an opening which no user explains is a doubt about each of them. The users of
+removed disks are in it, too, and are found by the marks on the nodes (``nodes``); they use no disk
+that is there.
 
 Each of /proc's tables and each process is read once a survey for all disks. Reads /proc, /sys and
 the status of nodes under /dev; enters mount namespaces that no process is in, so it must run in a
@@ -17,7 +20,6 @@ worker.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import re
@@ -28,6 +30,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from iscsid.devices.kernel_waits import threads_that_report_luns
+from iscsid.devices.mount_namespace import mounts_of_namespace
+from iscsid.devices.nodes import mark, mark_of, number_at, number_of
 from iscsid.devices.openings import (
     Counted,
     Descriptor,
@@ -55,7 +60,6 @@ _REMOTE = frozenset(
     "9p afs ceph cifs coda fuse fuseblk gfs2 lustre ncpfs nfs nfs4 ocfs2 smb3 smbfs".split()
 )
 """File systems whose files are not looked at: the status of one may wait for a server."""
-_CLONE_NEWNS = 0x00020000
 _SCAN = re.compile(r"/host(\d+)/scsi_host/host\1/scan")
 _FILE_SYSTEM = "file system"
 """One opening, whether it is seen in a table of mounts, under /sys/fs or by its open files."""
@@ -64,6 +68,10 @@ _CHARACTER_DEVICES = {
     "scsi_tape": Counted.EACH,
     "bsg": Counted.NONE,
 }
+_OF_REMOVED_DISK = re.compile(
+    r".*/devices/platform/host\d+/session\d+/target[^/]+/[^/]+/block/[^/]+(/[^/]+)?"
+)
+"""A disk or partition of iscsi_tcp, whose hosts are the only ones with sessions in this place."""
 _UNEXPLAINED = "the kernel counts more openings of iSCSI disks than users were found"
 _GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -93,6 +101,7 @@ def find_users(
     proc: Path = Path("/proc"),
     pause: Callable[[float], None] = time.sleep,
     is_same: Callable[[Descriptor, Descriptor], bool] = is_same_opening,
+    mark_of: Callable[[Path], str | None] = mark_of,
 ) -> list[tuple[str, ...]]:
     """Return in words, for each of ``devices``, what uses it; empty for one that is not in use.
 
@@ -102,8 +111,14 @@ def find_users(
     of_partitions = counted_of_partitions(proc)
     nodes = {device: _nodes(device, of_partitions) for device in (*devices, *sysfs.all_devices())}
     counted = {node.key: node.counted for found in nodes.values() for node in found}
+    for node in (node for found in nodes.values() for node in found):
+        mark(node.directory, node.path)
     before: frozenset[str] = frozenset()
-    survey = _Survey(sysfs, nodes, proc)
+
+    def look_around() -> _Survey:
+        return _Survey(sysfs, nodes, proc, of_partitions, mark_of)
+
+    survey = look_around()
     for look in range(_LOOKS):
         if look:
             pause(_PAUSE)
@@ -113,7 +128,7 @@ def find_users(
             count, error = lowest_count(sysfs.root, enough, pause), ""
         except (OSError, ValueError) as failure:
             count, error = None, str(getattr(failure, "strerror", None) or failure)
-        survey = _Survey(sysfs, nodes, proc)
+        survey = look_around()
         explained = earlier.that_last(survey.openings).explain(counted, is_same)
         survey.compare(count, explained, error)
         passing = survey.passing(devices)
@@ -127,9 +142,16 @@ class _Survey:
     """One look at everything."""
 
     def __init__(
-        self, sysfs: Sysfs, nodes: Mapping[ScsiDevice, Sequence[_Node]], proc: Path
+        self,
+        sysfs: Sysfs,
+        nodes: Mapping[ScsiDevice, Sequence[_Node]],
+        proc: Path,
+        of_partitions: Counted,
+        mark_of: Callable[[Path], str | None],
     ) -> None:
         self._sysfs, self._nodes, self._proc = sysfs, nodes, proc
+        self._of_partitions, self._mark_of = of_partitions, mark_of
+        self._wanted = {node.key for found in nodes.values() for node in found}
         self._lasting: dict[str, str] = {}
         """By device: a use that does not end by itself."""
         self._processes: dict[str, dict[str, None]] = {}
@@ -149,6 +171,7 @@ class _Survey:
             node.key: _holders(node) for found in nodes.values() for node in found if node.is_block
         }
         self._note_openings()
+        self._read_holders_of_removed()
 
     def compare(self, count: int | None, explained: int, error: str) -> None:
         """Take note of how many references the kernel counts, or why that is not known."""
@@ -224,7 +247,7 @@ class _Survey:
         for inode, path in kept.items():
             if inode not in namespaces or namespaces[inode].parent.name == "fd":
                 with self._doubting(f"the mounts of the namespace {path}"):
-                    self._read_mounts(_mounts_of_namespace(path))
+                    self._read_mounts(mounts_of_namespace(path))
 
     def _read_mounts(self, table: str) -> dict[int, str]:
         """Take in a table of mounts; return the mount namespaces that are mounted in it."""
@@ -279,11 +302,26 @@ class _Survey:
     def _read_loops(self) -> None:
         for entry in entries(self._sysfs.root, "block/loop*/loop/backing_file"):
             # A file is on a file system that is mounted or alive, and so is in use already.
-            path = read_attribute(entry)
-            if path is not None and (key := _key_of_path(path)) is not None:
-                loop = entry.parent.parent.name
+            path, loop = read_attribute(entry) or "", entry.parent.parent.name
+            if (key := _key_of_path(path)) is not None:
                 self._lasting.setdefault(key, f"backs {loop}")
                 self.openings.by_kernel[key].add(loop)
+
+    def _read_holders_of_removed(self) -> None:
+        """A holder goes on showing the disk below: as a link to where that was."""
+        for kind in ("dm-*", "md*"):
+            for link in entries(self._sysfs.root, f"block/{kind}/slaves/*"):
+                path = str(link.resolve())
+                if _OF_REMOVED_DISK.fullmatch(path) and not os.path.lexists(path):
+                    holder = link.parent.parent.name
+                    self.openings.by_kernel[self._key_of_removed(path)].add(f"holder {holder}")
+
+    def _key_of_removed(self, path: str) -> str:
+        """Return the key of a removed device, which is no present one's."""
+        key = f"removed {path}"
+        is_partition = Path(path).parent.parent.name == "block"
+        self.openings.removed[key] = self._of_partitions if is_partition else Counted.EACH
+        return key
 
     def _descriptors(self, namespaces: dict[int, Path]) -> Iterator[tuple[Path, Path, str]]:
         """Yield process, descriptor and target of each descriptor that leads to a file.
@@ -303,16 +341,18 @@ class _Survey:
 
     def _read_descriptors(self, descriptors: Iterable[tuple[Path, Path, str]]) -> None:
         hosts = {str(self._sysfs.host_no(sid)) for sid in self._sysfs.session_ids()}
-        wanted = {node.key for nodes in self._nodes.values() for node in nodes}
+        scans: dict[Path, bool] = {}
+        """By process: whether each host that it scans is of iscsi_tcp."""
         for process, descriptor, target in descriptors:
             if target.startswith("/sys/devices/"):
-                # A scan holds a reference while it asks for LUNs.
-                if (match := _SCAN.search(target)) and match[1] in hosts:
-                    self.openings.references.add(f"scan {process.name} {descriptor.name}")
+                if match := _SCAN.search(target):
+                    scans[process] = match[1] in hosts and scans.get(process, True)
                 continue
             with self._doubting(f"the open files of {process.name}"):
                 key, is_node = self._key_of_descriptor(process, descriptor, target)
-                if key not in wanted:
+                if key not in self._wanted:
+                    if is_node:
+                        self._read_opening_of_removed(process, descriptor)
                     continue
                 if is_node:
                     if _is_only_a_path(process, descriptor):
@@ -321,10 +361,23 @@ class _Survey:
                     self.openings.by_descriptor[key].add(which)
                 else:
                     self.openings.by_kernel[key].add(_FILE_SYSTEM)
-                name = _name_of(process)
-                if not self._is_watcher(process) and not name.startswith(_OURS):
-                    text = f"{name} (pid {process.name})"
-                    self._processes.setdefault(key, {})[text] = None
+                self._note_process(key, process)
+        for process in (process for process, is_ours in scans.items() if is_ours):
+            with self._doubting(f"the scan of {process.name}"):
+                threads = threads_that_report_luns(process)
+                self.openings.references |= {f"scan {process.name}/{each}" for each in threads}
+
+    def _note_process(self, key: str, process: Path) -> None:
+        """Note a process that has the device open, unless it only watches."""
+        name = _name_of(process)
+        if not self._is_watcher(process) and not name.startswith(_OURS):
+            self._processes.setdefault(key, {})[f"{name} (pid {process.name})"] = None
+
+    def _read_opening_of_removed(self, process: Path, descriptor: Path) -> None:
+        path = self._mark_of(descriptor)
+        if path is not None and not _is_only_a_path(process, descriptor):
+            which = (int(process.name), int(descriptor.name))
+            self.openings.by_descriptor[self._key_of_removed(path)].add(which)
 
     def _key_of_descriptor(
         self, process: Path, descriptor: Path, target: str
@@ -340,8 +393,8 @@ class _Survey:
             mounted = file_system is not None
         status = os.stat(descriptor)
         if stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode):
-            return _key(stat.S_ISBLK(status.st_mode), _number(status.st_rdev)), True
-        return None if mounted else _key(True, _number(status.st_dev)), False
+            return _key(stat.S_ISBLK(status.st_mode), number_of(status.st_rdev)), True
+        return None if mounted else _key(True, number_of(status.st_dev)), False
 
     def _is_watcher(self, process: Path) -> bool:
         """Whether a process watches devices, or was started by one that does."""
@@ -433,54 +486,11 @@ def _key(is_block: bool, number: str) -> str:
     return f"{'b' if is_block else 'c'}{number}"
 
 
-def _number(device: int) -> str:
-    return f"{os.major(device)}:{os.minor(device)}"
-
-
 def _key_of_path(path: str) -> str | None:
     """Return the key of a block device by its path, ``None`` if it is none."""
-    if not path.startswith("/dev/"):
-        return None
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return _key(True, _number(status.st_rdev)) if stat.S_ISBLK(status.st_mode) else None
+    number = number_at(path)
+    return None if number is None else _key(True, number)
 
 
 def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
-
-
-def _mounts_of_namespace(path: str) -> str:
-    """Enter the mount namespace that ``path`` keeps alive, read its mounts, and come back.
-
-    Raises ``OSError``. A process with threads cannot enter one.
-    """
-    with _opened("/proc/self/ns/mnt") as home, _opened(path) as there:
-        with _opened("/proc/self", os.O_DIRECTORY) as process:
-            _set_namespace(there)
-            try:
-                # Opened by way of the directory: there may be no /proc in there.
-                with _opened("mountinfo", directory=process) as file:
-                    return b"".join(iter(lambda: os.read(file, 1 << 16), b"")).decode(
-                        errors="replace"
-                    )
-            finally:
-                _set_namespace(home)
-
-
-@contextmanager
-def _opened(path: str, flags: int = 0, directory: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=directory)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _set_namespace(descriptor: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, _CLONE_NEWNS) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -5,10 +5,11 @@ Touches /proc, and looks up the numbers of device nodes. Needs no privilege.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from iscsid.devices.nodes import number_at
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -45,13 +46,7 @@ def _mounts(proc: Path) -> Iterator[tuple[str, str]]:
 
 def _number_of(path: str) -> str:
     """Return the number of the device at ``path``, as /proc writes it; empty if it is none."""
-    if not path.startswith("/dev/"):
-        return ""
-    try:
-        rdev = os.stat(_unescape(path)).st_rdev
-    except OSError:
-        return ""
-    return f"{os.major(rdev)}:{os.minor(rdev)}"
+    return number_at(_unescape(path)) or ""
 
 
 def _unescape(text: str) -> str:

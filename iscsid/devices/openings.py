@@ -58,6 +58,8 @@ class Openings:
 
     references: set[str] = field(default_factory=set)
     """What holds a reference without an opening: sessions and scans."""
+    removed: dict[str, Counted] = field(default_factory=dict)
+    """Devices that are gone, and still have users."""
     by_kernel: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By device: file systems, swap, holders, loop devices."""
     by_descriptor: defaultdict[str, set[Descriptor]] = field(
@@ -66,7 +68,7 @@ class Openings:
 
     def that_last(self, later: Openings) -> Openings:
         """Return what a later survey has found again."""
-        lasting = Openings(self.references & later.references)
+        lasting = Openings(self.references & later.references, self.removed)
         for key, users in self.by_kernel.items():
             lasting.by_kernel[key] = users & later.by_kernel.get(key, set())
         for key, descriptors in self.by_descriptor.items():
@@ -78,7 +80,7 @@ class Openings:
     ) -> int:
         """Return how many references are explained; ``counted`` has the devices of all disks."""
         explained = len(self.references)
-        for key, which in counted.items():
+        for key, which in (*counted.items(), *self.removed.items()):
             openings = len(self.by_kernel.get(key, ()))
             openings += _count_different(self.by_descriptor.get(key, ()), is_same)
             if which is not Counted.NONE:

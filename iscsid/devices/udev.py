@@ -3,7 +3,7 @@
 The monitor is read until it is empty, and the reported paths are remembered, so that after lost
 events the difference can be reported. Removals are read from the kernel's own uevents as well,
 which come before udev's. pyudev's own observer is a thread, which a process that forks cannot
-have. Touches udev, the kernel's uevents and /sys.
+have. Touches udev, the kernel's uevents, /sys, and by way of ``nodes`` the nodes of the devices.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pyudev
 
 from iscsid.devices.device_paths import SUBSYSTEMS, device_at, is_session_device, unit_at
+from iscsid.devices.nodes import mark
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 
 _CONTROL = "/run/udev/control"
@@ -111,6 +113,7 @@ class Udev:
             return
         found = device_at(device.sys_path, device.device_node, *_identity(device))
         if found is not None:
+            mark(Path(found.path), found.node)
             self._known.add(found.path)
             yield DeviceAppeared(found)
 

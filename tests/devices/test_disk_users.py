@@ -5,91 +5,26 @@ Real mounts, swap, device-mapper, loop devices and processes are tried in the vi
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from iscsid.devices import disk_users as module
 from iscsid.devices.disk_users import find_users
-from iscsid.devices.openings import READINGS, Descriptor, lowest_count
 from iscsid.devices.sysfs import ScsiDevice
-from tests.support.sysfs_tree import SysfsTree
-
-ROOT = "23 1 0:21 / / ro,relatime - 9p /dev/root ro,sync"
-NO_SWAP = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-UNEXPLAINED = (
-    "could not be checked: the kernel counts more openings of iSCSI disks than users were found",
+from tests.support.used_disk import (
+    NO_SWAP,
+    ROOT,
+    UNEXPLAINED,
+    Disk,
+    block_device,
+    opened,
 )
-
-
-class Disk:
-    """A disk with two partitions, 8:0 to 8:2, and a /proc of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.tree = SysfsTree(directory / "sys")
-        self.unit = self.tree.add_unit(self.tree.add_session(7, 5), 5, 1, "sdx", "sdx1", "sdx2")
-        self.device = ScsiDevice(self.unit, 1)
-        self.proc = directory / "proc"
-        self.add_process("self", ROOT)
-        self.count_openings(0)
-        (self.proc / "swaps").write_text(NO_SWAP)
-        self.pauses = 0
-        self.meanwhile: Callable[[], None] = lambda: None
-        self.same: list[set[Descriptor]] = []
-        """Pairs of descriptors that come of one opening."""
-
-    def count_openings(self, number: int) -> None:
-        """Have the kernel count so many openings, beside the session's own reference."""
-        counter = self.tree.root / "module/iscsi_tcp/refcnt"
-        counter.parent.mkdir(parents=True, exist_ok=True)
-        counter.write_text(f"{1 + number}\n")
-
-    def add_process(self, name: str, mounts: str, comm: str = "sh") -> Path:
-        """Add a process with a mount namespace of its own."""
-        process = self.proc / name
-        (process / "ns").mkdir(parents=True)
-        (process / "ns/mnt").touch()
-        (process / "fd").mkdir()
-        (process / "fdinfo").mkdir()
-        (process / "mountinfo").write_text(mounts)
-        (process / "comm").write_text(f"{comm}\n")
-        (process / "status").write_text("Name:\tx\nPPid:\t0\n")
-        return process
-
-    def mount(self, line: str) -> None:
-        (self.proc / "self/mountinfo").write_text(f"{ROOT}\n{line}\n")
-
-    def pause(self, _seconds: float) -> None:
-        self.pauses += 1
-        self.meanwhile()
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        (uses,) = find_users(
-            self.tree.sysfs,
-            [self.device],
-            proc=self.proc,
-            pause=self.pause,
-            is_same=lambda one, other: {one, other} in self.same,
-        )
-        return uses
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
-
-
-def block_device() -> tuple[str, str]:
-    """Return path and number of some block device of this machine."""
-    for path in sorted(Path("/dev").iterdir()):
-        status = path.stat() if path.exists() else None
-        if status is not None and stat.S_ISBLK(status.st_mode):
-            return str(path), f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-    pytest.skip("this machine has no block device")
 
 
 def test_disk_without_users_is_free_after_one_look(disk: Disk) -> None:
@@ -228,24 +163,6 @@ def test_node_whose_number_cannot_be_read_is_not_passed_over(disk: Disk) -> None
 # --- processes ----------------------------------------------------------------------------------
 
 
-def opened(disk: Disk, comm: str, path: str = "/dev/null") -> Path:
-    """Have a process hold /dev/null open, which is made the disk's generic node."""
-    number = os.stat("/dev/null").st_rdev
-    generic = disk.unit / "scsi_generic/sg3"
-    generic.mkdir(parents=True)
-    (generic / "dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
-    process = disk.add_process("815", ROOT, comm)
-    open_in(process, path)
-    disk.count_openings(1)
-    return process
-
-
-def open_in(process: Path, path: str, flags: int = os.O_RDWR) -> None:
-    """Give a process descriptor 7."""
-    (process / "fd/7").symlink_to(path)
-    (process / "fdinfo/7").write_text(f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t25\n")
-
-
 def test_node_that_a_process_has_open_counts(disk: Disk) -> None:
     """A virtual machine opens its disk without O_EXCL."""
     opened(disk, "qemu-system-x86")
@@ -311,200 +228,6 @@ def test_different_processes_at_each_look_are_a_user(disk: Disk) -> None:
 
     disk.meanwhile = rename
     assert disk.uses == ("/dev/sg3 is open in c (pid 815)",)
-
-
-# --- what the kernel counts ---------------------------------------------------------------------
-
-
-def test_opening_that_nothing_explains_is_a_doubt(disk: Disk) -> None:
-    """As of a LUN that this machine exports again: only the kernel's count shows it."""
-    disk.count_openings(1)
-    assert disk.uses == UNEXPLAINED
-
-
-def test_count_that_is_explained_a_moment_later_is_no_doubt(disk: Disk) -> None:
-    disk.count_openings(1)
-    disk.meanwhile = lambda: disk.count_openings(0)
-    assert not disk.uses
-
-
-def add_other(disk: Disk) -> Path:
-    """Add a disk of another session, with a partition: 8:16 and 8:17."""
-    other = disk.tree.add_unit(disk.tree.add_session(8, 6), 6, 0, "sdy", "sdy1")
-    (other / "block/sdy/dev").write_text("8:16\n")
-    (other / "block/sdy/sdy1/dev").write_text("8:17\n")
-    return other
-
-
-def test_users_of_other_disks_explain_the_count(disk: Disk) -> None:
-    add_other(disk)
-    disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
-    disk.count_openings(2)  # and one is the other session's
-    assert not disk.uses
-    disk.count_openings(3)
-    assert disk.uses == UNEXPLAINED
-
-
-def test_scan_that_hangs_explains_one(disk: Disk) -> None:
-    process = disk.add_process("815", ROOT, "iscsid: scan")
-    (process / "fd/4").symlink_to("/sys/devices/platform/host5/scsi_host/host5/scan")
-    disk.count_openings(1)
-    assert not disk.uses
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/sys/devices/platform/host9/scsi_host/host9/scan",
-        "/sys/devices/platform/host5/session7/target5:0:0/5:0:0:1/vpd_pg83",
-    ],
-)
-def test_other_files_of_a_host_explain_nothing(disk: Disk, path: str) -> None:
-    """A scan of an adapter that is none of ours, a program that reads an attribute."""
-    process = disk.add_process("815", ROOT, "sh")
-    (process / "fd/4").symlink_to(path)
-    disk.count_openings(1)
-    assert disk.uses == UNEXPLAINED
-
-
-def as_the_count_is_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
-    """Do something between the survey and the first count."""
-
-    def count(root: Path, enough: int, pause: Callable[[float], None]) -> int | None:
-        action()
-        return lowest_count(root, enough, pause)
-
-    monkeypatch.setattr(module, "lowest_count", count)
-
-
-def test_opening_that_has_ended_explains_no_other(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one that is left is of a LUN that is exported again: nothing else shows it."""
-    process = opened(disk, "multipathd")
-    as_the_count_is_read(monkeypatch, lambda: (process / "fd/7").unlink(missing_ok=True))
-    assert disk.uses == UNEXPLAINED
-
-
-def test_mount_that_has_ended_explains_no_other(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_other(disk)
-    disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
-    disk.count_openings(2)  # one is the other session's
-    as_the_count_is_read(monkeypatch, lambda: disk.mount(ROOT))
-    assert disk.uses == UNEXPLAINED
-
-
-def test_session_that_has_ended_explains_no_opening(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk.tree.add_session(8, 6)
-    disk.count_openings(1)
-    session = disk.tree.root / "class/iscsi_session/session8"
-    as_the_count_is_read(monkeypatch, lambda: session.unlink(missing_ok=True))
-    assert disk.uses == UNEXPLAINED
-
-
-def test_program_that_opens_a_disk_for_a_moment_is_no_doubt(disk: Disk) -> None:
-    """As one that reads error counters does; it has the disk open at every other reading."""
-    disk.count_openings(1)
-    readings = 0
-
-    def read() -> None:
-        nonlocal readings
-        readings += 1
-        disk.count_openings(readings % 2)
-
-    disk.meanwhile = read
-    assert not disk.uses
-    assert readings < READINGS
-
-
-def test_opening_that_a_child_inherits_explains_one(disk: Disk) -> None:
-    opened(disk, "multipathd")
-    open_in(disk.add_process("816", ROOT, "multipathd"), "/dev/null")
-    disk.count_openings(2)
-    assert not disk.uses
-    disk.same = [{(815, 7), (816, 7)}]
-    assert disk.uses == UNEXPLAINED
-
-
-@pytest.mark.parametrize(
-    ("release", "most"), [("5.10.0-28-amd64", 1), ("6.1.0-9-amd64", 1), ("6.5.0", 2), ("?", 1)]
-)
-def test_partition_is_opened_once_for_older_kernels(disk: Disk, release: str, most: int) -> None:
-    """Two logical volumes on one partition are two holders."""
-    other = add_other(disk)
-    for holder in ("dm-0", "dm-1"):
-        (other / "block/sdy/sdy1/holders" / holder).mkdir(parents=True)
-    (disk.proc / "sys/kernel").mkdir(parents=True)
-    (disk.proc / "sys/kernel/osrelease").write_text(f"{release}\n")
-    disk.count_openings(1 + most)  # one is the other session's
-    assert not disk.uses
-    disk.count_openings(1 + most + 1)
-    assert disk.uses == UNEXPLAINED
-
-
-def test_descriptor_that_is_only_a_path_is_no_opening(disk: Disk) -> None:
-    process = opened(disk, "sh")
-    (process / "fd/7").unlink()
-    open_in(process, "/dev/null", os.O_PATH)
-    assert disk.uses == UNEXPLAINED
-    disk.count_openings(0)
-    assert not disk.uses
-
-
-def test_bsg_node_is_a_use_that_the_kernel_does_not_count(disk: Disk) -> None:
-    process = opened(disk, "sh")
-    (disk.unit / "scsi_generic").rename(disk.unit / "bsg")
-    disk.count_openings(0)
-    assert disk.uses == ("/dev/sg3 is open in sh (pid 815)",)
-    (process / "comm").write_text("multipathd\n")
-    disk.count_openings(1)
-    assert disk.uses == UNEXPLAINED
-
-
-def test_files_of_an_unmounted_file_system_are_one_opening(disk: Disk, tmp_path: Path) -> None:
-    """Two files that are open after umount --lazy, and /sys/fs."""
-    other = add_other(disk)
-    number = os.stat(tmp_path).st_dev
-    (other / "block/sdy/dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
-    (disk.tree.root / "fs/ext4/sdy").mkdir(parents=True)
-    for name in ("815", "816"):
-        (tmp_path / name).touch()
-        open_in(disk.add_process(name, ROOT), str(tmp_path / name))
-    disk.count_openings(2)  # one is the other session's
-    assert not disk.uses
-    disk.count_openings(3)
-    assert disk.uses == UNEXPLAINED
-
-
-def test_kernel_that_counts_nothing_is_believed_in_the_rest(disk: Disk) -> None:
-    """iscsi_tcp may be built in."""
-    (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
-    assert not disk.uses
-
-
-def test_driver_that_only_a_count_would_show_is_a_doubt_where_nothing_is_counted(
-    disk: Disk,
-) -> None:
-    (disk.tree.root / "module/target_core_mod").mkdir()
-    disk.count_openings(0)
-    assert not disk.uses
-    (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
-    (use,) = disk.uses
-    assert use.startswith("could not be checked: this kernel counts no openings, and target_core")
-
-
-def test_count_that_cannot_be_read_is_a_doubt(disk: Disk) -> None:
-    refcnt = disk.tree.root / "module/iscsi_tcp/refcnt"
-    refcnt.write_text("many\n")
-    assert disk.uses[0].startswith("could not be checked: the kernel's count of openings: ")
-    refcnt.unlink()
-    refcnt.mkdir()
-    (use,) = disk.uses
-    assert use == "could not be checked: the kernel's count of openings: Is a directory"
 
 
 # --- cost ---------------------------------------------------------------------------------------

@@ -88,8 +88,6 @@ def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
         assert "is swap" in daemon.wait_for_line(RED, "in use")
     finally:
         disks.run("swapoff", disk)
-    # A read of udev's that the target does not answer would keep the disk in use.
-    disks.run("udevadm", "settle", "--timeout=60")
     tgtd.remove_target(RED)
     daemon.start()
     daemon.wait_for_line(RED, "adopted")
@@ -135,4 +133,23 @@ def test_sighup_and_sigint_that_come_together_end_the_daemon(
         daemon.send(number)
     assert daemon.wait() == 0
     assert daemon.wait_for_line("SIGHUP: reading") and daemon.wait_for_line("SIGINT: logging out")
+    assert sessions.session_ids() == []
+
+
+def test_a_removed_disk_that_is_still_open_keeps_no_session(
+    tgtd: Tgtd, daemon: Daemon, tmp_path: Path
+) -> None:
+    """The kernel's count of openings is one for all sessions, and has this one in it."""
+    for name in (RED, GREEN):
+        tgtd.add_target(name, {1: disks.make_file(tmp_path / name[-4:], 16)})
+    daemon.configure(f"DiscoveryAddress={tgtd.address}")
+    daemon.start()
+    numbers = daemon.wait_for_bindings(RED, GREEN)
+    red, green = (daemon.link(*numbers[name], 1) for name in (RED, GREEN))
+    daemon.wait_for_links(red, green)
+    disks.run("udevadm", "settle", "--timeout=60")
+    with red.open("rb"):
+        Path(f"/sys/block/{red.resolve().name}/device/delete").write_text("1")
+        wait_until(lambda: not red.is_symlink(), daemon.log)
+        assert daemon.stop(signal.SIGINT) == 0, daemon.log()
     assert sessions.session_ids() == []

@@ -172,7 +172,11 @@ CANNOT_WAIT = (
     ("/sys/devices/.*/uevent", "write", "makes an event, and asks no device"),
     ("/proc/", f"{LOOKING}|write|ioctl|fcntl", "the kernel answers from memory"),
     ("/run/", ".*", "in memory: pid file, status, links, log of this test, udev's database"),
-    ("/dev(/[a-z0-9/]*)?$", "newfstatat|readlink", "devtmpfs, in memory: no device is opened"),
+    (
+        "/dev(/[a-z0-9/]*)?$",
+        "newfstatat|lstat|readlink|[gs]etxattr",
+        "devtmpfs, in memory: no device is opened",
+    ),
     ("/dev/null$", ".*", "no device at all"),
     ("(socket|pipe|anon_inode|[A-Z]+[A-Za-z0-9-]*):", ".*", "sockets and pipes: none blocks"),
 )

@@ -1,0 +1,323 @@
+"""What the kernel counts beside the users that are found: read from trees like /proc and /sys.
+
+The kernel's own count, with scans, removed disks and exports, is tried in the virtual machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from iscsid.devices import disk_users as module
+from iscsid.devices.openings import READINGS, lowest_count
+from tests.support.used_disk import (
+    ROOT,
+    UNEXPLAINED,
+    Disk,
+    add_other,
+    open_in,
+    opened,
+)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
+
+
+def test_opening_that_nothing_explains_is_a_doubt(disk: Disk) -> None:
+    """As of a LUN that this machine exports again: only the kernel's count shows it."""
+    disk.count_openings(1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_count_that_is_explained_a_moment_later_is_no_doubt(disk: Disk) -> None:
+    disk.count_openings(1)
+    disk.meanwhile = lambda: disk.count_openings(0)
+    assert not disk.uses
+
+
+def test_users_of_other_disks_explain_the_count(disk: Disk) -> None:
+    add_other(disk)
+    disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
+    disk.count_openings(2)  # and one is the other session's
+    assert not disk.uses
+    disk.count_openings(3)
+    assert disk.uses == UNEXPLAINED
+
+
+REPORT_LUNS = """\
+[<0>] blk_execute_rq+0xea/0x210
+[<0>] __scsi_execute+0x107/0x2c0 [scsi_mod]
+[<0>] __scsi_scan_target+0x31d/0x590 [scsi_mod]
+[<0>] scsi_scan_target+0xe1/0x100 [scsi_mod]
+[<0>] iscsi_user_scan_session+0x126/0x150 [scsi_transport_iscsi]
+[<0>] device_for_each_child+0x66/0xa0
+[<0>] iscsi_user_scan+0x4c/0x70 [scsi_transport_iscsi]
+"""
+SCAN_OF_ONE_LUN = REPORT_LUNS.replace(
+    "[<0>] __scsi_scan_target", "[<0>] scsi_probe_and_add_lun+0x19a/0xe30\n[<0>] __scsi_scan_target"
+)
+WAITS_FOR_ANOTHER_SCAN = REPORT_LUNS[REPORT_LUNS.index("[<0>] iscsi_user_scan_session") :]
+SCAN_OF_ANOTHER_DRIVER = REPORT_LUNS.replace("iscsi_user_scan", "store_scan")
+
+
+def scan(disk: Disk, path: str, stack: str) -> Path:
+    """Add a process that has the file open, and waits there in the kernel."""
+    process = disk.add_process("815", ROOT, "iscsid: scan")
+    (process / "fd/4").symlink_to(path)
+    wait_in_the_kernel(process, stack)
+    disk.count_openings(1)
+    return process
+
+
+def wait_in_the_kernel(process: Path, stack: str) -> Path:
+    thread = process / "task/815"
+    thread.mkdir(parents=True)
+    (thread / "stat").write_text("815 (a (name) R) D 1 815 815 0\n")
+    (thread / "stack").write_text(stack)
+    return thread
+
+
+def test_scan_that_waits_for_report_luns_explains_one(disk: Disk) -> None:
+    process = scan(disk, "/sys/devices/platform/host5/scsi_host/host5/scan", REPORT_LUNS)
+    assert not disk.uses
+    (process / "fd/5").symlink_to("/sys/devices/pci0/host9/scsi_host/host9/scan")
+    assert disk.uses == UNEXPLAINED, "it may scan an adapter that is none of ours"
+
+
+@pytest.mark.parametrize(
+    "stack", [SCAN_OF_ONE_LUN, WAITS_FOR_ANOTHER_SCAN, SCAN_OF_ANOTHER_DRIVER, ""]
+)
+def test_other_scans_hold_no_reference_and_explain_none(disk: Disk, stack: str) -> None:
+    """What is left is of a LUN that is exported again, and nothing else shows it."""
+    scan(disk, "/sys/devices/platform/host5/scsi_host/host5/scan", stack)
+    assert disk.uses == UNEXPLAINED
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/sys/devices/platform/host9/scsi_host/host9/scan",
+        "/sys/devices/platform/host5/session7/target5:0:0/5:0:0:1/vpd_pg83",
+    ],
+)
+def test_other_files_of_a_host_explain_nothing(disk: Disk, path: str) -> None:
+    """A scan of an adapter that is none of ours, a program that reads an attribute."""
+    scan(disk, path, REPORT_LUNS)
+    assert disk.uses == UNEXPLAINED
+
+
+# --- disks that have been removed ---------------------------------------------------------------
+
+REMOVED = "/sys/devices/platform/host3/session2/target3:0:0/3:0:0:1/block/sdq"
+
+
+@pytest.fixture
+def removed(disk: Disk, tmp_path: Path) -> Path:
+    """A process that has a disk open which is gone; its node is not in /dev."""
+    process = disk.add_process("815", ROOT, "sleep")
+    node = tmp_path / "sdq (deleted)"
+    node.symlink_to("/dev/null")
+    open_in(process, str(node))
+    disk.marks[str(node)] = REMOVED
+    disk.count_openings(1)
+    return process
+
+
+def test_opening_of_a_removed_disk_is_no_doubt_about_others(disk: Disk, removed: Path) -> None:
+    assert not disk.uses
+    disk.count_openings(2)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_opening_of_a_removed_disk_that_may_be_another_drivers_explains_none(
+    disk: Disk, removed: Path
+) -> None:
+    """A memory stick that was pulled out: what the kernel counts is of another disk."""
+    disk.marks.clear()
+    assert disk.uses == UNEXPLAINED
+
+
+def test_path_to_a_removed_disk_is_no_opening(disk: Disk, removed: Path) -> None:
+    (removed / "fdinfo/7").write_text(f"flags:\t0{os.O_PATH:o}\n")
+    assert disk.uses == UNEXPLAINED
+
+
+def test_opening_of_a_removed_disk_that_has_ended_explains_no_other(
+    disk: Disk, removed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_the_count_is_read(monkeypatch, lambda: (removed / "fd/7").unlink(missing_ok=True))
+    assert disk.uses == UNEXPLAINED
+
+
+@pytest.mark.parametrize(("release", "most"), [("6.1.0-9-amd64", 1), ("6.12.1", 3)])
+def test_users_of_a_removed_partition_are_counted_as_the_kernel_does(
+    disk: Disk, removed: Path, release: str, most: int
+) -> None:
+    """Two processes and a volume."""
+    target = os.readlink(removed / "fd/7")
+    disk.marks[target] = f"{REMOVED}/sdq1"
+    open_in(disk.add_process("816", ROOT, "sleep"), target)
+    below = disk.tree.root / "block/dm-0/slaves"
+    below.mkdir(parents=True)
+    directory = disk.tree.root / REMOVED.removeprefix("/sys/")
+    disk.marks[target] = f"{directory}/sdq1"
+    (below / "sdq1").symlink_to(directory / "sdq1")
+    (disk.proc / "sys/kernel").mkdir(parents=True)
+    (disk.proc / "sys/kernel/osrelease").write_text(f"{release}\n")
+    disk.count_openings(most)
+    assert not disk.uses
+    disk.count_openings(most + 1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_holder_of_a_disk_of_another_driver_explains_none(disk: Disk) -> None:
+    below = disk.tree.root / "block/md0/slaves"
+    below.mkdir(parents=True)
+    (below / "sdq").symlink_to(disk.tree.root / "devices/pci0/host3/target3:0:0/3:0:0:1/block/sdq")
+    disk.count_openings(1)
+    assert disk.uses == UNEXPLAINED
+
+
+def as_the_count_is_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
+    """Do something between the survey and the first count."""
+
+    def count(root: Path, enough: int, pause: Callable[[float], None]) -> int | None:
+        action()
+        return lowest_count(root, enough, pause)
+
+    monkeypatch.setattr(module, "lowest_count", count)
+
+
+def test_opening_that_has_ended_explains_no_other(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is left is of a LUN that is exported again: nothing else shows it."""
+    process = opened(disk, "multipathd")
+    as_the_count_is_read(monkeypatch, lambda: (process / "fd/7").unlink(missing_ok=True))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_mount_that_has_ended_explains_no_other(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_other(disk)
+    disk.mount("38 23 8:16 / /other rw - ext4 /dev/sdy rw")
+    disk.count_openings(2)  # one is the other session's
+    as_the_count_is_read(monkeypatch, lambda: disk.mount(ROOT))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_session_that_has_ended_explains_no_opening(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.tree.add_session(8, 6)
+    disk.count_openings(1)
+    session = disk.tree.root / "class/iscsi_session/session8"
+    as_the_count_is_read(monkeypatch, lambda: session.unlink(missing_ok=True))
+    assert disk.uses == UNEXPLAINED
+
+
+def test_program_that_opens_a_disk_for_a_moment_is_no_doubt(disk: Disk) -> None:
+    """As one that reads error counters does; it has the disk open at every other reading."""
+    disk.count_openings(1)
+    readings = 0
+
+    def read() -> None:
+        nonlocal readings
+        readings += 1
+        disk.count_openings(readings % 2)
+
+    disk.meanwhile = read
+    assert not disk.uses
+    assert readings < READINGS
+
+
+def test_opening_that_a_child_inherits_explains_one(disk: Disk) -> None:
+    opened(disk, "multipathd")
+    open_in(disk.add_process("816", ROOT, "multipathd"), "/dev/null")
+    disk.count_openings(2)
+    assert not disk.uses
+    disk.same = [{(815, 7), (816, 7)}]
+    assert disk.uses == UNEXPLAINED
+
+
+@pytest.mark.parametrize(
+    ("release", "most"), [("5.10.0-28-amd64", 1), ("6.1.0-9-amd64", 1), ("6.5.0", 2), ("?", 1)]
+)
+def test_partition_is_opened_once_for_older_kernels(disk: Disk, release: str, most: int) -> None:
+    """Two logical volumes on one partition are two holders."""
+    other = add_other(disk)
+    for holder in ("dm-0", "dm-1"):
+        (other / "block/sdy/sdy1/holders" / holder).mkdir(parents=True)
+    (disk.proc / "sys/kernel").mkdir(parents=True)
+    (disk.proc / "sys/kernel/osrelease").write_text(f"{release}\n")
+    disk.count_openings(1 + most)  # one is the other session's
+    assert not disk.uses
+    disk.count_openings(1 + most + 1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_descriptor_that_is_only_a_path_is_no_opening(disk: Disk) -> None:
+    process = opened(disk, "sh")
+    (process / "fd/7").unlink()
+    open_in(process, "/dev/null", os.O_PATH)
+    assert disk.uses == UNEXPLAINED
+    disk.count_openings(0)
+    assert not disk.uses
+
+
+def test_bsg_node_is_a_use_that_the_kernel_does_not_count(disk: Disk) -> None:
+    process = opened(disk, "sh")
+    (disk.unit / "scsi_generic").rename(disk.unit / "bsg")
+    disk.count_openings(0)
+    assert disk.uses == ("/dev/sg3 is open in sh (pid 815)",)
+    (process / "comm").write_text("multipathd\n")
+    disk.count_openings(1)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_files_of_an_unmounted_file_system_are_one_opening(disk: Disk, tmp_path: Path) -> None:
+    """Two files that are open after umount --lazy, and /sys/fs."""
+    other = add_other(disk)
+    number = os.stat(tmp_path).st_dev
+    (other / "block/sdy/dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
+    (disk.tree.root / "fs/ext4/sdy").mkdir(parents=True)
+    for name in ("815", "816"):
+        (tmp_path / name).touch()
+        open_in(disk.add_process(name, ROOT), str(tmp_path / name))
+    disk.count_openings(2)  # one is the other session's
+    assert not disk.uses
+    disk.count_openings(3)
+    assert disk.uses == UNEXPLAINED
+
+
+def test_kernel_that_counts_nothing_is_believed_in_the_rest(disk: Disk) -> None:
+    """iscsi_tcp may be built in."""
+    (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
+    assert not disk.uses
+
+
+def test_driver_that_only_a_count_would_show_is_a_doubt_where_nothing_is_counted(
+    disk: Disk,
+) -> None:
+    (disk.tree.root / "module/target_core_mod").mkdir()
+    disk.count_openings(0)
+    assert not disk.uses
+    (disk.tree.root / "module/iscsi_tcp/refcnt").unlink()
+    (use,) = disk.uses
+    assert use.startswith("could not be checked: this kernel counts no openings, and target_core")
+
+
+def test_count_that_cannot_be_read_is_a_doubt(disk: Disk) -> None:
+    refcnt = disk.tree.root / "module/iscsi_tcp/refcnt"
+    refcnt.write_text("many\n")
+    assert disk.uses[0].startswith("could not be checked: the kernel's count of openings: ")
+    refcnt.unlink()
+    refcnt.mkdir()
+    (use,) = disk.uses
+    assert use == "could not be checked: the kernel's count of openings: Is a directory"
