@@ -404,6 +404,9 @@ class Device:
     """The identity that the logical unit reports, if known."""
     serial: str = ""
     """What udev calls the unit if it has no WWID."""
+    announced: str | None = None
+    """The path of the link that udev has told systemd of, empty if it has told of none; ``None``
+    if udev has not looked at the device yet, or no udevd runs."""
 
 
 class UnitChange(Enum):

@@ -201,7 +201,7 @@ class RemoveLink:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceDevice:
-    """Let udev look again at a device whose link has come or gone, so that systemd learns it."""
+    """Let udev look again at a device, as it has told systemd of another link than there is."""
 
     device: str
 

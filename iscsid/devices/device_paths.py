@@ -12,6 +12,8 @@ from iscsid.facts import Device
 
 SUBSYSTEMS = ("block", "scsi_generic", "scsi_tape")
 """The kernel's classes of devices that have links."""
+LINK_DEPTH = 4
+"""The parts of a link's path below the base directory: bus0/target0/lun1/disk."""
 
 _UNIT = r"/session(?P<sid>\d+)/target[^/]+/\d+:\d+:\d+:(?P<lun>\d+)"
 _UNIT_PATH = re.compile(f".*{_UNIT}")
@@ -38,10 +40,13 @@ def unit_at(sys_path: str) -> tuple[int, int] | None:
     return None if match is None else (int(match["sid"]), int(match["lun"]))
 
 
-def device_at(sys_path: str, node: str, wwid: str = "", serial: str = "") -> Device | None:
+def device_at(
+    sys_path: str, node: str, wwid: str = "", serial: str = "", announced: str | None = None
+) -> Device | None:
     """Return the device as the initiator knows it; ``None`` if it has no link in the tree.
 
-    ``node`` is its path under /dev; ``wwid`` or ``serial`` name its logical unit.
+    ``node`` is its path under /dev; ``wwid`` or ``serial`` name its logical unit; ``announced`` is
+    the name that udev has for it.
     """
     match = _PATH.search(sys_path)
     if match is None or match.end() != len(sys_path):
@@ -57,6 +62,7 @@ def device_at(sys_path: str, node: str, wwid: str = "", serial: str = "") -> Dev
         node=node,
         wwid=wwid,
         serial=serial,
+        announced=announced,
     )
 
 

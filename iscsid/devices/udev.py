@@ -19,7 +19,13 @@ from pathlib import Path
 
 import pyudev
 
-from iscsid.devices.device_paths import SUBSYSTEMS, device_at, is_session_device, unit_at
+from iscsid.devices.device_paths import (
+    LINK_DEPTH,
+    SUBSYSTEMS,
+    device_at,
+    is_session_device,
+    unit_at,
+)
 from iscsid.devices.nodes import mark
 from iscsid.facts import DeviceAppeared, DeviceVanished, UnitAttentionReported, UnitChange
 
@@ -95,7 +101,7 @@ class Udev:
         for subsystem in SUBSYSTEMS:
             for device in self._context.list_devices(subsystem=subsystem):
                 unseen.discard(device.sys_path)
-                facts.extend(self._appeared(device))
+                facts.extend(self._appeared(device, has_been_seen=device.is_initialized))
         self._known -= unseen
         return [*map(DeviceVanished, sorted(unseen)), *facts]
 
@@ -103,15 +109,16 @@ class Udev:
         if device.subsystem == "scsi":
             yield from _attention(device)
         elif device.action != "remove":
-            yield from self._appeared(device)
+            yield from self._appeared(device, has_been_seen=True)
         elif is_session_device(device.sys_path):
             self._known.discard(device.sys_path)
             yield DeviceVanished(device.sys_path)
 
-    def _appeared(self, device: pyudev.Device) -> Iterator[DeviceAppeared]:
+    def _appeared(self, device: pyudev.Device, *, has_been_seen: bool) -> Iterator[DeviceAppeared]:
         if device.device_node is None or not is_session_device(device.sys_path):
             return
-        found = device_at(device.sys_path, device.device_node, *_identity(device))
+        announced = _announced(device) if self.has_udevd and has_been_seen else None
+        found = device_at(device.sys_path, device.device_node, *_identity(device), announced)
         if found is not None:
             mark(Path(found.path), found.node)
             self._known.add(found.path)
@@ -199,6 +206,12 @@ def _identity(device: pyudev.Device) -> tuple[str, str]:
     except (KeyError, UnicodeDecodeError):
         wwid = ""
     return (wwid, "") if wwid else ("", str(device.properties.get("ID_SERIAL", "")))
+
+
+def _announced(device: pyudev.Device) -> str:
+    """Return the path, below the base directory, of the name that ``iscsid-name`` has found."""
+    name = str(device.properties.get("ISCSID_NAME", ""))
+    return "/".join(name.split("/")[-LINK_DEPTH:])
 
 
 def announce(path: str) -> None:

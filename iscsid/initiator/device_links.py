@@ -7,7 +7,7 @@ out to be another one than before has no link until the administrator accepts it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from iscsid.bindings.binding import Binding
@@ -20,7 +20,7 @@ from iscsid.facts import (
     LinkNotRemoved,
     LinksFound,
 )
-from iscsid.initiator.link_table import LinkTable, announcements
+from iscsid.initiator.link_table import LinkTable
 from iscsid.orders import AnnounceDevice, Level, Log, MakeLink, Order, RemoveLink
 from iscsid.protocol.scsi import is_permitted
 from iscsid.protocol.vpd import changed_identity
@@ -103,6 +103,9 @@ class DeviceLinks:
         self._devices: dict[str, Device] = {}
         self._node_holders: dict[str, Device] = {}
         self._links = LinkTable()
+        self._asked: dict[str, str] = {}
+        """The names that udev was asked to announce, by the device's path: without the rule of
+        iscsid it announces none, however often it is asked."""
 
     # --- sessions and their devices -------------------------------------------------------------
 
@@ -156,6 +159,7 @@ class DeviceLinks:
             case DeviceAppeared(device):
                 return self._appeared(device)
             case DeviceVanished(path):
+                self._asked.pop(path, None)
                 gone = self._devices.get(path)
                 return [] if gone is None else self._relink([self._forget(gone)])
             case LinksFound(links):
@@ -227,6 +231,9 @@ class DeviceLinks:
             unit.devices.get(device.link),
         )
         touched = {self._forget(rival): None for rival in dict.fromkeys(rivals) if rival}
+        for rival in rivals:
+            if rival is not None and rival.path != device.path:
+                self._asked.pop(rival.path, None)
         self._units.setdefault(device.sid, {})[device.lun] = unit
         self._devices[device.path] = self._node_holders[device.node] = device
         unit.devices[device.link] = device
@@ -260,20 +267,32 @@ class DeviceLinks:
                 continue
             directory = _directory(session.binding, lun)
             if unit.is_leaving or not is_permitted(lun, session.luns):
-                orders += self._withdraw(directory, unit)
+                orders += self._links.clear(directory)
             elif unit.is_replaced:
-                orders += self._withdraw(directory, unit)
+                orders += self._links.clear(directory)
                 orders += self._report(session, directory, unit)
             else:
                 orders += self._links.settle(directory, unit.devices)
+            orders += self._announce(directory, unit)
             unit.is_reported = unit.is_reported and unit.is_replaced
         return sorted(orders, key=_rank)
 
-    def _withdraw(self, directory: str, unit: _Unit) -> list[Order]:
-        """Remove the links of devices that stay."""
-        names = self._links.links_in(directory)
-        linked = [device for name, device in unit.devices.items() if name in names]
-        return self._links.clear(directory) + announcements(linked)
+    def _announce(self, directory: str, unit: _Unit) -> Iterator[Order]:
+        """Let udev look again at what it has announced by another name than it has now.
+
+        Each look costs udev as much as a new disk. None is needed if the link was there when udev
+        looked first, and it cannot help before that.
+        """
+        links = self._links.links_in(directory)
+        for device in sorted(unit.devices.values(), key=lambda device: device.path):
+            if device.announced is None or not _can_be_mounted(device):
+                continue
+            name = f"{directory}/{device.link}" if device.link in links else ""
+            if device.announced == name:
+                self._asked.pop(device.path, None)
+            elif self._asked.get(device.path) != name:
+                self._asked[device.path] = name
+                yield AnnounceDevice(device.path)
 
     def _report(self, session: _Session, directory: str, unit: _Unit) -> list[Order]:
         if unit.is_reported:
@@ -289,6 +308,10 @@ class DeviceLinks:
 
 def _directory(binding: Binding, lun: int) -> str:
     return f"{binding}/lun{lun}"
+
+
+def _can_be_mounted(device: Device) -> bool:
+    return device.link in ("disk", "cd") or device.link.startswith("part")
 
 
 def _rank(order: Order) -> int:

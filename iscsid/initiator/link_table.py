@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from iscsid.facts import Device
-from iscsid.orders import AnnounceDevice, MakeLink, Order, RemoveLink
+from iscsid.orders import MakeLink, Order, RemoveLink
 
 _NOWHERE = ""
 """The node of a link that could not be made or removed: what is there is not known."""
@@ -53,7 +53,7 @@ class LinkTable:
         for name, device in fresh.items():
             self._set(directory, name, device.node)
             orders.append(MakeLink(f"{directory}/{name}", device.node, device.path))
-        return orders + announcements(fresh.values())
+        return orders
 
     def clear(self, directory: str) -> list[Order]:
         """Order the end of every link in a LUN's directory."""
@@ -98,12 +98,3 @@ class LinkTable:
         self._pointing[node].discard((directory, name))
         if not self._pointing[node]:
             del self._pointing[node]
-
-
-def announcements(devices: Iterable[Device]) -> list[Order]:
-    """Let udev look at those that can be mounted: a mount unit may wait for their names."""
-    return [
-        AnnounceDevice(device.path)
-        for device in sorted(devices, key=lambda device: device.path)
-        if device.link in ("disk", "cd") or device.link.startswith("part")
-    ]

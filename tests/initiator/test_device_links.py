@@ -48,20 +48,13 @@ def made(one: Device, directory: str) -> list[Order]:
 # --- devices come and go ------------------------------------------------------------------------
 
 
-def test_device_of_a_session_is_linked_and_announced() -> None:
+def test_device_of_a_session_is_linked_before_udev_has_looked_at_it() -> None:
     device_links = DeviceLinks()
     assert device_links.session_started(1, FIRST) == []
     assert device_links.handle(DeviceAppeared(SDA)) == [
         MakeLink("bus0/target0/lun0/disk", "/dev/sda", SDA.path),
-        AnnounceDevice(SDA.path),
     ]
     assert device_links.links_of(FIRST) == {0: {"disk": "/dev/sda"}}
-
-
-@pytest.mark.parametrize("link", ["generic", "mt", "mtn", "mtln", "mtan"])
-def test_character_device_is_linked_and_needs_no_announcement(link: str) -> None:
-    tape = device(1, 3, link, "nst0l")
-    assert linked().handle(DeviceAppeared(tape)) == made(tape, "bus0/target0/lun3")
 
 
 def test_device_that_came_before_its_session_is_linked_with_it() -> None:
@@ -95,7 +88,6 @@ def test_device_that_was_renamed_has_its_link_replaced() -> None:
     renamed = Device(path=SDA.path, sid=1, lun=0, link="disk", node="/dev/sdb", wwid="naa.1")
     assert device_links.handle(DeviceAppeared(renamed)) == [
         MakeLink("bus0/target0/lun0/disk", "/dev/sdb", SDA.path),
-        AnnounceDevice(SDA.path),
     ]
 
 
@@ -112,12 +104,89 @@ def test_changed_lun_filter_takes_links_and_gives_links() -> None:
     device_links = linked(SDA, two)
     assert device_links.session_started(1, FIRST, frozenset({0})) == [
         RemoveLink("bus0/target0/lun2/disk"),
-        AnnounceDevice(two.path),
     ]
-    assert device_links.session_started(1, FIRST, frozenset({2}))[:2] == [
+    assert device_links.session_started(1, FIRST, frozenset({2})) == [
         RemoveLink("bus0/target0/lun0/disk"),
         MakeLink("bus0/target0/lun2/disk", "/dev/sdb", two.path),
     ]
+
+
+# --- what udev has announced --------------------------------------------------------------------
+
+
+def seen(one: Device, name: str = "") -> DeviceAppeared:
+    """udev has looked at a device, and has announced it by this name."""
+    return DeviceAppeared(replace(one, announced=name))
+
+
+def test_udev_that_saw_the_link_need_not_look_again() -> None:
+    """Each look costs udev as much as a new disk."""
+    device_links = linked(SDA, SDA1)
+    for one in (SDA, SDA1):
+        assert device_links.handle(seen(one, f"bus0/target0/lun0/{one.link}")) == []
+
+
+def test_udev_looks_again_if_it_came_before_the_link() -> None:
+    """systemd would wait for the name until its job times out."""
+    device_links = linked(SDA)
+    assert device_links.handle(seen(SDA)) == [AnnounceDevice(SDA.path)]
+    assert device_links.handle(seen(SDA, "bus0/target0/lun0/disk")) == []
+    device_links = DeviceLinks()
+    device_links.handle(seen(SDA1))
+    assert device_links.session_started(1, FIRST) == [
+        *made(SDA1, "bus0/target0/lun0"),
+        AnnounceDevice(SDA1.path),
+    ]
+
+
+def test_udev_without_the_rule_is_not_asked_for_ever() -> None:
+    """It reports the device after each look, without a name."""
+    device_links = linked(SDA)
+    assert device_links.handle(seen(SDA)) == [AnnounceDevice(SDA.path)]
+    for _ in range(3):
+        assert device_links.handle(seen(SDA)) == []
+    device_links.handle(DeviceVanished(SDA.path))
+    device_links.handle(DeviceAppeared(SDA))
+    assert device_links.handle(seen(SDA)) == [AnnounceDevice(SDA.path)], "a new one"
+
+
+@pytest.mark.parametrize("link", ["generic", "mt", "mtn", "mtln", "mtan"])
+def test_device_that_cannot_be_mounted_needs_no_announcement(link: str) -> None:
+    tape = device(1, 3, link, "nst0l")
+    assert linked().handle(seen(tape)) == made(tape, "bus0/target0/lun3")
+
+
+def test_udev_withdraws_the_name_of_a_link_that_has_gone() -> None:
+    """Another disk would be mounted by it when it comes."""
+    device_links = linked(SDA)
+    device_links.handle(seen(SDA, "bus0/target0/lun0/disk"))
+    assert device_links.session_started(1, FIRST, frozenset({2})) == [
+        RemoveLink("bus0/target0/lun0/disk"),
+        AnnounceDevice(SDA.path),
+    ]
+    assert device_links.session_started(1, FIRST, None) == made(SDA, "bus0/target0/lun0"), (
+        "the look that was asked for may find it"
+    )
+    assert device_links.handle(seen(SDA)) == [AnnounceDevice(SDA.path)], "it has not"
+
+
+def test_name_that_is_late_is_withdrawn_as_well() -> None:
+    """udev looked while the link was there, and reports it when it is gone."""
+    device_links = linked(SDA)
+    device_links.unit_leaves(1, 0)
+    assert device_links.handle(seen(SDA, "bus0/target0/lun0/disk")) == [AnnounceDevice(SDA.path)]
+
+
+def test_link_that_cannot_be_made_does_not_keep_udev_busy() -> None:
+    """udev reports the device after each look, and each report was a reason for another look."""
+    device_links = linked(SDA)
+    asked = []
+    for _ in range(4):
+        device_links.handle(LinkNotMade("bus0/target0/lun0/disk", "something is in the way"))
+        make, *others = device_links.handle(seen(SDA))
+        assert [make] == made(SDA, "bus0/target0/lun0")
+        asked += others
+    assert asked == [AnnounceDevice(SDA.path)]
 
 
 # --- never a link to another target's disk ------------------------------------------------------
@@ -143,7 +212,6 @@ def test_reused_node_is_taken_from_the_old_link_before_the_new_one_is_made() -> 
     assert device_links.handle(DeviceAppeared(reused)) == [
         RemoveLink("bus0/target0/lun0/disk"),
         MakeLink("bus0/target1/lun0/disk", "/dev/sda", reused.path),
-        AnnounceDevice(reused.path),
     ]
     assert device_links.handle(DeviceVanished(SDA.path)) == [], "the late end of the old device"
 
@@ -196,8 +264,6 @@ def test_replaced_unit_loses_all_links_and_is_logged_as_an_error_once() -> None:
     assert orders == [
         RemoveLink("bus0/target0/lun0/disk"),
         RemoveLink("bus0/target0/lun0/part1"),
-        AnnounceDevice(OTHER.path),
-        AnnounceDevice(SDA1.path),
     ]
     assert device_links.handle(DeviceAppeared(OTHER)) == []
     assert device_links.handle(DeviceAppeared(device(1, 0, "generic", "sg0", "naa.2"))) == []
@@ -275,7 +341,6 @@ def test_unit_that_leaves_loses_its_links_before_its_devices_go() -> None:
     assert device_links.unit_leaves(1, 0) == [
         RemoveLink("bus0/target0/lun0/disk"),
         RemoveLink("bus0/target0/lun0/generic"),
-        AnnounceDevice(SDA.path),
     ]
     assert device_links.handle(DeviceAppeared(SDA)) == [], (
         "an event of a disk that is being removed"

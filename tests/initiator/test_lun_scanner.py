@@ -57,7 +57,7 @@ def test_disk_of_a_lun_that_is_gone_is_removed_after_its_link() -> None:
     harness = rescanning(DISK)
     assert scanned(harness, 3) == [orders.CheckLunUsers(1, (3,))]
     given = harness.handle(facts.LunUsersChecked(1, ((3, ()),)))
-    assert kinds(given) == ["RemoveLink", "AnnounceDevice", "ScanJob"]
+    assert kinds(given) == ["RemoveLink", "ScanJob"]
     assert given[0] == orders.RemoveLink(LINK)
     assert last_scan(harness).drop == {3}
     assert harness.has_logged("LUN 3 is gone at the target: removing it")
