@@ -2,15 +2,15 @@
 
 A disk is in use if it, a partition of it, or its generic or tape node is mounted in any mount
 namespace, carries a live file system, is swap, is held by a driver above it (device-mapper, md,
-bcache), backs a loop device, or is open in a process. What cannot be learnt counts as
+bcache), backs a loop device, is exported, or is open in a process. What cannot be learnt counts as
 use: the answer then begins with ``NOT_CHECKED``.
 
 No device node is opened, because opening one waits for a target that may never answer. Instead the
 kernel's count of openings is compared with the users that were found (``openings``): users in the
-kernel that are shown nowhere, such as an exported LUN, appear in this count alone. It is one count
-for all disks, so that an opening which no user explains is a doubt about each of them. The users of
-removed disks are in it, too, and are found by the marks on the nodes (``nodes``); they use no disk
-that is there.
+kernel that are shown nowhere appear in this count alone. The count is one for all disks, so that an
+opening which no user explains is a doubt about each of them. The users of disks that have been
+removed are in it, too, and are found by the marks on their nodes (``nodes``); they use no disk that
+is there.
 
 Each of /proc's tables and each process is read once a survey for all disks. Reads /proc, /sys and
 the status of nodes under /dev; enters mount namespaces that no process is in, so it must run in a
@@ -30,7 +30,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from iscsid.devices.kernel_waits import threads_that_report_luns
+from iscsid.devices.exports import exports
+from iscsid.devices.kernel_waits import opens_that_wait, threads_that_report_luns
 from iscsid.devices.mount_namespace import mounts_of_namespace
 from iscsid.devices.nodes import mark, mark_of, number_at, number_of
 from iscsid.devices.openings import (
@@ -72,7 +73,9 @@ _OF_REMOVED_DISK = re.compile(
     r".*/devices/platform/host\d+/session\d+/target[^/]+/[^/]+/block/[^/]+(/[^/]+)?"
 )
 """A disk or partition of iscsi_tcp, whose hosts are the only ones with sessions in this place."""
-_UNEXPLAINED = "the kernel counts more openings of iSCSI disks than users were found"
+_NODE_OF_REMOVED_DISK = re.compile(r"/dev/(s[dgrt]|nst)\S+ \(deleted\)")
+_MOST_GUESSES = 3
+"""So many users that may be what is counted are named in a line of the log."""
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -160,12 +163,16 @@ class _Survey:
         self._file_systems: dict[str, str] = {}
         """By mount id: the type."""
         self.doubts: dict[str, None] = {}
+        self._guesses: dict[str, None] = {}
+        """Users of removed devices of which it is not known whether they were of iscsi_tcp."""
         namespaces = self._read_processes_namespaces()
         descriptors = list(self._descriptors(namespaces))
         self._read_namespaces(namespaces)
         self._read_swaps()
         self._read_loops()
+        self._read_exports()
         self._read_descriptors(descriptors)
+        self._read_opens_that_wait()
         self._live = self._live_file_systems()
         self._holders = {
             node.key: _holders(node) for found in nodes.values() for node in found if node.is_block
@@ -181,7 +188,13 @@ class _Survey:
             for name in hidden_users(self._sysfs.root):
                 self._doubt(f"this kernel counts no openings, and {name} may have some")
         elif count > explained:
-            self._doubt(_UNEXPLAINED)
+            self._doubt(self._unexplained(count - explained))
+
+    def _unexplained(self, number: int) -> str:
+        openings = "1 opening" if number == 1 else f"{number} openings"
+        guesses = "; ".join(list(self._guesses)[:_MOST_GUESSES])
+        perhaps = f" (perhaps of a removed one: {guesses})" if guesses else ""
+        return f"the kernel counts {openings} of iSCSI disks more than users were found{perhaps}"
 
     def passing(self, devices: Iterable[ScsiDevice]) -> frozenset[str]:
         """Return the uses that may be gone a moment later, of disks that have no others."""
@@ -264,6 +277,8 @@ class _Survey:
             key = _key_of_path(_unescape(source)) if has_own_number else _key(True, number)
             if key is not None and key not in self._lasting:
                 self._lasting[key] = f"is mounted on {_unescape(point)}"
+                if not has_own_number and self._is_gone(number):
+                    self._guesses[f"{number} is mounted on {_unescape(point)}"] = None
                 if not has_own_number:
                     # A source is any text, and one of FUSE is opened by a process: it explains no
                     # opening. What btrfs has open is found in /sys/fs.
@@ -306,6 +321,22 @@ class _Survey:
             if (key := _key_of_path(path)) is not None:
                 self._lasting.setdefault(key, f"backs {loop}")
                 self.openings.by_kernel[key].add(loop)
+            elif _NODE_OF_REMOVED_DISK.fullmatch(path):
+                self._guesses[f"{path} backs {loop}"] = None
+
+    def _read_exports(self) -> None:
+        with self._doubting("the disks that the kernel exports"):
+            for number, name in exports(self._sysfs.root):
+                key = _key(True, number)
+                self._lasting.setdefault(key, f"is exported as {name}")
+                self.openings.by_kernel[key].add(f"export {name}")
+                if self._is_gone(number):
+                    self._guesses[f"{number} is exported as {name}"] = None
+
+    def _is_gone(self, number: str) -> bool:
+        """Whether there is no block device of this number."""
+        is_wanted = _key(True, number) in self._wanted
+        return not is_wanted and not (self._sysfs.root / "dev/block" / number).exists()
 
     def _read_holders_of_removed(self) -> None:
         """A holder goes on showing the disk below: as a link to where that was."""
@@ -352,7 +383,7 @@ class _Survey:
                 key, is_node = self._key_of_descriptor(process, descriptor, target)
                 if key not in self._wanted:
                     if is_node:
-                        self._read_opening_of_removed(process, descriptor)
+                        self._read_opening_of_removed(process, descriptor, target)
                     continue
                 if is_node:
                     if _is_only_a_path(process, descriptor):
@@ -367,17 +398,33 @@ class _Survey:
                 threads = threads_that_report_luns(process)
                 self.openings.references |= {f"scan {process.name}/{each}" for each in threads}
 
+    def _read_opens_that_wait(self) -> None:
+        """An open(2) that waits for a target, as of a CD, holds its reference already."""
+        for process in self._each_process():
+            with self._doubting(f"the threads of {process.name}"):
+                for thread, path in opens_that_wait(process):
+                    # As that process sees it. What a link leads to may be another device here.
+                    status = os.lstat(f"{process}/root{path}")
+                    key = _key(stat.S_ISBLK(status.st_mode), number_of(status.st_rdev))
+                    if key in self._wanted:
+                        self.openings.by_kernel[key].add(f"open {process.name}/{thread}")
+                        self._note_process(key, process)
+
     def _note_process(self, key: str, process: Path) -> None:
         """Note a process that has the device open, unless it only watches."""
         name = _name_of(process)
         if not self._is_watcher(process) and not name.startswith(_OURS):
             self._processes.setdefault(key, {})[f"{name} (pid {process.name})"] = None
 
-    def _read_opening_of_removed(self, process: Path, descriptor: Path) -> None:
-        path = self._mark_of(descriptor)
-        if path is not None and not _is_only_a_path(process, descriptor):
+    def _read_opening_of_removed(self, process: Path, descriptor: Path, target: str) -> None:
+        path, is_guess = self._mark_of(descriptor), _NODE_OF_REMOVED_DISK.fullmatch(target)
+        if not (path or is_guess) or _is_only_a_path(process, descriptor):
+            return
+        if path is not None:
             which = (int(process.name), int(descriptor.name))
             self.openings.by_descriptor[self._key_of_removed(path)].add(which)
+        else:
+            self._guesses[f"{target} is open in {_name_of(process)} (pid {process.name})"] = None
 
     def _key_of_descriptor(
         self, process: Path, descriptor: Path, target: str

@@ -61,7 +61,7 @@ class Openings:
     removed: dict[str, Counted] = field(default_factory=dict)
     """Devices that are gone, and still have users."""
     by_kernel: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """By device: file systems, swap, holders, loop devices."""
+    """By device: file systems, swap, holders, loop devices, exports, openings that wait."""
     by_descriptor: defaultdict[str, set[Descriptor]] = field(
         default_factory=lambda: defaultdict(set)
     )

@@ -13,11 +13,13 @@ import pytest
 
 from iscsid.devices import disk_users as module
 from iscsid.devices.openings import READINGS, lowest_count
+from iscsid.devices.sysfs import ScsiDevice
 from tests.support.used_disk import (
     ROOT,
     UNEXPLAINED,
     Disk,
     add_other,
+    block_device,
     open_in,
     opened,
 )
@@ -111,6 +113,52 @@ def test_other_files_of_a_host_explain_nothing(disk: Disk, path: str) -> None:
     assert disk.uses == UNEXPLAINED
 
 
+# --- openings that wait -------------------------------------------------------------------------
+
+OPEN = """\
+[<0>] blk_execute_rq+0xea/0x210
+[<0>] sr_check_events+0xc0/0x2d0 [sr_mod]
+[<0>] bdev_check_media_change+0x5e/0x150
+[<0>] sr_block_open+0x5b/0xd0 [sr_mod]
+[<0>] blkdev_get_whole+0x28/0x90
+"""
+WAITS_FOR_ANOTHER_OPEN = "[<0>] blkdev_get_by_dev+0x60/0x300\n[<0>] nfsd_open+0x5b/0xd0\n"
+
+
+def opening(disk: Disk, comm: str, stack: str = OPEN, node: str = "/dev/null") -> None:
+    """Have a process wait in open(2) of the disk's generic node, which is /dev/null here."""
+    process = opened(disk, comm)
+    (process / "fd/7").unlink()
+    (process / "root").symlink_to("/")
+    thread = wait_in_the_kernel(process, stack)
+    (thread / "syscall").write_text("257 0xffffff9c 0x10 0x0 0x0 0x0 0x0 0x7ffd 0x7f01\n")
+    (thread / "mem").write_bytes(bytes(16) + node.encode() + b"\0/dev/sdz")
+
+
+def test_open_that_waits_is_a_use(disk: Disk) -> None:
+    opening(disk, "mplayer")
+    assert disk.uses == ("/dev/sg3 is open in mplayer (pid 815)",)
+
+
+def test_open_of_a_program_that_only_watches_explains_one(disk: Disk) -> None:
+    """udev's cdrom_id, while the target is away."""
+    opening(disk, "(udev-worker)")
+    assert not disk.uses
+    disk.count_openings(2)
+    assert disk.uses == UNEXPLAINED
+
+
+@pytest.mark.parametrize(
+    ("stack", "node"),
+    [(WAITS_FOR_ANOTHER_OPEN, "/dev/null"), (OPEN, "/dev/zero"), (OPEN, "/dev/stdin"), (OPEN, "x")],
+)
+def test_open_that_holds_no_reference_to_a_known_disk_explains_none(
+    disk: Disk, stack: str, node: str
+) -> None:
+    opening(disk, "(udev-worker)", stack, node)
+    assert disk.uses == UNEXPLAINED
+
+
 # --- disks that have been removed ---------------------------------------------------------------
 
 REMOVED = "/sys/devices/platform/host3/session2/target3:0:0/3:0:0:1/block/sdq"
@@ -181,6 +229,69 @@ def test_holder_of_a_disk_of_another_driver_explains_none(disk: Disk) -> None:
     (below / "sdq").symlink_to(disk.tree.root / "devices/pci0/host3/target3:0:0/3:0:0:1/block/sdq")
     disk.count_openings(1)
     assert disk.uses == UNEXPLAINED
+
+
+def test_removed_disks_are_named_if_the_count_is_not_explained(disk: Disk) -> None:
+    disk.mount("38 23 8:48 / /gone rw - ext4 /dev/sdq rw")
+    loop = disk.tree.root / "block/loop3/loop"
+    loop.mkdir(parents=True)
+    (loop / "backing_file").write_text("/dev/sdq1 (deleted)\n")
+    disk.count_openings(2)
+    (use,) = disk.uses
+    assert use == (
+        "could not be checked: the kernel counts 2 openings of iSCSI disks more than users were "
+        "found (perhaps of a removed one: 8:48 is mounted on /gone; "
+        "/dev/sdq1 (deleted) backs loop3)"
+    )
+    disk.count_openings(0)
+    assert not disk.uses
+
+
+# --- disks that the kernel exports --------------------------------------------------------------
+
+INFO = """\
+Status: DEACTIVATED  Max Queue Depth: 0  SectorSize: 512  HwMaxSectors: 65528
+        iBlock device: sdy  UDEV PATH: /dev/sdy  readonly: 0
+        Major: 8 Minor: 16  CLAIMED: IBLOCK
+"""
+
+
+def export(disk: Disk, kind: str, info: str) -> None:
+    backstore = disk.tree.root / f"kernel/config/target/core/{kind}/again"
+    backstore.mkdir(parents=True)
+    (backstore / "enable").write_text("1\n")
+    (backstore / "info").write_text(info)
+    (backstore.parent.parent / "alua/lu_gps").mkdir(parents=True)
+
+
+def test_exported_disk_is_in_use_and_no_doubt_about_others(disk: Disk) -> None:
+    export(disk, "iblock_7", INFO)
+    other = add_other(disk)
+    disk.count_openings(2)  # and one is the other session's
+    assert not disk.uses
+    disk.device = ScsiDevice(other, 0)
+    assert disk.uses == ("/dev/sdy is exported as iblock_7/again",)
+
+
+def test_exported_file_may_be_a_disk(disk: Disk) -> None:
+    path, number = block_device()
+    (disk.unit / "block/sdx/dev").write_text(number)
+    export(disk, "fileio_7", f"TCM FILEIO ID: 0        File: {path}  Size: 4194304  Mode: O_DSYNC")
+    disk.count_openings(1)
+    assert disk.uses == ("/dev/sdx is exported as fileio_7/again",)
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+def test_exported_namespace_is_a_use_if_its_path_is_a_node(disk: Disk, through_link: bool) -> None:
+    """A link such as those in /dev/disk/by-id may lead to another disk by now."""
+    path, number = block_device()
+    (disk.unit / "block/sdx/dev").write_text(number)
+    space = disk.tree.root / "kernel/config/nvmet/subsystems/sub/namespaces/1"
+    space.mkdir(parents=True)
+    (space / "enable").write_text("1\n")
+    (space / "device_path").write_text(f"{'/dev/..' * through_link}{path}\n")
+    disk.count_openings(1)
+    assert disk.uses == (UNEXPLAINED if through_link else ("/dev/sdx is exported as sub/1",))
 
 
 def as_the_count_is_read(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:

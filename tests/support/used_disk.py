@@ -17,7 +17,7 @@ from tests.support.sysfs_tree import SysfsTree
 ROOT = "23 1 0:21 / / ro,relatime - 9p /dev/root ro,sync"
 NO_SWAP = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 UNEXPLAINED = (
-    "could not be checked: the kernel counts more openings of iSCSI disks than users were found",
+    "could not be checked: the kernel counts 1 opening of iSCSI disks more than users were found",
 )
 
 

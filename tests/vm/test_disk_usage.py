@@ -155,6 +155,38 @@ def mounted_in_a_kept_namespace(disk: Path) -> Iterator[str]:
         disks.run("umount", place)
 
 
+def configure_export(device: Path | str, kind: str, control: str) -> Path:
+    disks.run("modprobe", "-a", "target_core_iblock", "target_core_file")
+    backstore = Path(f"/sys/kernel/config/target/core/{kind}/again")
+    backstore.mkdir(parents=True)
+    (backstore / "control").write_text(control.format(device))
+    (backstore / "enable").write_text("1")
+    return backstore
+
+
+IBLOCK = ("iblock_7", "udev_path={}")
+FILEIO = ("fileio_7", "fd_dev_name={},fd_dev_size=4194304")
+
+
+@contextmanager
+def exported_by_lio(disk: Path, export: tuple[str, str]) -> Iterator[str]:
+    """No mount, no holder and no process has it."""
+    backstore = configure_export(f"{disk}1", *export)
+    try:
+        yield f"{disk}1 is exported as {export[0]}/again"
+    finally:
+        backstore.rmdir()
+        backstore.parent.rmdir()
+
+
+def exported_as_a_disk(disk: Path) -> AbstractContextManager[str]:
+    return exported_by_lio(disk, IBLOCK)
+
+
+def exported_as_a_file(disk: Path) -> AbstractContextManager[str]:
+    return exported_by_lio(disk, FILEIO)
+
+
 Use = Callable[[Path], AbstractContextManager[str]]
 
 
@@ -176,6 +208,8 @@ def uses_of(session: SessionStarted) -> tuple[str, ...]:
         open_elsewhere,
         opened_exclusively,
         generic_node_open,
+        exported_as_a_disk,
+        exported_as_a_file,
     ],
 )
 def test_disk_in_use_is_named_with_its_user_and_is_free_afterwards(
@@ -188,25 +222,25 @@ def test_disk_in_use_is_named_with_its_user_and_is_free_afterwards(
 
 @contextmanager
 def exported(device: Path | str) -> Iterator[None]:
-    """LIO on a disk: no mount, no holder, no process; only the count of openings shows it."""
-    disks.run("modprobe", "target_core_iblock")
-    backstore = Path("/sys/kernel/config/target/core/iblock_7/again")
-    backstore.mkdir(parents=True)
+    """LIO on a disk with its configuration covered: only the count of openings shows it."""
+    backstore = configure_export(device, *IBLOCK)
     try:
-        (backstore / "control").write_text(f"udev_path={device}")
-        (backstore / "enable").write_text("1")
-        yield
+        disks.run("mount", "-t", "tmpfs", "none", "/sys/kernel/config")
+        try:
+            yield
+        finally:
+            disks.run("umount", "/sys/kernel/config")
     finally:
         backstore.rmdir()
         backstore.parent.rmdir()
 
 
 UNEXPLAINED = (
-    "could not be checked: the kernel counts more openings of iSCSI disks than users were found"
+    "could not be checked: the kernel counts 1 opening of iSCSI disks more than users were found"
 )
 
 
-def test_disk_that_the_kernel_itself_exports_is_a_doubt(
+def test_disk_that_is_used_where_nothing_shows_it_is_a_doubt(
     session: SessionStarted, disk: Path
 ) -> None:
     with exported(f"{disk}1"):
@@ -250,22 +284,117 @@ def opened_as_bsg_and_as_a_path(disk: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextmanager
+def removed_while_it_is_used(disk: Path) -> Iterator[None]:
+    """By processes and a volume: an opening of the disk, two of a partition and two of others."""
+    (generic,) = Path(f"/sys/block/{disk.name}/device/scsi_generic").iterdir()
+    nodes = (disk, f"{disk}1", f"{disk}1", f"/dev/{generic.name}")
+    with held(disk):
+        disks.run("udevadm", "settle")
+        # Done before every removal of a session or LUN.
+        find_users(Sysfs(), Sysfs().all_devices())
+        descriptors = [os.open(node, os.O_RDONLY | os.O_NONBLOCK) for node in nodes]
+        try:
+            Path(f"/sys/block/{disk.name}/device/delete").write_text("1")
+            yield
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
 @pytest.mark.parametrize(
-    "use", [two_volumes_on_a_partition, opened_once_by_two_processes, opened_as_bsg_and_as_a_path]
+    "use",
+    [
+        two_volumes_on_a_partition,
+        opened_once_by_two_processes,
+        opened_as_bsg_and_as_a_path,
+        pytest.param(removed_while_it_is_used, marks=pytest.mark.both_kernels),
+    ],
 )
 def test_users_of_one_disk_hide_no_export_of_another(
     use: Callable[[Path], AbstractContextManager[None]], session: SessionStarted, disk: Path
 ) -> None:
     other = kernel_helpers.disk_of(session, 2)
     disks.run("udevadm", "settle")
-
-    def uses_of_other() -> tuple[str, ...]:
-        sysfs = Sysfs()
-        devices = [device for device in sysfs.devices(session.sid) if device.lun == 2]
-        (uses,) = find_users(sysfs, devices)
-        return uses
-
     with use(disk):
-        kernel_helpers.until(lambda: uses_of_other() == ())
+        kernel_helpers.until(lambda: uses_of_lun(session, 2) == ())
         with exported(other):
-            assert uses_of_other() == (UNEXPLAINED,)
+            assert uses_of_lun(session, 2) == (UNEXPLAINED,)
+
+
+def uses_of_lun(session: SessionStarted, lun: int) -> tuple[str, ...]:
+    sysfs = Sysfs()
+    devices = [device for device in sysfs.devices(session.sid) if device.lun == lun]
+    (uses,) = find_users(sysfs, devices)
+    return uses
+
+
+@pytest.mark.both_kernels
+@pytest.mark.parametrize(("wanted", "counted"), [("-", 2), ("9", 1)])
+def test_scan_that_hangs_hides_no_export(
+    tgtd: Tgtd, session: SessionStarted, disk: Path, wanted: str, counted: int
+) -> None:
+    """The kernel counts a scan that asks for all LUNs, and none that looks for a single one."""
+    other = kernel_helpers.disk_of(session, 2)
+    disks.run("udevadm", "settle")
+    kernel_helpers.until(lambda: uses_of(session) == ())
+    write = f"read word; echo 0 0 {wanted} >/sys/class/scsi_host/host{session.host_no}/scan"
+    # In this order: the scan ends when the target goes on.
+    with (
+        subprocess.Popen(["sh", "-c", write], stdin=subprocess.PIPE, text=True) as scan,
+        tgtd.frozen(),
+    ):
+        assert scan.stdin
+        scan.stdin.write("now\n")
+        scan.stdin.flush()
+        stack = Path(f"/proc/{scan.pid}/stack")
+        kernel_helpers.until(lambda: "blk_execute_rq" in stack.read_text())
+        assert int(Path("/sys/module/iscsi_tcp/refcnt").read_text()) == counted
+        assert uses_of_lun(session, 2) == ()
+        with exported(other):
+            assert uses_of_lun(session, 2) == (UNEXPLAINED,)
+
+
+@pytest.mark.both_kernels
+@pytest.mark.emulated("user-mode Linux has no /proc/PID/syscall")
+def test_open_that_waits_for_its_target_is_a_use_and_hides_no_export(
+    tgtd: Tgtd, session: SessionStarted, tmp_path: Path
+) -> None:
+    """To open a CD sends commands, and until they are answered the process has no descriptor."""
+    tgtd.add_lun(kernel_helpers.TARGET, 3, disks.make_file(tmp_path / "cd", 4), kind="cd")
+    other = kernel_helpers.disk_of(session, 2)
+    unit = kernel_helpers.unit_of(session.sid, 3)
+    node = kernel_helpers.until(lambda: [Path("/dev", path.name) for path in unit.block_devices()])
+    disks.run("udevadm", "settle")
+    kernel_helpers.until(lambda: uses_of(session) == ())
+    read = f"read word; exec head -c 1 {node[0]}"
+    with (
+        subprocess.Popen(["sh", "-c", read], stdin=subprocess.PIPE, text=True) as reader,
+        tgtd.frozen(),
+    ):
+        assert reader.stdin
+        reader.stdin.write("now\n")
+        reader.stdin.flush()
+        stack = Path(f"/proc/{reader.pid}/stack")
+        kernel_helpers.until(lambda: "sr_block_open" in stack.read_text())
+        assert uses_of_lun(session, 3) == (f"{node[0]} is open in head (pid {reader.pid})",)
+        assert uses_of_lun(session, 2) == ()
+        with exported(other):
+            assert uses_of_lun(session, 2) == (UNEXPLAINED,)
+
+
+def test_removed_disk_that_may_be_of_another_driver_is_named_with_its_user(
+    session: SessionStarted, disk: Path
+) -> None:
+    """As a memory stick that was pulled out: it explains no opening of an iSCSI disk."""
+    other = kernel_helpers.disk_of(session, 2)
+    disks.run("udevadm", "settle")
+    with other.open("rb"):
+        # Nothing has checked the users of this disk, so its node has no mark.
+        Path(f"/sys/block/{other.name}/device/delete").write_text("1")
+        kernel_helpers.until(lambda: not other.exists())
+        name = Path("/proc/self/comm").read_text().strip()
+        guess = f"{other} (deleted) is open in {name} (pid {os.getpid()})"
+        (use,) = set(uses_of(session))
+        assert use == f"{UNEXPLAINED} (perhaps of a removed one: {guess})"
+    kernel_helpers.until(lambda: uses_of(session) == ())

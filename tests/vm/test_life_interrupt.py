@@ -72,6 +72,7 @@ def test_sigint_ends_what_is_idle_and_leaves_what_is_mounted(
     assert list(daemon.tree.glob("*")) == []
 
 
+@pytest.mark.emulated("user-mode Linux has no kcmp(2): two openings that udev has count as one")
 def test_sigint_ends_sessions_that_are_down_and_opened_disks_stay(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
