@@ -22,7 +22,7 @@ from iscsid.initiator.retry import JITTER
 from iscsid.jobs import DiscoveryJob, LoginJob
 from iscsid.protocol.names import Portal
 from tests.support.harness import DISK, Harness, record
-from tests.support.scripted_portal import AnswersOnce, Station, scripted, station
+from tests.support.scripted_portal import AnswersOnce, LoopbackPortal, loopback_portal, scripted
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.login import split_text
 from tests.target.script import Script
@@ -174,10 +174,10 @@ def test_login_retry_interval_is_the_longest_pause() -> None:
 # --- down to a target ---------------------------------------------------------------------------
 
 
-def done_with(job: DiscoveryJob | LoginJob, found: Station) -> WorkersHarness:
+def done_with(job: DiscoveryJob | LoginJob, found: LoopbackPortal) -> WorkersHarness:
     """Do the job while the target answers."""
     harness = WorkersHarness()
-    harness.others.append(found.turn)
+    harness.others.append(found.serve)
     try:
         harness.run(job)
     finally:
@@ -213,7 +213,7 @@ def test_login_timeout_and_auth_timeout_end_the_wait_for_an_answer(
     kind: str, settings: tuple[str, ...], words: str
 ) -> None:
     lines = [f" {each}" for each in settings]
-    with station(AnswersOnce) as silent:
+    with loopback_portal(AnswersOnce) as silent:
         job: DiscoveryJob | LoginJob
         if kind == "discovery":
             _, job = discovering(*lines, portal=silent.portal)

@@ -13,7 +13,7 @@ from iscsid.jobs import DiscoveryJob, JobId, LoginJob
 from iscsid.workers import sandbox
 from iscsid.workers.sandbox import Confinement
 from iscsid.workers.worker_main import Confine
-from tests.support.scripted_portal import Station
+from tests.support.scripted_portal import LoopbackPortal
 from tests.support.supervisor_harness import WorkersHarness
 
 ONE = JobId(1)
@@ -22,11 +22,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privile
 
 
 def run(
-    job: LoginJob | DiscoveryJob, *portals: Station, harness: WorkersHarness | None = None
+    job: LoginJob | DiscoveryJob, *portals: LoopbackPortal, harness: WorkersHarness | None = None
 ) -> WorkersHarness:
     """Do the job while the targets answer; return what came of it."""
     harness = harness or WorkersHarness()
-    harness.others += [each.turn for each in portals]
+    harness.others += [each.serve for each in portals]
     harness.run(job)
     return harness
 

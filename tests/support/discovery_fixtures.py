@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from iscsid.facts import DiscoveryCompleted, TargetDiscovered
 from tests.support.jobs import TARGET
-from tests.support.scripted_portal import Station
+from tests.support.scripted_portal import LoopbackPortal
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.script import Listed, Script
 
@@ -24,5 +24,5 @@ def completions(harness: WorkersHarness) -> int:
     return sum(isinstance(fact, DiscoveryCompleted) for fact in harness.facts)
 
 
-def received(there: Station, kind: type) -> int:
+def received(there: LoopbackPortal, kind: type) -> int:
     return sum(isinstance(each.pdu, kind) for each in there.targets[-1].received)

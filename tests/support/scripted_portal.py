@@ -34,7 +34,7 @@ class AnswersOnce:
         return octets
 
 
-class Station:
+class LoopbackPortal:
     """A listening socket, and a target of its own for every connection that comes."""
 
     def __init__(self, listener: socket.socket, make: Callable[[], Target]) -> None:
@@ -48,7 +48,7 @@ class Station:
         """The scripted targets, in the order in which they were connected to."""
         return [target for _, target in self.links if isinstance(target, ScriptedTarget)]
 
-    def turn(self) -> None:
+    def serve(self) -> None:
         """Accept, read and answer what there is; never blocks."""
         try:
             connection, _ = self.listener.accept()
@@ -91,12 +91,14 @@ class Station:
 
 
 @contextmanager
-def station(make: Callable[[], Target], host: str = "127.0.0.1") -> Iterator[Station]:
+def loopback_portal(
+    make: Callable[[], Target], host: str = "127.0.0.1"
+) -> Iterator[LoopbackPortal]:
     """A portal on a free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
         listener.setblocking(False)
-        found = Station(listener, make)
+        found = LoopbackPortal(listener, make)
         try:
             yield found
         finally:
@@ -105,8 +107,8 @@ def station(make: Callable[[], Target], host: str = "127.0.0.1") -> Iterator[Sta
 
 
 @contextmanager
-def scripted(script: Script | None = None) -> Iterator[Station]:
+def scripted(script: Script | None = None) -> Iterator[LoopbackPortal]:
     """A portal with scripted targets, which must not find anything to complain about."""
-    with station(lambda: ScriptedTarget(script)) as found:
+    with loopback_portal(lambda: ScriptedTarget(script)) as found:
         yield found
         assert [target.diagnostics for target in found.targets if target.diagnostics] == []

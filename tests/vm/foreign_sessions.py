@@ -51,8 +51,8 @@ def leave_half_made(*, with_connection: bool) -> int:
         os._exit(0)
     os.waitpid(pid, 0)
     os.close(writer)
-    with os.fdopen(reader) as said:
-        return int(said.read())
+    with os.fdopen(reader) as output:
+        return int(output.read())
 
 
 def begin_logout(sid: int) -> None:

@@ -98,7 +98,7 @@ def state(_daemon: Daemon, name: str) -> str:
 
 
 def state_or_refusal(daemon: Daemon, name: str) -> str:
-    """Tell a session that will not come from one that is not there yet."""
+    """Distinguish a session that will not come from one that is not there yet."""
     if _sids(name):
         return state(daemon, name)
     return "refused" if daemon.lines_about(name, "refused") else "nothing yet"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.support.patience import PATIENCE
-from tests.support.scripted_portal import Station
+from tests.support.scripted_portal import LoopbackPortal
 from tests.target.scripted import ScriptedTarget
 
 
@@ -83,15 +83,15 @@ class Stepwise:
         return b"".join(free)
 
 
-def turn_until(
-    station: Station, question: Callable[[], bool], what: str, *, seconds: float = PATIENCE
+def serve_until(
+    portal: LoopbackPortal, question: Callable[[], bool], what: str, *, seconds: float = PATIENCE
 ) -> None:
     """Let the portal work until ``question`` is answered with yes; ``what`` would that be?"""
     end = time.monotonic() + seconds
     while not question():
         assert time.monotonic() < end, f"this did not come: {what}"
-        station.turn()
-        for connection, target in station.links:
+        portal.serve()
+        for connection, target in portal.links:
             # What was held back goes out without a new request, once it may.
             if connection.fileno() >= 0 and (octets := target.data_to_send()):
                 connection.sendall(octets)

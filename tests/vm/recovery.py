@@ -71,7 +71,7 @@ class Scenario:
     def configure(self, *, wants_targets: bool = True) -> None:
         """Ask at every portal: tgtd, asked at one, does not name its others."""
         portals = self.storage.portals if wants_targets else ()
-        # The file has to say that these portals are of one target.
+        # The file has to declare that these portals are of one target.
         entries = (f"DiscoveryAddress={each}\n    NetworkEntity=target" for each in portals)
         self.daemon.configure(*self._settings, *entries)
 

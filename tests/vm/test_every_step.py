@@ -1,6 +1,6 @@
 """A signal at every step of a login and of its start in the kernel leaves nothing half-made behind.
 
-The portal is turned by the test, and stands still where a signal is to be sent. Quotations are
+The test has the portal serve, or not, where a signal is to be sent. Quotations are
 from the manual page iscsid(8).
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.patience import wait_until
-from tests.support.scripted_portal import Station, station
+from tests.support.scripted_portal import LoopbackPortal, loopback_portal
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 from tests.vm import disks, sessions
 from tests.vm.daemon import Daemon
-from tests.vm.portals import Stepwise, turn_until
+from tests.vm.portals import Stepwise, serve_until
 from tests.vm.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"
@@ -35,7 +35,7 @@ hand-over, and what is waited for then is the answer to the kernel's first comma
 
 
 class Portal:
-    """The portal a daemon knocks at, and how many answers it gives on its next connection."""
+    """The portal a daemon logs in at, and how many answers it gives on its next connection."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -57,8 +57,8 @@ class Portal:
 
 
 @contextmanager
-def knocking(daemon: Daemon, portal: Portal) -> Iterator[Station]:
-    with station(portal.make) as found:
+def daemon_at(daemon: Daemon, portal: Portal) -> Iterator[LoopbackPortal]:
+    with loopback_portal(portal.make) as found:
         address = f"{found.portal.host}:{found.portal.port}"
         daemon.configure(
             "PingTimeout=0",
@@ -77,8 +77,8 @@ def assert_nothing_half_made() -> None:
         assert sessions.connection_attribute(sid, "state") == "up"
 
 
-def run_to_its_end(station: Station, daemon: Daemon) -> int:
-    turn_until(station, lambda: daemon.has_ended, "its end")
+def run_to_its_end(portal: LoopbackPortal, daemon: Daemon) -> int:
+    serve_until(portal, lambda: daemon.has_ended, "its end")
     return daemon.wait()
 
 
@@ -89,12 +89,12 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
     """ "End, together with all its processes." And: "but first shut down all of the daemon's
     sessions in the kernel" """
     portal = Portal()
-    with knocking(daemon, portal) as found:
+    with daemon_at(daemon, portal) as found:
         for step in STEPS:
             portal.answers = step
             portal.made.clear()
             daemon.start("--debug")
-            turn_until(found, lambda: portal.is_holding, f"step {step}")
+            serve_until(found, lambda: portal.is_holding, f"step {step}")
             children = daemon.workers()
             daemon.send(number)
             if number is signal.SIGINT and step > LOGIN_ANSWERS - 1:
@@ -103,7 +103,7 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
                 portal.go_on()
             assert run_to_its_end(found, daemon) == 0, (step, daemon.log())
             portal.go_on()
-            turn_until(
+            serve_until(
                 found,
                 lambda: not any(Path(f"/proc/{pid}").exists() for pid in children),  # noqa: B023
                 f"the end of all children at step {step}",
@@ -115,7 +115,7 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
             if was_handed_over:
                 break  # the session stays: what follows is a restart, tested below
         daemon.start()
-        turn_until(found, daemon.link(0, 0, 0).exists, "the link")
+        serve_until(found, daemon.link(0, 0, 0).exists, "the link")
         daemon.send(signal.SIGINT)
         assert run_to_its_end(found, daemon) == 0
         assert sessions.session_ids() == []
@@ -124,23 +124,23 @@ def test_a_signal_that_ends_it_at_any_step_leaves_nothing_half_made(
 def test_signals_that_do_not_end_it_spoil_no_login_at_any_step(daemon: Daemon) -> None:
     """SIGHUP reads the configuration and SIGCHLD collects children, whatever is under way."""
     portal = Portal()
-    with knocking(daemon, portal) as found:
+    with daemon_at(daemon, portal) as found:
         daemon.start("--debug")
         for step in STEPS:
             portal.answers = step
             for each in portal.made:
                 each.answers = step
-            turn_until(found, lambda: portal.is_holding, f"step {step}")
+            serve_until(found, lambda: portal.is_holding, f"step {step}")
             received = len(daemon.lines_about("SIGHUP: reading"))
             for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
                 daemon.send(number)
-            turn_until(
+            serve_until(
                 found,
                 lambda: len(daemon.lines_about("SIGHUP: reading")) > received,  # noqa: B023
                 "SIGHUP",
             )
         portal.go_on()
-        turn_until(found, daemon.link(0, 0, 0).exists, "the link")
+        serve_until(found, daemon.link(0, 0, 0).exists, "the link")
         assert len(portal.made) == 1, "a login was given up and begun anew"
         assert not daemon.lines_about("login request"), "level 1 is for operators"
         assert_nothing_half_made()

@@ -56,7 +56,7 @@ def test_session_is_there_as_described(kernel: Kernel) -> None:
 
 
 @with_tgtd
-def test_secrets_and_what_else_nobody_set_are_not_shown(kernel: Kernel) -> None:
+def test_secrets_and_what_else_was_never_set_are_not_shown(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     for name in ("username", "password", "username_in", "password_in"):
         assert attribute(session.sid, name) == "(null)"
@@ -168,7 +168,7 @@ def test_logout_of_a_stopped_session_is_refused(kernel: Kernel) -> None:
 
 @pytest.mark.both_kernels
 @with_tgtd
-def test_lost_events_are_noticed_and_later_ones_heard(kernel: Kernel) -> None:
+def test_lost_events_are_noticed_and_later_ones_received(kernel: Kernel) -> None:
     buffer = kernel._events._socket
     assert buffer.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 16 << 20
     buffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -216,7 +216,7 @@ OPEN = "from iscsid.kernel.interface import Kernel; Kernel.open()"
         (["setpriv", "--reuid=65534", "--clear-groups"], "run as root"),
     ],
 )
-def test_interface_that_cannot_be_opened_says_what_to_do(prefix: list[str], advice: str) -> None:
+def test_interface_that_cannot_be_opened_names_what_to_do(prefix: list[str], advice: str) -> None:
     done = subprocess.run(
         [*prefix, sys.executable, "-c", OPEN],
         cwd=CHECKOUT,

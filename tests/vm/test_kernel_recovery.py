@@ -104,7 +104,7 @@ def test_session_whose_target_is_gone_can_be_destroyed(tgtd: Tgtd, image: Path) 
 
 
 @pytest.mark.both_kernels
-def test_adopting_sends_nothing_and_hears_everything(kernel: Kernel, image: Path) -> None:
+def test_adopting_sends_nothing_and_receives_everything(kernel: Kernel, image: Path) -> None:
     session = kernel_helpers.start(kernel)
     disk = kernel_helpers.disk_of(session, 1)
     disks.run("udevadm", "settle", "--timeout=120")
@@ -192,7 +192,7 @@ def _leave(make: Callable[[RequestSocket], int]) -> int:
 
 
 @with_tgtd
-def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
+def test_unbinding_of_an_adopted_session_is_reported(kernel: Kernel) -> None:
     session = kernel_helpers.start(kernel)
     kernel_helpers.disk_of(session, 1)
     kernel.close()
@@ -203,7 +203,7 @@ def test_unbinding_of_an_adopted_session_is_heard_of(kernel: Kernel) -> None:
 
 
 @with_tgtd
-def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
+def test_order_about_a_session_that_is_gone_is_refused(kernel: Kernel) -> None:
     sid = kernel_helpers.start(kernel).sid
     kernel_helpers.until_destroyed(kernel, sid)
     gone = SessionDestroyed(sid)
@@ -214,7 +214,7 @@ def test_order_about_a_session_that_is_gone_says_so(kernel: Kernel) -> None:
 
 
 @with_tgtd
-def test_persistent_portal_is_the_one_it_was_told(kernel: Kernel) -> None:
+def test_persistent_portal_is_the_one_that_was_set(kernel: Kernel) -> None:
     """The address before a redirect is what a recovery goes back to."""
     session = kernel_helpers.start(kernel)
     cmd_sn = kernel_helpers.learn(kernel, session.sid)

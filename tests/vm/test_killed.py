@@ -83,7 +83,7 @@ def kill_after(seconds: float) -> int:
     return statuses[-1]
 
 
-def test_whoever_is_killed_while_it_makes_a_session_ends() -> None:
+def test_a_process_that_is_killed_while_it_makes_a_session_ends() -> None:
     chance = random.Random(1203)
     try:
         for _ in range(KILLS):

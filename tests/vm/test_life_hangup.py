@@ -103,11 +103,11 @@ def check_what_comes_and_goes(tgtd: Tgtd, daemon: Daemon, capture: wire.Capture)
     assert len(daemon.lines_about("SIGHUP: reading")) == received + 1
     for name in (RED, GREEN):
         assert wire.source_port(sessions.session_of(name)) == ports[name]
-    said = capture.requests(ports[RED])
-    strange = [each for each in said if each.opcode not in (wire.NOP_OUT, wire.SCSI_COMMAND)]
+    sent = capture.requests(ports[RED])
+    strange = [each for each in sent if each.opcode not in (wire.NOP_OUT, wire.SCSI_COMMAND)]
     assert not strange, f"an untouched session saw opcodes {[each.opcode for each in strange]}"
     # udev reads the new disk; the old one sees the commands of a scan alone.
-    to_old = {h.command for h in said if h.opcode == wire.SCSI_COMMAND and h.octets[9] != 7}
+    to_old = {h.command for h in sent if h.opcode == wire.SCSI_COMMAND and h.octets[9] != 7}
     assert to_old <= SCAN, f"a scan does not need {to_old - SCAN}"
     assert capture.requests(ports[BLUE])[-1].opcode == wire.LOGOUT_REQUEST
     assert capture.responses(ports[BLUE])[-1].opcode == wire.LOGOUT_RESPONSE

@@ -60,9 +60,9 @@ class Service:
         return done.returncode, done.stdout + done.stderr
 
     def expect(self, verb: str, status: int, *words: str) -> None:
-        found, said = self.call(verb)
-        assert found == status, (verb, found, said)
-        assert all(word in said for word in words), (verb, said)
+        found, output = self.call(verb)
+        assert found == status, (verb, found, output)
+        assert all(word in output for word in words), (verb, output)
 
     @property
     def pid(self) -> int:

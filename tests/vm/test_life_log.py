@@ -17,13 +17,13 @@ import pytest
 
 from tests.support.patience import wait_until
 from tests.support.processes import is_alive
-from tests.support.scripted_portal import station
+from tests.support.scripted_portal import loopback_portal
 from tests.target.script import Listed, Script
 from tests.target.scripted import ScriptedTarget
 from tests.vm import disks
 from tests.vm.daemon import Daemon
 from tests.vm.lio import Account
-from tests.vm.portals import turn_until
+from tests.vm.portals import serve_until
 from tests.vm.tgtd import Tgtd
 
 NAME = "iqn.2003-02.org.example:disks"
@@ -100,7 +100,10 @@ def test_the_log_and_the_supervisor_of_a_detached_daemon(
     assert not SYSLOG.exists(), "this machine has a syslog, and the test would be in its way"
     supervisor_path = tmp_path / "notify"
     monkeypatch.setenv("NOTIFY_SOCKET", str(supervisor_path))
-    with station(lambda: ScriptedTarget(evil)) as portal, listening(supervisor_path) as supervisor:
+    with (
+        loopback_portal(lambda: ScriptedTarget(evil)) as portal,
+        listening(supervisor_path) as supervisor,
+    ):
         daemon.configure(
             f"DiscoveryAddress={portal.portal}",
             f"TargetName={NAME}\n    Address={tgtd.address}",
@@ -111,10 +114,10 @@ def test_the_log_and_the_supervisor_of_a_detached_daemon(
         assert daemon.run("--log-level=9").returncode == 0
         pid = int(daemon.pidfile.read_text())
         # Nothing listens yet, and the daemon does not wait for it.
-        turn_until(portal, lambda: not secrets_in_processes() and has_link(daemon), "the link")
+        serve_until(portal, lambda: not secrets_in_processes() and has_link(daemon), "the link")
         with listening(SYSLOG) as syslog:
             os.kill(pid, signal.SIGHUP)
-            turn_until(portal, lambda: has_forged(syslog), "the line about a name with an escape")
+            serve_until(portal, lambda: has_forged(syslog), "the line about a name with an escape")
             check_lines(syslog, pid)
             check_supervisor(supervisor)
         # It goes away again, with the daemon in the middle of its sentences.

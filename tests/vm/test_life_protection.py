@@ -29,8 +29,8 @@ def install(root: Path) -> list[str]:
             shutil.copy(source, root / name)
     shutil.copy(PYTHON.resolve(), root / "python3")
     # Every module that is read from now on is listed on standard error.
-    telling = ["-X", "importtime"]
-    return ["env", "PYTHONHOME=/usr", f"PYTHONPATH={root}", str(root / "python3"), *telling]
+    options = ["-X", "importtime"]
+    return ["env", "PYTHONHOME=/usr", f"PYTHONPATH={root}", str(root / "python3"), *options]
 
 
 def test_it_recovers_the_disk_that_holds_its_own_program(
@@ -63,11 +63,11 @@ def test_it_recovers_the_disk_that_holds_its_own_program(
 
 
 def check_recovery(process: subprocess.Popen[bytes], log: Path, daemon: Daemon) -> None:
-    def says(*words: str) -> bool:
+    def has_logged(*words: str) -> bool:
         assert process.poll() is None, log.read_text()
         return any(all(word in line for word in words) for line in log.read_text().splitlines())
 
-    wait_until(lambda: says(NAME, "adopted"), log.read_text)
+    wait_until(lambda: has_logged(NAME, "adopted"), log.read_text)
     assert os.readlink(f"/proc/{process.pid}/exe").startswith(str(daemon.pidfile.parents[1]))
     sid = sessions.session_of(NAME)
     for _ in range(2):

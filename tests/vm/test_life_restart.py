@@ -68,7 +68,7 @@ def test_restart_touches_healthy_sessions_not_at_all_and_heals_the_others(
         disks.run("udevadm", "settle", "--timeout=60")
         for port in untouched:
             assert capture.carried(port) == [], "a healthy session was touched"
-        assert capture.carried(wire.source_port(green)), "the capture is deaf"
+        assert capture.carried(wire.source_port(green)), "the capture has nothing"
     assert [wire.source_port(sid) for sid in (red, foreign)] == untouched
     assert wire.source_port(green) != green_port
     assert sessions.session_of(RED) == red and sessions.session_of(GREEN) == green
@@ -112,19 +112,19 @@ def test_sigterm_ends_all_children_and_nothing_else(
     with disks.mounted(disk, tmp_path / "mount") as root:
         sid = sessions.session_of(RED)
         port = wire.source_port(sid)
-        for turn in (1, 2):
+        for start in (1, 2):
             children = daemon.workers()
             assert daemon.stop(signal.SIGTERM) == 0
             assert not daemon.pidfile.exists()
             assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
             assert show_tree(daemon.tree) == tree
-            written = disks.write_pattern(root / f"pattern{turn}", 2, seed=f"turn {turn}")
+            written = disks.write_pattern(root / f"pattern{start}", 2, seed=f"start {start}")
             disks.forget_cache(disk)
             daemon.start()
             wait_until(
-                lambda: len(daemon.lines_about(RED, "adopted")) == turn,  # noqa: B023
+                lambda: len(daemon.lines_about(RED, "adopted")) == start,  # noqa: B023
                 daemon.log,
             )
-            assert disks.checksum(root / f"pattern{turn}") == written
+            assert disks.checksum(root / f"pattern{start}") == written
         assert sessions.session_of(RED) == sid and wire.source_port(sid) == port
     assert show_tree(daemon.tree) == tree

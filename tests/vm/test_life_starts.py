@@ -70,7 +70,7 @@ def test_a_start_that_fails_is_reported_to_the_shell(daemon: Daemon) -> None:
     ],
     ids=["no module", "open-iscsi"],
 )
-def test_a_kernel_that_is_not_free_is_said_with_its_cure(
+def test_a_kernel_that_is_not_free_is_reported_with_its_cure(
     daemon: Daemon, trouble: Callable[[], AbstractContextManager[None]], words: list[str]
 ) -> None:
     """ "iscsid and the daemon of the same name of the open-iscsi project must not run at the same
@@ -101,7 +101,7 @@ def test_only_root_can_start_it() -> None:
     assert done.returncode == 1 and "run as root" in done.stderr, done.stderr
 
 
-def test_the_options_of_the_classic_do_what_they_say(
+def test_the_options_of_the_classic_do_what_they_did(
     tgtd: Tgtd, daemon: Daemon, tmp_path: Path
 ) -> None:
     """ "The permissions, in octal, of the directories in that tree." And: pid file, bindings,

@@ -61,13 +61,13 @@ def test_children_that_talk_to_targets_are_named_and_confined(
         )
         daemon.start()
         asking = wait_for_child(daemon, f"iscsid: discovery at {discovery.address}")
-        knocking = wait_for_child(daemon, f"iscsid: login {DEAD} via {login.address}")
-        for pid in (asking, knocking):
+        connecting = wait_for_child(daemon, f"iscsid: login {DEAD} via {login.address}")
+        for pid in (asking, connecting):
             check_confinement(pid, daemon.pid)
-        assert status(asking)["Uid"] != status(knocking)["Uid"]
+        assert status(asking)["Uid"] != status(connecting)["Uid"]
         for pid, number, word in (
             (asking, signal.SIGKILL, "killed"),
-            (knocking, signal.SIGSEGV, "crashed"),
+            (connecting, signal.SIGSEGV, "crashed"),
         ):
             os.kill(pid, number)
             wait_until(lambda pid=pid: not title(pid), lambda: "it goes on")  # type: ignore[misc]
@@ -76,7 +76,7 @@ def test_children_that_talk_to_targets_are_named_and_confined(
             assert word in line, line
         # One failed attempt: the next comes by itself, and nothing else has noticed.
         assert wait_for_child(daemon, f"iscsid: discovery at {discovery.address}") != asking
-        assert wait_for_child(daemon, f"iscsid: login {DEAD}") != knocking
+        assert wait_for_child(daemon, f"iscsid: login {DEAD}") != connecting
         daemon.wait_for_links(daemon.link(*daemon.wait_for_bindings(NAME)[NAME], 1))
         for words in ((discovery.address, "SIGKILL"), (DEAD, login.address, "SIGSEGV")):
             assert len(daemon.lines_about(*words)) == 1
@@ -88,7 +88,7 @@ def test_children_that_talk_to_targets_are_named_and_confined(
 
 
 def check_confinement(pid: int, daemon_pid: int) -> None:
-    """Not root, no way back, bounded, and deaf to what is meant for the daemon."""
+    """Not root, no way back, bounded, and not ended by what is meant for the daemon."""
     shown, parents = status(pid), status(daemon_pid)
     (user,) = {*shown["Uid"].split(), *shown["Gid"].split()}
     assert 2_040_000_000 <= int(user) < 2_040_065_536

@@ -97,7 +97,7 @@ def test_io_goes_on_over_the_other_path(
     settings = (f"Multipath={policy}", "ConnFailTimeout=5", *SETTINGS)
     # tgtd reports the one portal that it is asked through.
     addresses = PORTALS if policy == "portal" else PORTALS[:1]
-    # Each answer names one portal: that both are of one array, the file has to say.
+    # Each answer names one portal: that both are of one array, the file has to declare.
     entries = (f"DiscoveryAddress={address}\n    NetworkEntity=array" for address in addresses)
     wanted = (*settings, *entries)
     with exported(policy, disks.make_file(tmp_path / "image", 8)):

@@ -1,4 +1,4 @@
-"""A machine on which no udevd runs: links follow the kernel's own events, and the log says so."""
+"""A machine on which no udevd runs: links follow the kernel's own events."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class AskingPortal(threading.Thread):
                 del self._live[connection]
             return is_over
 
-    def say(self, event: AsyncEvent, *, parameter2: int = 0, parameter3: int = 0) -> None:
+    def announce(self, event: AsyncEvent, *, parameter2: int = 0, parameter3: int = 0) -> None:
         """Send an Asynchronous Message over every connection of a normal session."""
         with self._lock:
             for connection, target in self._live.items():
@@ -147,7 +147,7 @@ def test_a_target_that_asks_for_a_logout_gets_it_and_the_session_comes_back(
     for count, event in enumerate(
         (AsyncEvent.LOGOUT_REQUESTED, AsyncEvent.NEGOTIATION_REQUESTED), start=1
     ):
-        portal.say(event, parameter3=30)
+        portal.announce(event, parameter3=30)
         wait_until_up(daemon, count + 1)
         assert_logged_out_and_in_again(portal)
     assert sessions.session_of(NAME) == sid
@@ -160,7 +160,7 @@ def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_aga
     """The kernel shows LOGGED_IN and up for a session on which it no longer sends any command."""
     sid = bring_up(portal, daemon)
     with killed_at_send(daemon, 2):
-        portal.say(AsyncEvent.LOGOUT_REQUESTED, parameter3=30)
+        portal.announce(AsyncEvent.LOGOUT_REQUESTED, parameter3=30)
         wait_until(lambda: is_dead(daemon), daemon.log)
     daemon.end()
     daemon.start()
@@ -169,11 +169,11 @@ def test_a_daemon_that_dies_after_the_logout_is_followed_by_one_that_logs_in_aga
     assert sessions.session_of(NAME) == sid
 
 
-def test_a_target_that_drops_the_session_is_left_alone_for_as_long_as_it_says(
+def test_a_target_that_drops_the_session_is_left_alone_for_as_long_as_it_wants(
     portal: AskingPortal, daemon: Daemon
 ) -> None:
     sid = bring_up(portal, daemon)
-    portal.say(AsyncEvent.SESSION_DROPPED, parameter2=7, parameter3=60)
+    portal.announce(AsyncEvent.SESSION_DROPPED, parameter2=7, parameter3=60)
     daemon.wait_for_line("asks to wait 7 s")
     watch = Stopwatch()
     portal.drop()

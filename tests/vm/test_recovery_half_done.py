@@ -56,7 +56,7 @@ def ask_for_targets(scenario: Scenario, wanted: bool) -> None:
 
 
 def is_up(scenario: Scenario) -> bool:
-    """Tell whether all is as it should be; a half-made session vanishes while it is looked at."""
+    """Whether all is as it should be; a half-made session vanishes while it is looked at."""
     try:
         states = [sessions.attribute(sid, "state") for sid in sessions.session_ids()]
     except OSError:

@@ -110,7 +110,7 @@ def scenario(tmp_path: Path) -> Iterator[Scenario]:
 
 
 @pytest.mark.limit(SECONDS)
-def test_sessions_whose_events_were_lost_come_back_by_what_sysfs_says(scenario: Scenario) -> None:
+def test_sessions_whose_events_were_lost_come_back_by_what_sysfs_shows(scenario: Scenario) -> None:
     words = "kernel events lost"
     before = len(scenario.daemon.lines_about(words))
     with scenario.writing(depth=1) as workload:

@@ -23,7 +23,7 @@ UNREACHABLE = "trying again what was unreachable"
 
 
 class Talkative(Daemon):
-    """Tells of every attempt."""
+    """Logs every attempt."""
 
     def start(self, *options: str) -> None:
         super().start("-d", *options)
@@ -114,8 +114,8 @@ def test_a_daemon_that_was_asleep_finds_out_what_has_happened(scenario: Scenario
 def test_a_session_that_was_stopped_for_good_is_made_anew(scenario: Scenario) -> None:
     """By a daemon that was killed before it could destroy it. If the next one tried to revive it,
     its connection looks like any other that is down, and only the kernel knows better."""
-    told = {False: "destruction was begun", True: "the kernel cannot carry the session on"}
-    for is_stopped_again, words in told.items():
+    logged = {False: "destruction was begun", True: "the kernel cannot carry the session on"}
+    for is_stopped_again, words in logged.items():
         sid = scenario.sid
         scenario.daemon.stop()
         foreign_sessions.stop_for_good(sid)

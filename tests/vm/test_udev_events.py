@@ -100,8 +100,8 @@ def test_deleted_unit_vanishes_node_by_node(udev: Udev, session: SessionStarted)
     assert select.select([removals], [], [], 0) == ([], [], []), "woken for what is no removal"
     paths = {device.path for device in devices(udev.read_events()) if device.lun == 1}
     kernel_helpers.unit_of(session.sid, 1).delete()
-    said_at_once = {fact.path for fact in removals.read_events()}
-    assert paths <= said_at_once, "the kernel has sent it before the deletion returned"
+    received_at_once = {fact.path for fact in removals.read_events()}
+    assert paths <= received_at_once, "the kernel has sent it before the deletion returned"
     gone: set[str] = set()
 
     def look() -> bool:

@@ -93,7 +93,7 @@ def test_units_come_grow_change_and_go(scenario: Scenario, tmp_path: Path) -> No
         check_that_new_one_is_found_at_the_targets_word(scenario)
         check_that_grown_one_keeps_its_name(scenario)
         check_that_exchanged_one_has_no_name(scenario)
-        check_that_one_that_is_gone_goes_if_nobody_uses_it(scenario)
+        check_that_one_that_is_gone_goes_if_it_is_not_in_use(scenario)
     scenario.hang_up()
     daemon.wait_for_no_links(scenario.link(3), scenario.link(3, "generic"))
     # A program of udev's that still has a removed disk open would be a doubt about the others.
@@ -135,7 +135,7 @@ def check_that_exchanged_one_has_no_name(scenario: Scenario) -> None:
     assert node(scenario.link(2)) == disk
 
 
-def check_that_one_that_is_gone_goes_if_nobody_uses_it(scenario: Scenario) -> None:
+def check_that_one_that_is_gone_goes_if_it_is_not_in_use(scenario: Scenario) -> None:
     idle, busy = node(scenario.link(4)), node(scenario.link(3))
     for lun in (3, 4):
         scenario.target.remove_lun(RED, lun)

@@ -74,7 +74,7 @@ def test_two_arrays_with_one_factory_name_are_never_joined(daemon: Daemon, tmp_p
         for link, mark in zip(links, MARKS, strict=True):
             assert disks.read_start(link, len(mark)) == mark
         assert daemon.stop(signal.SIGINT) == 0
-        # Whoever answers first: the names are the same.
+        # Whichever answers first: the names are the same.
         daemon.start()
         daemon.wait_for_links(*links)
         for link, mark in zip(links, MARKS, strict=True):

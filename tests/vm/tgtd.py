@@ -19,7 +19,7 @@ from tests.vm.lio import Account
 
 BUSY = "still active"
 CONTROL_PORT = 7
-"""Tells several tgtd on one machine apart; it names no TCP port."""
+"""Distinguishes several tgtd on one machine; it names no TCP port."""
 
 
 class Tgtd:

@@ -22,18 +22,18 @@ from iscsid.workers import discovery_worker, sandbox
 from tests.support.attempt_harness import ONE
 from tests.support.discovery_fixtures import LISTED, completions, names_in, received
 from tests.support.jobs import discovery_job
-from tests.support.scripted_portal import Station, station
+from tests.support.scripted_portal import LoopbackPortal, loopback_portal
 from tests.support.supervisor_harness import WorkersHarness, status_of, until
 from tests.target.profile import TGTD
 from tests.target.scripted import ScriptedTarget
 
 
 def keep(
-    there: Station, job: DiscoveryJob | None = None, level: Level = Level.DEBUG
+    there: LoopbackPortal, job: DiscoveryJob | None = None, level: Level = Level.DEBUG
 ) -> WorkersHarness:
     """Start a kept discovery and turn until it has answered."""
     harness = WorkersHarness(level=level)
-    harness.others.append(there.turn)
+    harness.others.append(there.serve)
     harness.start(job or discovery_job(portal=there.portal, keep=True))
     harness.until(lambda: harness.facts != [] and isinstance(harness.facts[-1], DiscoveryCompleted))
     assert harness.facts[-1] == DiscoveryCompleted(ONE, kept=True)
@@ -75,7 +75,7 @@ def keepalive_seconds(port: int, peer: int) -> float | None:
 def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
     timeouts: Timeouts, is_asked: bool
 ) -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there, discovery_job(portal=there.portal, keep=True, timeouts=timeouts))
         harness.wait_until_logged("waiting for the target to report changes")
         connection = there.links[-1][0]
@@ -86,7 +86,7 @@ def test_a_silent_target_is_asked_by_tcp_after_idle_timeout(
 
 
 def test_a_ping_is_answered() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         there.send(ping())
         harness.until(lambda: received(there, NopOut) == 1)
@@ -95,7 +95,7 @@ def test_a_ping_is_answered() -> None:
 
 
 def test_a_ping_in_pieces_is_answered() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         for octet in ping():
             there.send(bytes([octet]))
@@ -107,7 +107,7 @@ def test_a_ping_in_pieces_is_answered() -> None:
 def test_a_flood_of_pings_keeps_no_worker_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends the session in good order when it has used much processor time."""
     monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS_USED", 0.2)
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         # Without a line for each PDU: the channel could be full while this process, which reads it,
         # waits for the worker to take octets.
         harness = keep(there, level=Level.INFO)
@@ -125,7 +125,7 @@ def test_a_target_that_announces_changes_without_end_is_asked_ever_more_slowly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.05)
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         moments = [time.monotonic()]
         while len(moments) < 6:
@@ -141,7 +141,7 @@ def test_when_the_target_reports_a_change_it_is_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.05)
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         before = names_in(harness)
         there.send(event(AsyncEvent.SCSI_EVENT))
@@ -160,7 +160,7 @@ def test_whatever_is_sent_in_whatever_order_is_borne_until_it_is_illegal(
     monkeypatch.setattr(discovery_worker, "LONGEST_PAUSE", 0.1)
     random = Random(seed)
     pings, asked = 0, 1
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         for _ in range(20):
             match random.choice(["ping", "pieces", "change", "no change", "question"]):
@@ -195,7 +195,7 @@ def test_whatever_is_sent_in_whatever_order_is_borne_until_it_is_illegal(
 
 def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(discovery_worker, "BURST", 0.3)
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         for _ in range(20):
             there.send(event(AsyncEvent.SCSI_EVENT))
@@ -207,7 +207,7 @@ def test_a_burst_of_events_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         harness.supervisor.ask_again(ONE)
         harness.until(lambda: completions(harness) == 2)
@@ -218,7 +218,7 @@ def test_the_daemon_can_ask_again_and_several_times_is_once() -> None:
 
 
 def test_a_target_that_does_not_keep_discovery_sessions_is_no_failure() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         there.hang_up()
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -226,7 +226,7 @@ def test_a_target_that_does_not_keep_discovery_sessions_is_no_failure() -> None:
 
 
 def test_a_connection_that_breaks_is_a_failure() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         there.hang_up(reset=True)
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -241,7 +241,7 @@ def test_a_connection_that_breaks_is_a_failure() -> None:
     [AsyncEvent.LOGOUT_REQUESTED, AsyncEvent.CONNECTION_DROPPED, AsyncEvent.SESSION_DROPPED],
 )
 def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         there.send(event(number))
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -250,7 +250,7 @@ def test_a_target_that_wants_us_out_gets_a_logout(number: AsyncEvent) -> None:
 
 
 def test_an_answer_that_breaks_off_later_is_a_failure() -> None:
-    with station(lambda: HangsUpAfter(1)) as there:
+    with loopback_portal(lambda: HangsUpAfter(1)) as there:
         harness = keep(there)
         harness.supervisor.ask_again(ONE)
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -276,7 +276,7 @@ class HangsUpAfter(ScriptedTarget):
 
 
 def test_a_kept_discovery_that_is_stopped_ends_without_a_failure() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         harness.supervisor.stop(ONE)
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -284,7 +284,7 @@ def test_a_kept_discovery_that_is_stopped_ends_without_a_failure() -> None:
 
 
 def test_a_kept_discovery_whose_daemon_hangs_up_leaves() -> None:
-    with station(lambda: ScriptedTarget(LISTED)) as there:
+    with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
         harness = keep(there)
         pid = harness.pid_of()
         harness.readers.clear()

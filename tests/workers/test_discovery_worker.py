@@ -17,7 +17,7 @@ from iscsid.workers import discovery_worker
 from tests.support.attempt_harness import ONE, needs_root, run, without_any_file
 from tests.support.discovery_fixtures import LISTED, names_in
 from tests.support.jobs import TARGET, discovery_job
-from tests.support.scripted_portal import scripted, station
+from tests.support.scripted_portal import loopback_portal, scripted
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Listed, Script
@@ -125,7 +125,7 @@ def test_a_logout_that_is_not_answered_costs_nothing(
     hangs_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovery_worker, "LOGOUT", 0.2)
-    with station(lambda: DoesNotAnswer(Opcode.LOGOUT_REQUEST, hangs_up=hangs_up)) as there:
+    with loopback_portal(lambda: DoesNotAnswer(Opcode.LOGOUT_REQUEST, hangs_up=hangs_up)) as there:
         harness = run(discovery_job(portal=there.portal), there)
     assert harness.facts[-2:] == [DiscoveryCompleted(ONE), WorkerEnded(ONE)]
     assert any(line.startswith("logging out: ") for line in harness.lines)

@@ -11,7 +11,7 @@ from iscsid.errors import Retry
 from iscsid.protocol.parameters import ChapAlgorithm
 from tests.support.attempt_harness import ONE, failure_of, run, success_of
 from tests.support.jobs import ALICE, login_job
-from tests.support.scripted_portal import Station, scripted
+from tests.support.scripted_portal import LoopbackPortal, scripted
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 
@@ -59,7 +59,7 @@ def test_a_target_that_sends_us_in_a_circle_is_one_failed_attempt() -> None:
         listener.setblocking(False)
         here = f"127.0.0.1:{listener.getsockname()[1]}"
         script = Script(statuses={0: 0x0101}, moved_to=(here,))
-        there = Station(listener, lambda: ScriptedTarget(script))
+        there = LoopbackPortal(listener, lambda: ScriptedTarget(script))
         harness = run(login_job(portal=there.portal), there)
         for connection, _ in there.links:
             connection.close()

@@ -28,7 +28,7 @@ from tests.support.attempt_harness import (
     without_any_file,
 )
 from tests.support.jobs import ALICE, login_job
-from tests.support.scripted_portal import AnswersOnce, scripted, station
+from tests.support.scripted_portal import AnswersOnce, loopback_portal, scripted
 from tests.support.supervisor_harness import WorkersHarness, status_of
 from tests.target.profile import LIO, PROFILES, Profile
 from tests.target.script import Script
@@ -77,7 +77,7 @@ def test_the_connection_outlives_the_worker() -> None:
 
 
 def test_ipv6_is_as_good_as_ipv4() -> None:
-    with station(ScriptedTarget, "::1") as there:
+    with loopback_portal(ScriptedTarget, "::1") as there:
         harness = run(login_job(portal=there.portal), there)
         assert success_of(harness).portal.host == "::1"
         harness.supervisor.close_socket(ONE)
@@ -107,9 +107,9 @@ def test_a_secret_can_be_read_nowhere() -> None:
 
 def test_a_target_that_resets_is_one_that_closes() -> None:
     """Closing with our request unread resets the connection; it means the same."""
-    with station(AnswersOnce) as there:
+    with loopback_portal(AnswersOnce) as there:
         harness = WorkersHarness()
-        harness.others.append(there.turn)
+        harness.others.append(there.serve)
         harness.start(login_job(portal=there.portal))
         harness.until(lambda: there.links != [])
         there.hang_up(reset=True)
@@ -125,14 +125,14 @@ def test_a_closed_port_is_one_failed_attempt() -> None:
 
 def test_all_of_the_login_has_a_limit_of_its_own() -> None:
     """Each answer comes in time, and there is no end to them."""
-    with station(AnswersOnce) as there:
+    with loopback_portal(AnswersOnce) as there:
         harness = run(login_job(portal=there.portal, deadline=0.3), there)
     assert "no answer within the 0.3 s for all of the login" in failure_of(harness).what
 
 
 def test_authentication_has_a_limit_of_its_own() -> None:
     timeouts = replace(login_job().timeouts, auth=1)
-    with station(AnswersOnce) as there:
+    with loopback_portal(AnswersOnce) as there:
         harness = run(login_job(portal=there.portal, timeouts=timeouts), there)
     assert "no answer within the 1 s for authentication" in failure_of(harness).what
 
@@ -147,9 +147,9 @@ def test_a_worker_killed_at_any_step_of_the_login_is_one_failed_attempt(response
         return answer
 
     script = Script(amend=amend, operational_rounds=2)
-    with station(lambda: ScriptedTarget(script)) as there:
+    with loopback_portal(lambda: ScriptedTarget(script)) as there:
         harness = WorkersHarness()
-        harness.others.append(there.turn)
+        harness.others.append(there.serve)
         harness.start(login_job(portal=there.portal))
         victims.append(harness.pid_of())
         harness.until(lambda: len(harness.supervisor) == 0)
@@ -176,7 +176,7 @@ def test_privileges_are_dropped_before_the_first_octet_is_read() -> None:
         here = f"127.0.0.1:{second.portal.port}"
         with scripted(Script(amend=look, statuses={0: 0x0101}, moved_to=(here,))) as first:
             harness = WorkersHarness()
-            harness.others += [first.turn, second.turn]
+            harness.others += [first.serve, second.serve]
             harness.start(login_job(portal=first.portal))
             pids.append(harness.pid_of())
             harness.until(lambda: len(harness.supervisor) == 0)
@@ -236,7 +236,7 @@ def test_a_login_needs_no_file(tmp_path: Path) -> None:
 def test_a_failed_login_needs_no_file_for_its_reason(
     make: Callable[[], AnswersOnce | ScriptedTarget], tmp_path: Path
 ) -> None:
-    with station(make) as there:
+    with loopback_portal(make) as there:
         harness = run(
             login_job(portal=there.portal),
             there,

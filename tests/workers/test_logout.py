@@ -15,7 +15,7 @@ from iscsid.protocol.pdu import LogoutRequest, Pdu
 from iscsid.workers import login_worker
 from tests.support.attempt_harness import ONE, run, success_of
 from tests.support.jobs import login_job
-from tests.support.scripted_portal import scripted, station
+from tests.support.scripted_portal import loopback_portal, scripted
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
 
@@ -71,7 +71,7 @@ def test_a_target_that_does_not_answer_the_logout_has_still_been_logged_in_to(
     kind: type[ScriptedTarget], note: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_worker, "LOGOUT", 0.2)
-    with station(lambda: kind(Script())) as found:
+    with loopback_portal(lambda: kind(Script())) as found:
         harness = run(trial(found.portal), found)
     assert success_of(harness) and harness.ending_of(ONE).how is None
     assert note in harness.lines
@@ -82,7 +82,7 @@ def test_with_digests_the_request_carries_one(monkeypatch: pytest.MonkeyPatch) -
     both = (Digest.CRC32C,)
     values = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
     # After the login this target knows no digests, and takes them for the beginning of a header.
-    with station(lambda: SendsNothingMore(Script(values=values))) as found:
+    with loopback_portal(lambda: SendsNothingMore(Script(values=values))) as found:
         harness = run(trial(found.portal, Offer(header_digest=both, data_digest=both)), found)
         (target,) = found.targets
     assert success_of(harness).result.parameters.header_digest is Digest.CRC32C

@@ -16,7 +16,7 @@ from iscsid.protocol.pdu import LogoutRequest, RawPdu
 from iscsid.protocol.vpd import LunIdentity
 from tests.support.attempt_harness import ONE, failure_of, run, success_of
 from tests.support.jobs import IMPATIENT, login_job
-from tests.support.scripted_portal import scripted, station
+from tests.support.scripted_portal import loopback_portal, scripted
 from tests.support.supervisor_harness import WorkersHarness
 from tests.target.script import Script
 from tests.target.scripted import ScriptedTarget
@@ -96,7 +96,7 @@ def test_a_target_that_falls_silent_after_the_login_is_given_up() -> None:
                 b"" if self.login.is_through and len(self.received) > 2 else super().data_to_send()
             )
 
-    with station(Silent) as there:
+    with loopback_portal(Silent) as there:
         failure = failure_of(run(job_at(there.portal), there))
     assert failure.what.startswith("asking the LUNs what they are: no answer within 1 s")
 
