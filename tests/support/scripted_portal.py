@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from iscsid.protocol.names import Portal
 from tests.target.portal import Target
@@ -41,6 +41,7 @@ class LoopbackPortal:
         self.listener = listener
         self.make = make
         self.links: list[tuple[socket.socket, Target]] = []
+        self._unsent: dict[socket.socket, bytes] = {}
         self.portal = Portal(*listener.getsockname()[:2])
 
     @property
@@ -62,8 +63,8 @@ class LoopbackPortal:
                 self._serve_one(connection, target)
 
     def send(self, octets: bytes) -> None:
-        """Send something on the last connection."""
-        self.links[-1][0].sendall(octets)
+        """Send something on the last connection; what has no room goes with the next ``serve``."""
+        self._send(self.links[-1][0], octets)
 
     def hang_up(self, *, reset: bool = False) -> None:
         """Close the last connection, with a reset if wanted (SO_LINGER of 0 seconds)."""
@@ -74,20 +75,27 @@ class LoopbackPortal:
         connection.close()
 
     def _serve_one(self, connection: socket.socket, target: Target) -> None:
-        try:
-            data = connection.recv(65536)
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            data = b""
-        target.receive_data(data)
-        answer = target.data_to_send()
-        if answer:
-            connection.setblocking(True)
-            connection.sendall(answer)
-            connection.setblocking(False)
-        if target.is_closed or not data:
+        data: bytes | None = None
+        with suppress(BlockingIOError):
+            try:
+                self._send(connection)
+                data = connection.recv(65536)
+            except ConnectionError:
+                data = b""
+        if data is not None:
+            target.receive_data(data)
+            self._send(connection, target.data_to_send())
+        if data == b"" or (target.is_closed and not self._unsent.get(connection)):
             connection.close()
+
+    def _send(self, connection: socket.socket, octets: bytes = b"") -> None:
+        """Never waits: a peer that sends to this process would wait for it, and both for ever."""
+        octets = self._unsent.pop(connection, b"") + octets
+        if not octets:
+            return
+        with suppress(BlockingIOError):
+            octets = octets[connection.send(octets) :]
+        self._unsent[connection] = octets
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import pytest
 from iscsid.config.settings import Timeouts
 from iscsid.facts import DiscoveryCompleted, DiscoveryFailed, WorkerEnded
 from iscsid.jobs import DiscoveryJob
-from iscsid.orders import Level
 from iscsid.protocol.codes import RESERVED_TAG, AsyncEvent, Opcode
 from iscsid.protocol.pdu import AsyncMessage, LogoutRequest, NopIn, NopOut, TextRequest
 from iscsid.workers import discovery_worker, sandbox
@@ -28,11 +27,9 @@ from tests.target.profile import TGTD
 from tests.target.scripted import ScriptedTarget
 
 
-def keep(
-    there: LoopbackPortal, job: DiscoveryJob | None = None, level: Level = Level.DEBUG
-) -> WorkersHarness:
+def keep(there: LoopbackPortal, job: DiscoveryJob | None = None) -> WorkersHarness:
     """Start a kept discovery and turn until it has answered."""
-    harness = WorkersHarness(level=level)
+    harness = WorkersHarness()
     harness.others.append(there.serve)
     harness.start(job or discovery_job(portal=there.portal, keep=True))
     harness.until(lambda: harness.facts != [] and isinstance(harness.facts[-1], DiscoveryCompleted))
@@ -108,9 +105,7 @@ def test_a_flood_of_pings_keeps_no_worker_for_ever(monkeypatch: pytest.MonkeyPat
     """It ends the session in good order when it has used much processor time."""
     monkeypatch.setattr(sandbox, "PROCESSOR_SECONDS_USED", 0.2)
     with loopback_portal(lambda: ScriptedTarget(LISTED)) as there:
-        # Without a line for each PDU: the channel could be full while this process, which reads it,
-        # waits for the worker to take octets.
-        harness = keep(there, level=Level.INFO)
+        harness = keep(there)
 
         def flood() -> None:
             with suppress(OSError):
