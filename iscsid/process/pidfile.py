@@ -110,6 +110,8 @@ class PidFile(LockBase):
             if not has_lock:
                 lock, self._lock = self._lock, self._open_locked(0)
                 os.close(lock)
+            if _is_at(self.path, self._file):
+                return True
         except OSError as error:
             raise self._unusable(error) from error
         old = self._file

@@ -446,3 +446,19 @@ def test_of_many_started_at_once_one_runs(files: Files) -> None:
         process.communicate()
     assert printed == ["refused\n"] * 3 + ["runs\n"]
     wait_until(lambda: not files.path.exists(), "the one that ran removes its file")
+
+
+@pytest.mark.parametrize("gone", [{"path"}, {"lock"}, {"path", "lock"}])
+def test_files_that_are_gone_are_made_again(files: Files, gone: set[str]) -> None:
+    """A daemon whose lock alone was removed took its own pid file for that of another daemon."""
+    pidfile = files()
+    pidfile.acquire()
+    for name in gone:
+        getattr(files, name).unlink()
+    assert pidfile.restore()
+    assert not pidfile.restore()
+    assert pidfile.read_pid() == os.getpid()
+    with pytest.raises(AlreadyRunning):
+        files().lock()
+    pidfile.release()
+    assert not files.path.exists() and not files.lock.exists()
