@@ -189,6 +189,21 @@ def test_link_that_cannot_be_made_does_not_keep_udev_busy() -> None:
     assert asked == [AnnounceDevice(SDA.path)]
 
 
+@pytest.mark.parametrize("is_made_at_a_report", [False, True])
+def test_link_that_is_made_late_is_announced(is_made_at_a_report: bool) -> None:
+    """udev was asked when it could not be made, and knows no name: the mount would wait for it."""
+    device_links, link = linked(SDA), made(SDA, "bus0/target0/lun0")
+    failed = LinkNotMade("bus0/target0/lun0/disk", "something is in the way")
+    device_links.handle(failed)
+    assert device_links.handle(seen(SDA)) == [*link, AnnounceDevice(SDA.path)]
+    device_links.handle(failed)
+    if is_made_at_a_report:
+        assert device_links.handle(seen(SDA)) == link
+    assert device_links.relink()[-1:] == [AnnounceDevice(SDA.path)]
+    assert device_links.handle(seen(SDA, "bus0/target0/lun0/disk")) == []
+    assert device_links.relink() == []
+
+
 # --- never a link to another target's disk ------------------------------------------------------
 
 
