@@ -277,7 +277,7 @@ class _Survey:
             key = _key_of_path(_unescape(source)) if has_own_number else _key(True, number)
             if key is not None and key not in self._lasting:
                 self._lasting[key] = f"is mounted on {_unescape(point)}"
-                if not has_own_number and self._is_gone(number):
+                if not has_own_number and self._is_gone(key):
                     self._guesses[f"{number} is mounted on {_unescape(point)}"] = None
                 if not has_own_number:
                     # A source is any text, and one of FUSE is opened by a process: it explains no
@@ -330,13 +330,15 @@ class _Survey:
                 key = _key(True, number)
                 self._lasting.setdefault(key, f"is exported as {name}")
                 self.openings.by_kernel[key].add(f"export {name}")
-                if self._is_gone(number):
+                if self._is_gone(key):
                     self._guesses[f"{number} is exported as {name}"] = None
 
-    def _is_gone(self, number: str) -> bool:
-        """Whether there is no block device of this number."""
-        is_wanted = _key(True, number) in self._wanted
-        return not is_wanted and not (self._sysfs.root / "dev/block" / number).exists()
+    def _is_gone(self, key: str | None) -> bool:
+        """Whether no device has this number: otherwise an old node opens another one by it."""
+        if key is None or key in self._wanted:
+            return False
+        kind = "block" if key.startswith("b") else "char"
+        return not (self._sysfs.root / "dev" / kind / key[1:]).exists()
 
     def _read_holders_of_removed(self) -> None:
         """A holder goes on showing the disk below: as a link to where that was."""
@@ -382,7 +384,7 @@ class _Survey:
             with self._doubting(f"the open files of {process.name}"):
                 key, is_node = self._key_of_descriptor(process, descriptor, target)
                 if key not in self._wanted:
-                    if is_node:
+                    if is_node and self._is_gone(key):
                         self._read_opening_of_removed(process, descriptor, target)
                     continue
                 if is_node:

@@ -190,6 +190,14 @@ def test_opening_of_a_removed_disk_that_may_be_another_drivers_explains_none(
     assert disk.uses == UNEXPLAINED
 
 
+def test_old_node_that_opens_another_drivers_disk_explains_none(disk: Disk, removed: Path) -> None:
+    """A node that was bound into a container stays there, and another device gets its number."""
+    number = os.stat(removed / "fd/7").st_rdev
+    name = f"{os.major(number)}:{os.minor(number)}"
+    (disk.tree.root / "dev/char" / name).mkdir(parents=True)
+    assert disk.uses == UNEXPLAINED
+
+
 def test_path_to_a_removed_disk_is_no_opening(disk: Disk, removed: Path) -> None:
     (removed / "fdinfo/7").write_text(f"flags:\t0{os.O_PATH:o}\n")
     assert disk.uses == UNEXPLAINED
