@@ -43,12 +43,16 @@ class LinkTable:
         Other links there go, except those found at the start whose device may yet be reported.
         """
         present = self._directories.get(directory, {})
+        found = {name for name in devices if (directory, name) in self._unclaimed}
         self._unclaimed.difference_update((directory, name) for name in devices)
         gone = [(directory, name) for name in present if name not in devices]
         gone = [link for link in gone if link not in self._unclaimed]
-        fresh = {name: it for name, it in devices.items() if present.get(name) != it.node}
-        for device in fresh.values():
-            gone += sorted(self._pointing.get(device.node, ()))
+        # One that was found at the start is ordered although it is there: with the order it is
+        # checked that the device is there, too.
+        fresh = {n: it for n, it in devices.items() if n in found or present.get(n) != it.node}
+        for name, device in fresh.items():
+            rivals = self._pointing.get(device.node, set())
+            gone += sorted(rivals - {(directory, name)})
         orders: list[Order] = [self._remove(*link) for link in gone]
         for name, device in fresh.items():
             self._set(directory, name, device.node)

@@ -374,7 +374,7 @@ def test_unknown_unit_leaves_without_orders() -> None:
 # --- what an earlier life has left --------------------------------------------------------------
 
 
-def test_right_links_of_an_earlier_life_stay_untouched_and_stale_ones_are_swept() -> None:
+def test_links_of_an_earlier_life_are_checked_and_stale_ones_are_swept() -> None:
     device_links = DeviceLinks()
     device_links.handle(
         LinksFound(
@@ -387,13 +387,25 @@ def test_right_links_of_an_earlier_life_stay_untouched_and_stale_ones_are_swept(
         )
     )
     assert device_links.session_started(1, FIRST) == []
-    assert device_links.handle(DeviceAppeared(SDA)) == []
-    assert device_links.handle(DeviceAppeared(SDA1)) == []
+    for one in (SDA, SDA1):
+        assert device_links.handle(DeviceAppeared(one)) == made(one, "bus0/target0/lun0")
+        assert device_links.handle(DeviceAppeared(one)) == []
     assert device_links.handle(DevicesEnumerated()) == [
         RemoveLink("bus0/target0/lun0/part9"),
         RemoveLink("bus0/target7/lun0/disk"),
     ]
     assert device_links.handle(DevicesEnumerated()) == []
+
+
+def test_link_of_an_earlier_life_is_checked_if_its_device_went_before_it_was_reported() -> None:
+    """The kernel's report of a removal comes before all that waits, and is of no use there."""
+    device_links = DeviceLinks()
+    device_links.handle(DeviceVanished(SDA.path))
+    device_links.handle(LinksFound((("bus0/target0/lun0/disk", "/dev/sda"),)))
+    device_links.session_started(1, FIRST)
+    assert device_links.handle(DeviceAppeared(SDA)) == made(SDA, "bus0/target0/lun0")
+    # What carries this out finds no such device.
+    assert device_links.handle(DeviceVanished(SDA.path)) == [RemoveLink("bus0/target0/lun0/disk")]
 
 
 def test_stale_links_to_a_node_go_before_its_new_owner_is_linked() -> None:
