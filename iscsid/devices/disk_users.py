@@ -69,10 +69,11 @@ _CHARACTER_DEVICES = {
     "scsi_tape": Counted.EACH,
     "bsg": Counted.NONE,
 }
-_OF_REMOVED_DISK = re.compile(
-    r".*/devices/platform/host\d+/session\d+/target[^/]+/[^/]+/block/[^/]+(/[^/]+)?"
-)
-"""A disk or partition of iscsi_tcp, whose hosts are the only ones with sessions in this place."""
+_OF_ISCSI_TCP = r".*/devices/platform/host\d+/session\d+/target[^/]+/[^/]+"
+"""The host of a session of another driver (ib_iser, qedi) is below the device of its adapter."""
+_OF_OUR_DRIVER = re.compile(f"{_OF_ISCSI_TCP}/")
+_OF_REMOVED_DISK = re.compile(rf"{_OF_ISCSI_TCP}/block/[^/]+(/[^/]+)?")
+"""A disk or partition."""
 _NODE_OF_REMOVED_DISK = re.compile(r"/dev/(s[dgrt]|nst)\S+ \(deleted\)")
 _MOST_GUESSES = 3
 """So many users that may be what is counted are named in a line of the log."""
@@ -420,6 +421,8 @@ class _Survey:
 
     def _read_opening_of_removed(self, process: Path, descriptor: Path, target: str) -> None:
         path, is_guess = self._mark_of(descriptor), _NODE_OF_REMOVED_DISK.fullmatch(target)
+        if path is not None and not _OF_OUR_DRIVER.match(path):
+            return
         if not (path or is_guess) or _is_only_a_path(process, descriptor):
             return
         if path is not None:

@@ -190,6 +190,13 @@ def test_opening_of_a_removed_disk_that_may_be_another_drivers_explains_none(
     assert disk.uses == UNEXPLAINED
 
 
+def test_opening_of_a_disk_of_another_iscsi_driver_explains_none(disk: Disk, removed: Path) -> None:
+    """Its node has a mark, too, but the kernel counts its openings elsewhere."""
+    adapter = "/sys/devices/pci0000:00/0000:00:1c.0/0000:02:00.0"
+    disk.marks[os.readlink(removed / "fd/7")] = REMOVED.replace("/sys/devices/platform", adapter)
+    assert disk.uses == UNEXPLAINED
+
+
 def test_old_node_that_opens_another_drivers_disk_explains_none(disk: Disk, removed: Path) -> None:
     """A node that was bound into a container stays there, and another device gets its number."""
     number = os.stat(removed / "fd/7").st_rdev
