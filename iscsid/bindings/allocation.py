@@ -105,11 +105,12 @@ class Bindings:
         targets of other network entities, their numbers do not count. ``session`` is which of the
         path's sessions is meant: see ``session_of_path``.
         """
-        numbers = self._numbers_of_target(name, has_namesakes)
+        # Chosen among the numbers of this session alone: one that was added decides on no other.
+        numbers = self._numbers.get(name, {})
         if session in numbers:
             return numbers[session]
-        alike = (n for path, n in numbers.items() if session_of_path(path) == session)
-        return min(alike, default=None)
+        alike = {path: n for path, n in numbers.items() if session_of_path(path) == session}
+        return min(_of_target(alike, has_namesakes).values(), default=None)
 
     def lookup_path(self, name: IscsiName, path: str) -> Binding | None:
         """Return the number of one path of a target with several sessions."""
@@ -129,7 +130,7 @@ class Bindings:
         number = self.lookup(name, session, has_namesakes=has_namesakes)
         if number is not None:
             return number
-        others = self._numbers_of_target(name, has_namesakes).values()
+        others = _of_target(self._numbers.get(name, {}), has_namesakes).values()
         free = self._free_on_a_bus(min(others).target) if others else self._first_free()
         return self._give(name, session, free)
 
@@ -228,12 +229,6 @@ class Bindings:
         """Whether a number is taken."""
         return binding in self._taken
 
-    def _numbers_of_target(self, name: IscsiName, has_namesakes: bool) -> dict[str, Binding]:
-        """Return the numbers by path, without those of targets of other network entities."""
-        numbers = self._numbers.get(name, {})
-        own = {path: n for path, n in numbers.items() if not path.startswith(ENTITY_MARK)}
-        return own or ({} if has_namesakes else numbers)
-
     def _all_numbers(self) -> Iterator[Binding]:
         return (Binding(bus, target) for bus in self._buses for target in range(TARGETS_PER_BUS))
 
@@ -284,3 +279,9 @@ class Bindings:
 def _is_single(path: str) -> bool:
     """Whether a path names no portal and no portal group: the target has only this one."""
     return path == session_of_path(path)
+
+
+def _of_target(numbers: dict[str, Binding], has_namesakes: bool) -> dict[str, Binding]:
+    """Return the numbers by path, without those of targets of other network entities."""
+    own = {path: n for path, n in numbers.items() if not path.startswith(ENTITY_MARK)}
+    return own or ({} if has_namesakes else numbers)

@@ -128,6 +128,15 @@ def test_further_sessions_have_the_target_s_id_on_other_buses_and_keep_them() ->
     assert not again.changed
 
 
+def test_a_further_session_takes_no_number_from_the_first_one() -> None:
+    """It was the only line without a NetworkEntity, which the target had before."""
+    bindings = Bindings()
+    first = bindings.assign_path(A, "=array")
+    second = bindings.assign(A, ";2")
+    assert second != first
+    assert (bindings.assign(A), bindings.assign(A, ";2")) == (first, second)
+
+
 def test_a_lost_line_of_the_first_session_does_not_give_it_the_number_of_the_second() -> None:
     bindings = parse(f"1 7 {A} ;2\n")
     first, second = bindings.assign(A), bindings.assign(A, ";2")
