@@ -3,9 +3,9 @@
 A binding is ``bus target TargetName [path]``: numbers from 0 to 255 in plain decimal, separated by
 blanks or tabs. ``path`` is present for a target with several sessions (Multipath, Sessions): it
 names the portal, or the portal group, that has this number, and which session there. ``#`` begins a
-comment. A line that cannot be
-understood is *quarantined* when the file is rewritten: it becomes a comment that begins with
-``#?``. Its number is not assigned to another target until a person corrects or removes the line.
+comment. A line that cannot be understood is *quarantined* when the file is rewritten: it becomes a
+comment that begins with ``#?``. Its number is not assigned to another target until a person
+corrects or removes the line.
 
 ``read`` separates the good lines from the others, notices a file that was cut short, and limits
 what a damaged file can cost in time, memory and log lines. Pure: opening and writing the file is

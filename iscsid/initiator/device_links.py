@@ -106,7 +106,7 @@ class DeviceLinks:
         self._asked: dict[str, str] = {}
         """The names that udev was asked to announce, by the device's path: without the rule of
         iscsid it announces none, however often it is asked."""
-        self._not_made: set[str] = set()
+        self.not_made: set[str] = set()
         """Links that could not be made since they were all ordered last."""
 
     # --- sessions and their devices -------------------------------------------------------------
@@ -171,7 +171,7 @@ class DeviceLinks:
                 return self._links.sweep()
             case LinkNotMade(path):
                 self._links.not_made(path)
-                self._not_made.add(path)
+                self.not_made.add(path)
                 return []
             case LinkNotRemoved(path):
                 self._links.not_removed(path)
@@ -195,8 +195,8 @@ class DeviceLinks:
         udev is asked once more about these: it may have looked before they were there.
         """
         asked = self._asked.items()
-        self._asked = {path: name for path, name in asked if name not in self._not_made}
-        self._not_made.clear()
+        self._asked = {path: name for path, name in asked if name not in self.not_made}
+        self.not_made.clear()
         return self._relink((sid, lun) for sid, units in self._units.items() for lun in units)
 
     def has_link(self, path: str) -> bool:

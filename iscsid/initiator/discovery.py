@@ -204,23 +204,23 @@ class Discovery:
         return Timer(TimerPurpose.RETRY_DISCOVERY, self.settings.portal)
 
     @property
-    def _name(self) -> IscsiName:
-        return self.settings.initiator_name or self.identity.initiator_name
+    def _login_identity(self) -> LoginIdentity:
+        return self.identity.named(self.settings.initiator_name)
 
     @property
     def _isid(self) -> Isid:
-        return discovery_isid(self._name, self.settings.portal)
+        return discovery_isid(self._login_identity.initiator_name, self.settings.portal)
 
     def _start(self) -> None:
         self.job = self._outbox.new_job()
         self._answer, self._new_namesakes, self._again = {}, {}, False
         self.next_attempt_at = None
-        portal, identity = self.settings.portal, self.identity
+        portal, identity = self.settings.portal, self._login_identity
         job = DiscoveryJob(
             id=self.job,
             portal=portal,
             login=LoginPlan(
-                initiator_name=self._name,
+                initiator_name=identity.initiator_name,
                 initiator_alias=identity.initiator_alias,
                 target_name=None,
                 isid=self._isid,

@@ -33,8 +33,6 @@ class OnFiles:
         """Why the bindings could not be saved the last time; each reason is logged once."""
         self._not_made: dict[str, str] = {}
         """Why links could not be made, by path; each reason is logged once."""
-        self._failed_again: set[str] = set()
-        """Those of them that have failed since they were ordered last."""
 
     def handle(self, fact: FileFact) -> None:
         match fact:
@@ -117,14 +115,14 @@ class OnFiles:
 
     def make_links(self) -> None:
         """Order the links again that could not be made; log which of them are there by now."""
-        made = self._not_made.keys() - self._failed_again
+        device_links = self._reconciler.device_links
+        made = self._not_made.keys() - device_links.not_made
         for path in sorted(made):
             del self._not_made[path]
-            if self._reconciler.device_links.has_link(path):
+            if device_links.has_link(path):
                 self._outbox.info("", f"the link {path} is made, which could not be before")
-        self._failed_again.clear()
         if self._not_made:
-            self._outbox.order(*self._reconciler.device_links.relink())
+            self._outbox.order(*device_links.relink())
             self._outbox.set_timer(LINKS, LINKS_AGAIN)
 
     def _link_not_made(self, fact: facts.LinkNotMade) -> None:
@@ -133,7 +131,6 @@ class OnFiles:
         if not self._not_made:
             self._outbox.set_timer(LINKS, LINKS_AGAIN)
         self._not_made[fact.path] = fact.reason
-        self._failed_again.add(fact.path)
         self._devices_changed(fact)
 
     def _devices_changed(self, fact: DeviceFact) -> None:

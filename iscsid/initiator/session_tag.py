@@ -16,12 +16,14 @@ import re
 from dataclasses import dataclass
 
 from iscsid.bindings.binding import Binding
+from iscsid.bindings.file_format import LONGEST_PATH
 from iscsid.errors import InvalidName
 from iscsid.protocol.names import Portal, parse_portal
 from iscsid.protocol.parameters import Isid
 
 _FORM = re.compile(
-    r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})(?:/([!\"$-?A-~][!-?A-~]{0,399}))?(?:@(\S+))?",
+    r"iscsid(-leaving)?:(\d{1,3}):(\d{1,3}):([0-9a-f]{12})"
+    rf"(?:/([!\"$-?A-~][!-?A-~]{{0,{LONGEST_PATH - 1}}}))?(?:@(\S+))?",
     re.ASCII,
 )
 _ANY_VERSION = re.compile(r"iscsid(?![A-Za-z0-9_])")
