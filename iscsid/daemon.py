@@ -19,11 +19,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from iscsid import __version__, orders
-from iscsid.cli.command import OUT_OF_MEMORY
 from iscsid.cli.options import Options
 from iscsid.devices.links import LinkTree
 from iscsid.devices.udev import Removals, Udev, announce
-from iscsid.errors import AlreadyRunning, IscsidError, Retry
+from iscsid.errors import OUT_OF_MEMORY, AlreadyRunning, IscsidError, Retry
 from iscsid.exit_status import ExitStatus
 from iscsid.facts import (
     BindingsNotRead,

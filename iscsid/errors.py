@@ -58,6 +58,8 @@ class IscsidError(Exception):
         return str(self.failure())
 
 
+OUT_OF_MEMORY = "out of memory; raise the limit of this process, or free memory"
+
 _SHORTAGES = {
     errno.EMFILE: "descriptors",
     errno.ENFILE: "descriptors",

@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn, TextIO
 
-from iscsid.errors import IscsidError, Retry, advice_in_shortage
+from iscsid.errors import OUT_OF_MEMORY, IscsidError, Retry, advice_in_shortage
 from iscsid.exit_status import ExitStatus
 from iscsid.protocol.printable import printable, unprintable_escaped
-
-OUT_OF_MEMORY = "out of memory; raise the limit of this process, or free memory"
 
 
 class UsageError(IscsidError):

@@ -33,6 +33,7 @@ from pathlib import Path
 from iscsid.devices.exports import exports
 from iscsid.devices.kernel_waits import opens_that_wait, threads_that_report_luns
 from iscsid.devices.mount_namespace import mounts_of_namespace
+from iscsid.devices.mounts import unescape
 from iscsid.devices.nodes import mark, mark_of, number_at, number_of
 from iscsid.devices.openings import (
     Counted,
@@ -46,7 +47,6 @@ from iscsid.devices.openings import (
 from iscsid.devices.sysfs import ScsiDevice, Sysfs, entries, read_attribute
 from iscsid.facts import NOT_CHECKED
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 _LOOKS = 4
 _PAUSE = 0.3
 """Seconds between two looks. udev's rules open a new or changed disk for some milliseconds."""
@@ -272,14 +272,14 @@ class _Survey:
             file_system, source = kind.split(" ")[:2]
             self._file_systems[mount] = file_system
             if file_system == "nsfs" and (match := re.fullmatch(r"mnt:\[(\d+)\]", root)):
-                kept[int(match[1])] = _unescape(point)
+                kept[int(match[1])] = unescape(point)
             has_own_number = number.startswith("0:")
             # Some file systems (btrfs) have a number of their own: the source names the disk.
-            key = _key_of_path(_unescape(source)) if has_own_number else _key(True, number)
+            key = _key_of_path(unescape(source)) if has_own_number else _key(True, number)
             if key is not None and key not in self._lasting:
-                self._lasting[key] = f"is mounted on {_unescape(point)}"
+                self._lasting[key] = f"is mounted on {unescape(point)}"
                 if not has_own_number and self._is_gone(key):
-                    self._guesses[f"{number} is mounted on {_unescape(point)}"] = None
+                    self._guesses[f"{number} is mounted on {unescape(point)}"] = None
                 if not has_own_number:
                     # A source is any text, and one of FUSE is opened by a process: it explains no
                     # opening. What btrfs has open is found in /sys/fs.
@@ -308,7 +308,7 @@ class _Survey:
         with self._doubting("the table of swap"):
             for line in (self._proc / "swaps").read_text(errors="replace").splitlines()[1:]:
                 path, kind = line.split()[:2]
-                key = _key_of_path(_unescape(path))
+                key = _key_of_path(unescape(path))
                 if key is not None:
                     self._lasting.setdefault(key, "is swap")
                     self.openings.by_kernel[key].add("swap")
@@ -542,7 +542,3 @@ def _key_of_path(path: str) -> str | None:
     """Return the key of a block device by its path, ``None`` if it is none."""
     number = number_at(path)
     return None if number is None else _key(True, number)
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)

@@ -39,15 +39,16 @@ def _mounts(proc: Path) -> Iterator[tuple[str, str]]:
     """Yield number and mount point; twice if a file system has a number of its own (btrfs)."""
     for line in (proc / "self/mountinfo").read_text(errors="replace").splitlines():
         place, _, kind = line.partition(" - ")
-        number, mount_point = place.split(" ")[2], _unescape(place.split(" ")[4])
+        number, mount_point = place.split(" ")[2], unescape(place.split(" ")[4])
         yield number, mount_point
         yield _number_of(kind.split(" ")[1]), mount_point
 
 
 def _number_of(path: str) -> str:
     """Return the number of the device at ``path``, as /proc writes it; empty if it is none."""
-    return number_at(_unescape(path)) or ""
+    return number_at(unescape(path)) or ""
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Return a path of one of /proc's tables, in which blanks and the like are octal numbers."""
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
