@@ -39,6 +39,8 @@ Where things are:
     The status file, and the texts that iscsi-ls prints. Pure.
 ``login_check/``
     ``--check --login`` and ``--discover``: log in without initiator or kernel.
+``initramfs``
+    Copies the daemon and its Python for an initramfs; not a part of the daemon.
 ``errors``, ``secret``, ``exit_status``
     Used everywhere.
 
